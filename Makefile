@@ -1,0 +1,88 @@
+# Every target prepares its own virtual environment in .venv; nothing has to be installed by hand
+# but make and Python. `make help` lists the targets.
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+LOCK := requirements-dev.lock
+# Twice quiet: where pip has several places to look in, it warns about each that lacks a package.
+PIP_INSTALL := -m pip install -qq --disable-pip-version-check
+CODE := $(wildcard src examples tests benchmarks)
+# Formatted and linted, but not type-checked.
+LINTED := $(CODE) docs/conf.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format docs bench clean lock core dev chromium
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: core ## serve the example chat on http://127.0.0.1:8000 (PORT=8123 for another port)
+	@printf '\n  The chat is at http://%s:%s/\n' '$(HOST)' '$(PORT)'
+	@printf '  Open it in two tabs, choose two names and one room, and write.\n'
+	@printf '  Then: reload (the history is still there), stop me with Ctrl-C and start me again (the page reconnects).\n\n'
+	@exec $(BIN)/hypercorn --worker-class trio -b '$(HOST):$(PORT)' examples.chat.app:app
+
+test: lint docs chromium ## lint, types, layers, documents, then every test (PYTEST_ARGS=... for pytest)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: dev ## ruff, mypy --strict, basedpyright and the layer test
+	$(BIN)/ruff check $(LINTED)
+	$(BIN)/ruff format --check $(LINTED)
+	$(BIN)/mypy $(CODE)
+	$(BIN)/basedpyright
+	$(BIN)/python -m pytest -q tests/test_layers.py
+
+format: dev ## let ruff format the code and fix what it can
+	$(BIN)/ruff check --fix $(LINTED)
+	$(BIN)/ruff format $(LINTED)
+
+docs: dev ## build the documentation into docs/_build/html; warnings are errors
+	$(BIN)/sphinx-build -q -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html
+	@echo 'The documentation is in docs/_build/html/index.html'
+
+bench: core ## run the benchmarks
+	$(BIN)/python -m benchmarks
+
+clean: ## remove the environment and everything that was built
+	rm -rf .venv .venv-lock build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage
+	find src tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# The lock is what a new environment resolves to today, as plain pins: no addresses, no hashes. It
+# constrains every installation here; packages may come from any index that pip is set up for. Resolve with
+# the oldest Python at hand (make lock PYTHON=...): some versions need a newer one and would lock it out.
+lock: ## resolve the development dependencies anew into requirements-dev.lock
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python $(PIP_INSTALL) -e '.[dev]'
+	{ echo '# Written by `make lock`; constrains what the Makefile installs.'; \
+	  .venv-lock/bin/python -m pip list --format=freeze --exclude-editable \
+	    --exclude pip --exclude setuptools --exclude wheel; } > $(LOCK)
+	rm -rf .venv-lock
+
+# ---------------------------------------------------------------- environment
+
+# Two stamps, so that the demo installs the package and nothing else.
+core: .venv/.stamp
+dev: .venv/.stamp-dev
+
+.venv/bin/python:
+	@PYTHON='$(PYTHON)' bash .ci/venv .venv
+
+.venv/.stamp: pyproject.toml $(LOCK) | .venv/bin/python
+	@echo 'Installing nexios-trio into .venv (seconds)'
+	@$(BIN)/python $(PIP_INSTALL) -c $(LOCK) -e .
+	@touch $@
+
+.venv/.stamp-dev: .venv/.stamp
+	@echo 'Installing the development tools into .venv (about a minute)'
+	@$(BIN)/python $(PIP_INSTALL) -c $(LOCK) -e '.[dev]'
+	@touch $@
+
+# The browser tests drive Debian's chromium.
+chromium:
+	@bash .ci/chromium

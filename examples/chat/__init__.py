@@ -1,0 +1,1 @@
+"""The chat of the tutorial. `python -m examples.chat` serves it."""

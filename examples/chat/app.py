@@ -1,0 +1,156 @@
+"""A chat: rooms with history, who is there, who is typing, and a live list of all rooms.
+
+Serve it with `python -m examples.chat`, or with `hypercorn --worker-class trio examples.chat.app:app`.
+"""
+
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import trio
+
+from examples.chat.page import router
+from nexios_trio import ChannelBox, NexiosApp, WebSocket, WebSocketException, open_channel
+from nexios_trio.http import Request, Response
+
+MAX_LENGTH = 2000  # characters of one message
+REFUSED = 4400  # close code: come back with another name or room, not with the same
+
+app = NexiosApp(title="Chat", box=ChannelBox(history_limit=50, history_overflow="trim"))
+app.mount_router(router)  # the page: static files
+
+
+@dataclass(frozen=True)
+class User:
+    """One connection of one person, in one room."""
+
+    name: str
+    room: str
+    id: str = field(default_factory=lambda: uuid4().hex)
+
+    @property
+    def group(self) -> str:
+        return f"chat.{self.room}"
+
+    async def tell(self, kind: str, *, keep: bool = True, **more: Any) -> None:
+        """Tell everybody in the room what this user does, and keep it for those who come later."""
+        who = {"user_id": self.id, "username": self.name, "room_id": self.room}
+        event = {"type": kind, "id": uuid4().hex, "timestamp": time.time(), **who, **more}
+        await ChannelBox.group_send(self.group, event, save_history=keep)
+
+
+class Presence:
+    """Who is where. A room is listed while somebody is in it."""
+
+    def __init__(self) -> None:
+        self.rooms: dict[str, list[User]] = {}
+        self.changed = trio.Event()  # set by a change; whoever has read the list puts a new one here
+
+    @asynccontextmanager
+    async def of(self, user: User) -> AsyncIterator[list[User]]:
+        """The user is listed in the room for as long as the block runs, however it ends."""
+        room = self.rooms.setdefault(user.room, [])
+        room.append(user)
+        self.changed.set()
+        try:
+            await user.tell("system", action="join", users=len(room), message=f"{user.name} has joined the room")
+            yield room
+        finally:
+            room.remove(user)
+            if not room:
+                del self.rooms[user.room]
+            self.changed.set()
+            with trio.move_on_after(1, shield=True):  # the others hear of it even if we are being cancelled
+                await user.tell("system", action="leave", users=len(room), message=f"{user.name} has left the room")
+
+    def listing(self) -> list[dict[str, Any]]:
+        return [{"room_id": room_id, "users": len(users)} for room_id, users in sorted(self.rooms.items())]
+
+
+presence = Presence()
+
+# ---- One room ----
+
+
+@app.ws_route("/ws/chat/{room_id}")
+async def chat(ws: WebSocket, room_id: str) -> None:
+    async with open_channel(ws, payload_type="json", expires=3600, close_on_expire=True) as channel:
+        user = User(checked_name(ws.query_params.get("username", "")), checked_room(room_id))
+        async with channel.member(user.group), presence.of(user) as room:
+            people = [{"user_id": other.id, "username": other.name} for other in room[:200]]
+            history = [message.payload for message in await ChannelBox.show_history(user.group)]
+            welcome = {"type": "welcome", "user_id": user.id, "users": len(room)}
+            await channel.send({**welcome, "people": people, "history": history})
+            while True:  # until the peer leaves: then `receive` raises, and the blocks clean up
+                try:
+                    await react(user, await receive(ws))
+                except ValueError as error:  # the message is at fault, not the connection
+                    await channel.send({"type": "error", "message": str(error)})
+                channel.touch()  # it expires after an hour without a word
+
+
+async def receive(ws: WebSocket) -> Any:
+    try:
+        return await ws.receive_json()
+    except json.JSONDecodeError as error:  # text that is not JSON is something to say
+        return {"type": "message", "content": error.doc}
+
+
+async def react(user: User, data: Any) -> None:
+    match data:
+        case {"type": "message", "content": str(content)} if content.strip() and len(content) <= MAX_LENGTH:
+            await user.tell("message", content=content)
+        case {"type": "message"}:
+            raise ValueError(f"the content of a message is text of 1 to {MAX_LENGTH} characters")
+        case {"type": "typing", "is_typing": bool(is_typing)}:
+            await user.tell("typing", keep=False, is_typing=is_typing)
+        case _:
+            raise ValueError('send {"type": "message", "content": text} or {"type": "typing", "is_typing": bool}')
+
+
+def checked_name(name: str) -> str:
+    name = " ".join(name.split()) or f"Anonymous-{uuid4().hex[:4]}"
+    if len(name) > 32 or not name.isprintable():
+        raise WebSocketException(REFUSED, "A name has at most 32 printable characters.")
+    return name
+
+
+def checked_room(room_id: str) -> str:
+    if not re.fullmatch("[a-z0-9-]{1,32}", room_id):
+        raise WebSocketException(REFUSED, "The name of a room has 1 to 32 characters of a-z, 0-9 and -.")
+    return room_id
+
+
+# ---- All rooms ----
+
+
+@app.get("/api/chat/rooms")
+async def list_rooms(req: Request, res: Response) -> dict[str, Any]:
+    return {"rooms": presence.listing()}
+
+
+@app.ws_route("/ws/lobby")
+async def lobby(ws: WebSocket) -> None:
+    async with open_channel(ws, payload_type="json") as channel, channel.member("lobby"):
+        presence.changed.set()  # so that the newcomer gets the list too
+        async for _ in ws:
+            pass  # nothing to say here; the loop ends when the visitor leaves
+
+
+@app.on_startup
+async def start() -> None:
+    app.start_soon(publish_rooms)
+
+
+async def publish_rooms() -> None:
+    """Send the lobby the list whenever it changed, at most ten times a second."""
+    while True:
+        await presence.changed.wait()
+        presence.changed = trio.Event()
+        await ChannelBox.group_send("lobby", {"type": "rooms", "rooms": presence.listing()})
+        await trio.sleep(0.1)

@@ -1,0 +1,212 @@
+"""`NexiosApp`: the ASGI application."""
+
+import functools
+import inspect
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, MutableMapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Literal, TypeVar
+
+from ..core.settings import Settings
+from ..http import error_response, serve_request
+from ..routing.paths import BadPath, request_path
+from ..routing.routes import Routes
+from ..transports.asgi import AsgiTransport
+from ..transports.base import Transport
+from ..websockets.base import WebSocket
+from ..websockets.box import ChannelBox
+from ..websockets.callables import describe
+from ..websockets.connection import serve_connection
+from ..websockets.middleware.chain import Next
+from ..websockets.middleware.origin import origin_problem
+from ..websockets.runtime import Runtime
+from .lifespan import Lifespan
+
+__all__ = ["TRANSPORT_EXTENSION", "NexiosApp", "get_application"]
+
+# Where a server of ours puts the transport that it has for a connection.
+TRANSPORT_EXTENSION = "nexios_trio.transport"
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+Function = TypeVar("Function", bound=Callable[[], Any])
+LifespanContext = Callable[["NexiosApp"], AbstractAsyncContextManager[Any]]
+
+
+class NexiosApp(Routes):
+    """An ASGI application: routes, a lifespan, and the box with the groups of its connections.
+
+    Creating it needs no running loop. Served by ``hypercorn --worker-class trio`` or ``nexios-trio run``. Mounted in
+    another framework, whose lifespan we never see, it runs what it needs for each connection.
+
+    Args:
+        debug: show tracebacks and details to clients; also a setting.
+        title: a name for people.
+        lifespan: an async context manager ``lifespan(app)``, around startup and shutdown; what it yields, if it is a
+            dict, becomes part of every connection's `state`.
+        routes: `WebsocketRoute`, `HttpRoute` and `Router` objects.
+        middleware: runs around all WebSocket handlers; the first is outermost.
+        box: the groups, if they are to be shared with another application.
+        settings: limits and switches; by default from the environment (``NEXIOS_...``).
+        limits: single settings, as in ``allowed_origins=["https://example.com"]``, which win.
+    Raises: TypeError, ValueError (`SettingsError`), naming what is accepted.
+    Source: 000, 001.
+    """
+
+    def __init__(
+        self,
+        *,
+        debug: bool = False,
+        title: str | None = None,
+        lifespan: LifespanContext | None = None,
+        routes: Iterable[Any] | None = None,
+        middleware: Iterable[Any] = (),
+        box: ChannelBox | None = None,
+        settings: Settings | None = None,
+        **limits: Any,
+    ) -> None:
+        if debug:
+            limits["debug"] = True
+        self.settings = Settings.from_environ(os.environ, **limits) if settings is None else settings.evolve(**limits)
+        self.title = title
+        self.runtime = Runtime(self.settings, box)
+        self._lifespan = Lifespan(self.runtime, _bind_lifespan(lifespan, self))
+        super().__init__(routes, middleware)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}{f' {self.title!r}' if self.title else ''}>"
+
+    @property
+    def debug(self) -> bool:
+        return self.settings.debug
+
+    @property
+    def box(self) -> ChannelBox:
+        """The groups of this application's connections."""
+        return self.runtime.box
+
+    # The application's life
+
+    def on_startup(self, function: Function) -> Function:
+        """Call an async or plain function without arguments before serving. It is returned unchanged.
+
+        If it fails, the server is told that the start failed. Source: 002.
+        """
+        self._lifespan.startup.append(_check_function(function, "on_startup"))
+        return function
+
+    def on_shutdown(self, function: Function) -> Function:
+        """Call an async or plain function without arguments when the server stops. It is returned unchanged.
+
+        One that fails is reported, and keeps no other from running. What must happen even when the application fails
+        belongs into `lifespan`.
+        """
+        self._lifespan.shutdown.append(_check_function(function, "on_shutdown"))
+        return function
+
+    def start_soon(
+        self,
+        function: Callable[..., Awaitable[Any]],
+        *args: Any,
+        on_error: Literal["stop", "log"] = "stop",
+        name: object = None,
+    ) -> None:
+        """Start a task that lives as long as the application. In place of 002's `asyncio.create_task`.
+
+        Args:
+            on_error: "stop" lets an error stop the server; "log" logs it, and the application goes on.
+        Raises: LifecycleError (a RuntimeError) when the application is not running.
+        """
+        self.runtime.start_soon(function, *args, on_error=on_error, name=name)
+
+    # ASGI
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, *_: Any) -> None:
+        """Serve one ASGI connection: lifespan, http or websocket. Hypercorn passes more arguments, which are unused."""
+        match scope["type"]:
+            case "websocket":
+                await self._serve_websocket(scope, receive, send)
+            case "http":
+                await self._serve_http(scope, receive, send)
+            case "lifespan":
+                await self._lifespan.run(scope, receive, send)
+            case other:
+                raise ValueError(f"an ASGI scope's type is websocket, http or lifespan, not {other!r}")
+
+    async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ready = (scope.get("extensions") or {}).get(TRANSPORT_EXTENSION)
+        transport: Transport = ready or AsgiTransport(scope, receive, send, self.settings)
+        endpoint = self._endpoint(scope)
+        async with self._lifespan.runtime():
+            await serve_connection(transport, endpoint, self.runtime, self)
+
+    async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._lifespan.is_refusing:
+            await error_response(503)(scope, receive, send)
+            return
+        async with self._lifespan.runtime():
+            with self.runtime.activate():
+                await serve_request(self, scope, receive, send, self.settings, self)
+
+    def _endpoint(self, scope: Scope) -> Next:
+        """What serves a connection: the handler with all the middleware around it, or a refusal."""
+        if self._lifespan.is_refusing:
+            return _refusal(503, "the application is stopping")
+        try:
+            path = request_path(scope)
+        except BadPath as error:
+            return _refusal(400, str(error))
+        settings = self.settings
+        problem = origin_problem(scope, settings.allowed_origins, required=settings.require_origin)
+        if problem is not None:
+            return _refusal(403, problem)
+        found = self.find_websocket(path)
+        if found is None:
+            return _refusal(404, "not found")
+        row, params = found
+
+        def enter(websocket: WebSocket) -> Awaitable[Any]:
+            scope = websocket.scope
+            scope["path_params"] = scope["route_params"] = {**scope["path_params"], **params}
+            return row.endpoint(websocket)
+
+        return enter
+
+    def _complete_prefixes(self) -> Iterator[str]:
+        yield ""
+
+
+def get_application(**options: Any) -> NexiosApp:
+    """A new application; see `NexiosApp`. Source: 002."""
+    return NexiosApp(**options)
+
+
+def _refusal(status: int, reason: str) -> Next:
+    async def refuse(websocket: WebSocket) -> None:
+        await websocket.deny(status, {"content-type": "text/plain; charset=utf-8"}, reason.encode(), reason)
+
+    return refuse
+
+
+def _check_function(function: Any, where: str) -> Any:
+    if not callable(function):
+        raise TypeError(f"{where} takes a function without arguments, not {function!r}")
+    try:
+        inspect.signature(function).bind()
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{where} takes a function without arguments, but {describe(function)}: {error}") from None
+    return function
+
+
+def _bind_lifespan(
+    lifespan: LifespanContext | None, app: NexiosApp
+) -> Callable[[], AbstractAsyncContextManager[Any]] | None:
+    if lifespan is None:
+        return None
+    if not callable(lifespan):
+        raise TypeError(f"lifespan is an async context manager (app), not {lifespan!r}")
+    if inspect.isasyncgenfunction(lifespan):  # its decorator was forgotten
+        generator: Callable[[NexiosApp], AsyncGenerator[Any]] = lifespan
+        return functools.partial(asynccontextmanager(generator), app)
+    return functools.partial(lifespan, app)

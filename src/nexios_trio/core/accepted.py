@@ -1,0 +1,171 @@
+"""What a setting accepts: validators for attrs, and how a value is read from text.
+
+Each validator says in one sentence what is accepted, and every error repeats it.
+"""
+
+import re
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from math import inf, isnan
+from typing import Any, Final
+
+import attrs
+
+__all__ = ["Accepted", "Count", "Network", "Seconds", "Size", "Switch", "origins", "parse", "proxies", "words"]
+
+Network = IPv4Network | IPv6Network
+
+_UNITS: Final = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"0", "false", "no", "off"})
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.ASCII)
+
+
+class Accepted:
+    """A validator that knows its own sentence: `accepted`."""
+
+    accepted: str
+
+    def __call__(self, instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if not self.allows(value):
+            kind = TypeError if self.wrong_type(value) else ValueError
+            raise kind(f"{attribute.name} must be {self.accepted}, not {value!r}")
+
+    def allows(self, value: object) -> bool:
+        raise NotImplementedError
+
+    def wrong_type(self, value: object) -> bool:
+        raise NotImplementedError
+
+    def read(self, text: str) -> object:
+        """The value that `text` stands for; ``ValueError`` if none."""
+        raise NotImplementedError
+
+
+@attrs.frozen
+class Seconds(Accepted):
+    """A time span: above 0 (or from 0), finite unless `endless`."""
+
+    endless: bool = False
+    zero: bool = False
+
+    @property
+    def accepted(self) -> str:  # type: ignore[override]
+        return f"seconds {'from' if self.zero else 'above'} 0{', inf for never' if self.endless else ''}"
+
+    def allows(self, value: object) -> bool:
+        if self.wrong_type(value) or not isinstance(value, int | float) or isnan(value):
+            return False
+        return (value > 0 or (self.zero and value == 0)) and (value < inf or self.endless)
+
+    def wrong_type(self, value: object) -> bool:
+        return isinstance(value, bool) or not isinstance(value, int | float)
+
+    def read(self, text: str) -> float:
+        return float(text)
+
+
+@attrs.frozen
+class Count(Accepted):
+    """A whole number, `low` at least; ``None`` for no bound where `optional`."""
+
+    low: int = 1
+    optional: bool = False
+
+    @property
+    def accepted(self) -> str:  # type: ignore[override]
+        return f"a whole number from {self.low}{', or None for no bound' if self.optional else ''}"
+
+    def allows(self, value: object) -> bool:
+        if value is None:
+            return self.optional
+        return not self.wrong_type(value) and isinstance(value, int) and value >= self.low
+
+    def wrong_type(self, value: object) -> bool:
+        return isinstance(value, bool) or not isinstance(value, int)
+
+    def read(self, text: str) -> int | None:
+        if self.optional and text.lower() in ("", "none"):
+            return None
+        return int(text)
+
+
+@attrs.frozen
+class Size(Count):
+    """A number of bytes; in text also with a unit, as in 64KiB."""
+
+    @property
+    def accepted(self) -> str:  # type: ignore[override]
+        return f"a whole number of bytes from {self.low} (in the environment also as 64KiB, 1MiB)"
+
+    def read(self, text: str) -> int:
+        found = re.fullmatch(r"([0-9_]+)\s*([a-z]*)", text.lower(), re.ASCII)
+        if found is None or found[2] not in _UNITS:
+            raise ValueError(text)
+        return int(found[1]) * _UNITS[found[2]]
+
+
+@attrs.frozen
+class Switch(Accepted):
+    """True or False."""
+
+    @property
+    def accepted(self) -> str:  # type: ignore[override]
+        return "True or False (in the environment 1/0, true/false, yes/no, on/off)"
+
+    def allows(self, value: object) -> bool:
+        return isinstance(value, bool)
+
+    def wrong_type(self, value: object) -> bool:
+        return True
+
+    def read(self, text: str) -> bool:
+        if text.lower() not in _TRUE | _FALSE:
+            raise ValueError(text)
+        return text.lower() in _TRUE
+
+
+def parse(validator: object, text: str) -> object:
+    """What `text` from the environment means to a field with this validator.
+
+    Raises:
+        ValueError: nothing that it accepts.
+    """
+    return validator.read(text.strip()) if isinstance(validator, Accepted) else text.strip()
+
+
+def words(value: str | Iterable[object]) -> tuple[object, ...]:
+    """A comma-separated text (``none`` for nothing), or several values, as a tuple."""
+    if isinstance(value, str):
+        if value.strip().lower() == "none":
+            return ()
+        return tuple(word for part in value.split(",") if (word := part.strip()))
+    return tuple(value)
+
+
+def origins(value: str | Iterable[str]) -> tuple[str, ...]:
+    """Origins that browsers may come from, in lower case: ``scheme://host[:port]``, or ``*`` for any."""
+    return tuple(map(_origin, words(value)))
+
+
+def _origin(value: object) -> str:
+    if isinstance(value, str) and (value == "*" or _ORIGIN.fullmatch(value.lower())):
+        return value.lower()
+    raise ValueError(f"allowed_origins takes scheme://host[:port] without a path, or '*', not {value!r}")
+
+
+def proxies(value: str | Iterable[str | Network]) -> tuple[Network, ...]:
+    """Addresses or networks of the reverse proxies whose forwarding headers are believed."""
+    return tuple(map(_network, words(value)))
+
+
+def _network(value: object) -> Network:
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    try:
+        if isinstance(value, str):
+            return ip_network(value)
+        reason = "a str or a network of the ipaddress module is accepted"
+    except ValueError as error:
+        reason = str(error)
+    raise ValueError(f"trusted_proxies takes addresses and networks such as 10.0.0.0/8, not {value!r}: {reason}")

@@ -1,0 +1,136 @@
+"""Deadlines of many keys: which are due, and when to look again.
+
+Theory of operation. `_records` holds the truth: one record per live key. `_heap` holds *alarms*
+``(when, order, key)``. A key relies on at most one alarm, the one whose order is its record's `alarm`; all
+others are stale and are skipped when they surface.
+
+- A deadline that moves later changes the record only: its alarm rings too early, and is then set again.
+- A deadline that moves earlier gets a new alarm, and the old one becomes stale.
+- A discarded key leaves a stale alarm behind.
+- A deadline of ``inf`` never comes due and needs no alarm.
+
+Invariants: a record with a finite deadline relies on an alarm in the heap that rings no later than the
+deadline; ``len(_heap) <= 2 * len(_records) + slack``. `order` is unique, so two keys are never compared, and
+equal deadlines come due in the order in which they were set.
+"""
+
+from collections.abc import Hashable
+from heapq import heapify, heappop, heappush
+from math import inf, isnan
+from typing import ClassVar, Final, Generic, TypeVar
+
+__all__ = ["Deadlines"]
+
+K = TypeVar("K", bound=Hashable)
+
+_NO_ALARM: Final = -1
+
+
+class _Record:
+    __slots__ = ("alarm", "order", "rings", "when")
+
+    def __init__(self, when: float, order: int) -> None:
+        self.when = when  # the deadline
+        self.order = order  # of the last set()
+        self.alarm = _NO_ALARM  # order of the alarm relied on
+        self.rings = inf  # when that alarm rings
+
+
+class Deadlines(Generic[K]):
+    """Keys with a deadline each, in any unit of one clock. Moving a deadline later is O(1), all else O(log n)
+    amortised; memory is proportional to the live keys.
+    """
+
+    __slots__ = ("_heap", "_order", "_records")
+
+    slack: ClassVar[int] = 64  # stale alarms that are not worth a rebuild
+
+    def __init__(self) -> None:
+        self._records: dict[K, _Record] = {}
+        self._heap: list[tuple[float, int, K]] = []
+        self._order = 0
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._records
+
+    def get(self, key: K) -> float | None:
+        """The deadline of `key`, or ``None`` if it has none."""
+        record = self._records.get(key)
+        return None if record is None else record.when
+
+    def set(self, key: K, when: float) -> None:
+        """Give `key` the deadline `when`, in place of any earlier one. ``inf`` means never.
+
+        Raises:
+            ValueError: `when` is not a number; nothing was changed.
+        """
+        if isnan(when):
+            raise ValueError("a deadline is a number of seconds or inf, not nan")
+        self._order = order = self._order + 1
+        record = self._records.get(key)
+        if record is None:
+            record = self._records[key] = _Record(when, order)
+        else:
+            record.when = when
+            record.order = order
+        if when < record.rings:
+            self._arm(key, record)
+            self._compact()
+
+    def discard(self, key: K) -> bool:
+        """Forget `key`. Returns whether it had a deadline."""
+        if self._records.pop(key, None) is None:
+            return False
+        self._compact()
+        return True
+
+    def clear(self) -> None:
+        """Forget every key."""
+        self._records.clear()
+        self._heap.clear()
+
+    def pop_due(self, now: float) -> list[K]:
+        """Remove and return the keys whose deadline is at or before `now`, earliest first."""
+        due: list[K] = []
+        while self.next() <= now and self._heap:
+            key = heappop(self._heap)[2]
+            del self._records[key]
+            due.append(key)
+        return due
+
+    def next(self) -> float:
+        """The earliest deadline, ``inf`` if there is none to wait for."""
+        heap = self._heap
+        while heap:
+            rings, order, key = heap[0]
+            record = self._records.get(key)
+            if record is None or record.alarm != order:
+                heappop(heap)  # stale
+            elif record.order != order:  # moved since: set the alarm again, at its time and in its turn
+                heappop(heap)
+                self._arm(key, record)
+            else:
+                return rings
+        return inf
+
+    def _arm(self, key: K, record: _Record) -> None:
+        record.rings = record.when
+        if record.when == inf:
+            record.alarm = _NO_ALARM
+        else:
+            record.alarm = record.order
+            heappush(self._heap, (record.when, record.order, key))
+
+    def _compact(self) -> None:
+        if len(self._heap) <= 2 * len(self._records) + self.slack:
+            return
+        self._heap.clear()
+        for key, record in self._records.items():
+            record.rings = record.when
+            record.alarm = record.order if record.when < inf else _NO_ALARM
+            if record.when < inf:
+                self._heap.append((record.when, record.order, key))
+        heapify(self._heap)

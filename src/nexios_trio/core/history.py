@@ -1,0 +1,190 @@
+"""The bounded history of one group.
+
+Theory of operation. `_rows` holds saved messages, oldest first, each with the time at which it was saved.
+Three bounds apply: bytes (checked when a message is saved, with the bound given then, since it may change
+between two saves), a number of messages, and an age. Over its number or age, a history drops its oldest
+messages. Over its bytes it does what its overflow mode says: "clear" drops everything before the newest,
+"trim" as many of the oldest as it takes. A message that is larger than the bound by itself is not kept, and
+neither is anything older.
+
+Offsets number the messages of a group, 1, 2, 3, ... `top` is the last one seen, `floor` the smallest offset
+from which everything up to the top is here. A peer that has seen everything up to offset n missed nothing
+that we cannot give exactly if ``floor - 1 <= n <= top``; otherwise there is a gap, and it must be told.
+
+Invariants: offsets rise strictly, ``bytes`` is the sum of the sizes, no row is below
+``floor`` unless a hole lies between them, ``floor <= top + 1``.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from enum import Enum
+from math import inf, isnan
+from typing import Final, Generic, Protocol, TypeVar
+
+__all__ = ["DEFAULT_MAX_BYTES", "History", "HistoryOverflow", "Saved"]
+
+DEFAULT_MAX_BYTES: Final = 1_048_576
+
+
+class HasOffset(Protocol):
+    """A position, as far as a history is concerned."""
+
+    @property
+    def offset(self) -> int: ...
+
+
+class Saved(Protocol):
+    """What a history keeps: `size` is the bytes of the serialized message; `position` must be set."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def position(self) -> HasOffset | None: ...
+
+
+class HistoryOverflow(str, Enum):
+    """What happens when the bytes are over the bound."""
+
+    CLEAR = "clear"
+    TRIM = "trim"
+
+
+E = TypeVar("E", bound=Saved)
+
+
+class History(Generic[E]):
+    """Saved messages of one group within bounds of bytes, number and age. Time is always an argument.
+
+    Args:
+        overflow: "clear" (all but the newest goes) or "trim" (the oldest go) when over the bytes.
+        ttl: seconds for which a message is kept; ``None`` or ``inf`` for no bound.
+        limit: how many messages are kept, at least 1; ``None`` for no bound.
+    """
+
+    __slots__ = ("_limit", "_overflow", "_rows", "_ttl", "bytes", "floor", "top")
+
+    def __init__(
+        self,
+        *,
+        overflow: HistoryOverflow | str = HistoryOverflow.CLEAR,
+        ttl: float | None = None,
+        limit: int | None = None,
+    ) -> None:
+        self.configure(overflow=overflow, ttl=ttl, limit=limit)
+        self._rows: deque[tuple[float, int, E]] = deque()  # (saved, offset, entry)
+        self.bytes = 0
+        self.top = 0
+        self.floor = 1
+
+    def configure(
+        self,
+        *,
+        overflow: HistoryOverflow | str = HistoryOverflow.CLEAR,
+        ttl: float | None = None,
+        limit: int | None = None,
+    ) -> None:
+        """Change the bounds; arguments as of the class. They apply when the next message is saved."""
+        if overflow not in ("clear", "trim"):
+            raise ValueError(f"history overflow is 'clear' or 'trim', not {overflow!r}")
+        if ttl is not None and (isnan(ttl) or ttl <= 0):
+            raise ValueError(f"history ttl is a number of seconds above 0, or None, not {ttl!r}")
+        if limit is not None and limit < 1:
+            raise ValueError(f"history limit is at least 1 message, or None, not {limit!r}")
+        self._overflow = HistoryOverflow(overflow)
+        self._ttl = inf if ttl is None else ttl
+        self._limit = limit
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[E]:
+        return iter([entry for _, _, entry in self._rows])
+
+    def append(self, entry: E, now: float, max_bytes: int = DEFAULT_MAX_BYTES) -> int:
+        """Save `entry`, whose offset is above every earlier one. Returns how many messages were dropped,
+        `entry` itself included if it was too large to keep.
+
+        Args:
+            now: the time of saving, on the clock of all other calls.
+            max_bytes: the bound that holds from now on, until the next call.
+        """
+        position = entry.position
+        if position is None or position.offset <= self.top:
+            raise ValueError(f"a saved message has a position above offset {self.top}, not {position}")
+        self._advance(position.offset)
+        self._rows.append((now, position.offset, entry))
+        self.bytes += entry.size
+        return self.expire(now) + self._fit(max_bytes)
+
+    def skip(self, offset: int) -> None:
+        """Note that the message `offset` exists but is not saved here; who has not seen it has a gap."""
+        if offset > self.top:
+            self.top = offset
+            self.floor = offset + 1
+
+    def since(self, offset: int, now: float | None = None) -> tuple[list[E], bool]:
+        """The messages after `offset`, and whether that is everything that was missed.
+
+        Args:
+            now: messages older than the ttl at this time are dropped first; ``None`` to leave them.
+        """
+        if now is not None:
+            self.expire(now)
+        found: list[E] = []
+        for _, number, entry in reversed(self._rows):
+            if number <= offset:
+                break
+            found.append(entry)
+        found.reverse()
+        return found, self.floor - 1 <= offset <= self.top
+
+    def snapshot(self, now: float | None = None) -> list[E]:
+        """A new list of all messages, oldest first; `now` as for `since`."""
+        if now is not None:
+            self.expire(now)
+        return list(self)
+
+    def expire(self, now: float) -> int:
+        """Drop what is `ttl` seconds old or older at `now`. Returns how many messages that were."""
+        count = 0
+        while self._rows and now - self._rows[0][0] >= self._ttl:
+            self._drop_oldest()
+            count += 1
+        return count
+
+    def next_expiry(self) -> float:
+        """When the oldest message will be too old; ``inf`` if never."""
+        return self._rows[0][0] + self._ttl if self._rows else inf
+
+    def clear(self) -> int:
+        """Drop everything; offsets go on. Returns how many messages there were."""
+        count = len(self._rows)
+        self._rows.clear()
+        self.bytes = 0
+        self.floor = self.top + 1
+        return count
+
+    def _fit(self, max_bytes: int) -> int:
+        count = 0
+        while self._limit is not None and len(self._rows) > self._limit:
+            self._drop_oldest()
+            count += 1
+        if self.bytes > max_bytes and self._overflow is HistoryOverflow.CLEAR:
+            while len(self._rows) > 1:
+                self._drop_oldest()
+                count += 1
+        while self.bytes > max_bytes:
+            self._drop_oldest()
+            count += 1
+        return count
+
+    def _advance(self, offset: int) -> None:
+        if offset != self.top + 1:
+            self.floor = offset  # a hole before this one
+        self.top = offset
+
+    def _drop_oldest(self) -> None:
+        _, offset, entry = self._rows.popleft()
+        self.bytes -= entry.size
+        self.floor = max(self.floor, offset + 1)

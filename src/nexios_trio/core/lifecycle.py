@@ -1,0 +1,258 @@
+"""The life of one connection, as a table.
+
+Theory of operation. A connection is in one `Phase`; what happens to it is an `Occurrence`; `TRANSITIONS` says
+which phase follows. A pair that is not in the table is a mistake in the program and raises; a pair that leads
+to its own phase is harmless and changes nothing, so that closing twice, or losing a peer that was already
+gone, needs no test by the caller.
+
+    CONNECTING ──accept──▶ OPEN ──local_close, peer_close──▶ CLOSING ──closed_cleanly──▶ CLOSED
+        └──deny, local_close, peer_close──────────────────────────────────────────────────▶ │
+    (any) ──lost, kill────────────────────────────────────────────────────────────────────▶ ┘
+
+CLOSING means that one side said goodbye: what is queued and the close frame are still on their way. Only the
+transport knows when both are done; it reports CLOSED_CLEANLY. Nothing leads out of CLOSED.
+
+Every end has one reason, an `End`: the one given first. It becomes the close code, the log field, the metric
+label and the reason of cancelled scopes. Invariant: `end` is set if and only if the phase is CLOSING or
+CLOSED.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from types import MappingProxyType
+from typing import Final
+
+from attrs import frozen
+
+from nexios_trio.exceptions import LifecycleError
+
+__all__ = [
+    "MAX_REASON_BYTES",
+    "TRANSITIONS",
+    "Cause",
+    "End",
+    "Lifecycle",
+    "Occurrence",
+    "Phase",
+    "check_close_code",
+    "check_reason",
+    "clip_reason",
+    "is_sendable",
+]
+
+MAX_REASON_BYTES: Final = 123  # a control frame holds 125 bytes, two of them the code
+
+
+class Phase(Enum):
+    """Where a connection is in its life."""
+
+    CONNECTING = "connecting"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class Occurrence(Enum):
+    """What can happen to a connection."""
+
+    ACCEPT = "accept"  # we accept the handshake
+    DENY = "deny"  # we refuse it: an HTTP answer instead of a WebSocket
+    LOCAL_CLOSE = "local_close"  # we say goodbye; before accept that is a refusal
+    PEER_CLOSE = "peer_close"  # the peer says goodbye; before accept it went away
+    CLOSED_CLEANLY = "closed_cleanly"  # both close frames are through
+    LOST = "lost"  # the peer vanished without a goodbye
+    KILL = "kill"  # we abort, without a goodbye
+
+
+class Cause(str, Enum):
+    """Why a connection ended: log field, metric label, and the source of the close code."""
+
+    HANDLER_RETURNED = "handler_returned"
+    LOCAL_CLOSE = "local_close"
+    PEER_CLOSED = "peer_closed"
+    PEER_LOST = "peer_lost"
+    OVERFLOW = "overflow"
+    WRITE_TIMEOUT = "write_timeout"
+    HEARTBEAT_TIMEOUT = "heartbeat_timeout"
+    ACCEPT_TIMEOUT = "accept_timeout"
+    AUTH_TIMEOUT = "auth_timeout"
+    EXPIRED = "expired"
+    SERVER_SHUTDOWN = "server_shutdown"
+    CANCELLED = "cancelled"
+    ABORTED = "aborted"
+    HANDLER_ERROR = "handler_error"
+    HANDLER_CLOSED = "handler_closed"
+    DENIED = "denied"
+    NOT_FOUND = "not_found"
+    PROTOCOL_ERROR = "protocol_error"
+    UNSUPPORTED_DATA = "unsupported_data"
+    INVALID_DATA = "invalid_data"
+    MESSAGE_TOO_BIG = "message_too_big"
+    RATE_LIMITED = "rate_limited"
+    UNAUTHORIZED = "unauthorized"
+
+    __str__ = str.__str__
+
+    @property
+    def close_code(self) -> int:
+        """The close code of this cause, unless the application gave one."""
+        return _CLOSE_CODES[self]
+
+
+_CLOSE_CODES: Final[Mapping[Cause, int]] = MappingProxyType(
+    {
+        Cause.HANDLER_RETURNED: 1000,
+        Cause.LOCAL_CLOSE: 1000,
+        Cause.PEER_CLOSED: 1005,  # the peer's own code, where it gave one
+        Cause.PEER_LOST: 1006,
+        Cause.OVERFLOW: 1013,
+        Cause.WRITE_TIMEOUT: 1013,
+        Cause.HEARTBEAT_TIMEOUT: 1011,
+        Cause.ACCEPT_TIMEOUT: 1011,
+        Cause.AUTH_TIMEOUT: 4001,
+        Cause.EXPIRED: 1001,
+        Cause.SERVER_SHUTDOWN: 1012,
+        Cause.CANCELLED: 1001,
+        Cause.ABORTED: 1006,
+        Cause.HANDLER_ERROR: 1011,
+        Cause.HANDLER_CLOSED: 1008,  # a WebSocketException, which brings its own code
+        Cause.DENIED: 1006,
+        Cause.NOT_FOUND: 4404,
+        Cause.PROTOCOL_ERROR: 1002,
+        Cause.UNSUPPORTED_DATA: 1003,
+        Cause.INVALID_DATA: 1007,
+        Cause.MESSAGE_TOO_BIG: 1009,
+        Cause.RATE_LIMITED: 1008,
+        Cause.UNAUTHORIZED: 4001,
+    }
+)
+
+
+@frozen
+class End:
+    """How a connection ended: the code and reason that the other side sees, and the cause that we record.
+
+    `code` may be 1005 (the peer gave none) or 1006 (there was no close frame), which are never sent.
+    """
+
+    code: int
+    reason: str
+    cause: Cause
+
+    @classmethod
+    def of(cls, cause: Cause, reason: str = "", code: int | None = None) -> "End":
+        """An end with the close code that belongs to `cause`, unless `code` is given."""
+        return cls(cause.close_code if code is None else code, reason, cause)
+
+
+_C, _O, _G, _X = Phase.CONNECTING, Phase.OPEN, Phase.CLOSING, Phase.CLOSED
+
+# (what happened) -> {phase before: phase after}. A phase that is missing: not allowed there.
+# ACCEPT after the end is allowed and changes nothing: the program cannot know that the peer just left.
+TRANSITIONS: Final[Mapping[Occurrence, Mapping[Phase, Phase]]] = MappingProxyType(
+    {
+        Occurrence.ACCEPT: {_C: _O, _G: _G, _X: _X},
+        Occurrence.DENY: {_C: _X, _X: _X},
+        Occurrence.LOCAL_CLOSE: {_C: _X, _O: _G, _G: _G, _X: _X},
+        Occurrence.PEER_CLOSE: {_C: _X, _O: _G, _G: _G, _X: _X},
+        Occurrence.CLOSED_CLEANLY: {_G: _X, _X: _X},
+        Occurrence.LOST: {_C: _X, _O: _X, _G: _X, _X: _X},
+        Occurrence.KILL: {_C: _X, _O: _X, _G: _X, _X: _X},
+    }
+)
+
+# The end of an occurrence that came without one. CLOSED_CLEANLY always finds one.
+_DEFAULT_ENDS: Final[Mapping[Occurrence, End]] = MappingProxyType(
+    {
+        Occurrence.DENY: End.of(Cause.DENIED),
+        Occurrence.LOCAL_CLOSE: End.of(Cause.LOCAL_CLOSE),
+        Occurrence.PEER_CLOSE: End.of(Cause.PEER_CLOSED),
+        Occurrence.LOST: End.of(Cause.PEER_LOST),
+        Occurrence.KILL: End.of(Cause.ABORTED),
+    }
+)
+
+
+class Lifecycle:
+    """The phase of one connection and, once it is ending, the one `End` it has."""
+
+    __slots__ = ("end", "phase")
+
+    def __init__(self) -> None:
+        self.phase: Phase = Phase.CONNECTING
+        self.end: End | None = None
+
+    def __repr__(self) -> str:
+        return f"<Lifecycle {self.phase.value}{f', {self.end}' if self.end else ''}>"
+
+    def advance(self, occurrence: Occurrence, end: End | None = None) -> bool:
+        """Note what happened. Returns whether the phase changed.
+
+        Args:
+            end: why; the first one of a connection is kept, later ones are ignored.
+
+        Raises:
+            LifecycleError: a ``RuntimeError``: not allowed in this phase; nothing was changed.
+        """
+        after = TRANSITIONS[occurrence].get(self.phase)
+        if after is None:
+            raise LifecycleError(_explain(occurrence, self.phase))
+        if after is self.phase:
+            return False
+        if after is not Phase.OPEN and self.end is None:
+            self.end = end or _DEFAULT_ENDS[occurrence]
+        self.phase = after
+        return True
+
+
+def _explain(occurrence: Occurrence, phase: Phase) -> str:
+    moves = ", ".join(other.value for other, table in TRANSITIONS.items() if phase in table)
+    return f"{occurrence.value} is not allowed while the connection is {phase.value}; accepted now: {moves}"
+
+
+def is_sendable(code: int) -> bool:
+    """Whether an application may send this close code."""
+    return code in (1000, 1001, 1003) or 1007 <= code <= 1013 or 3000 <= code <= 4999
+
+
+def check_close_code(code: object) -> int:
+    """Return `code` if an application may send it.
+
+    The protocol itself also sends 1002; 1005, 1006 and 1015 are never on the wire.
+
+    Raises:
+        TypeError: it is not an int.
+        ValueError: it is not one of the codes that may be sent.
+    """
+    accepted = "1000, 1001, 1003, 1007 to 1013, 3000 to 4999"
+    if not isinstance(code, int) or isinstance(code, bool):
+        raise TypeError(f"a close code is an int ({accepted}), not {type(code).__name__}")
+    if not is_sendable(code):
+        raise ValueError(f"close code {int(code)} may not be sent; accepted: {accepted}")
+    return int(code)
+
+
+def check_reason(reason: object) -> str:
+    """Return `reason` (``""`` for ``None``) if it fits in a close frame.
+
+    Raises:
+        TypeError: it is neither ``None`` nor a str.
+        ValueError: it is longer than 123 bytes of UTF-8, or has no UTF-8 form.
+    """
+    if reason is None:
+        return ""
+    if not isinstance(reason, str):
+        raise TypeError(f"a close reason is a str or None, not {type(reason).__name__}")
+    try:
+        size = len(reason.encode())
+    except UnicodeEncodeError:
+        raise ValueError("a close reason has to be valid Unicode, without lone surrogates") from None
+    if size > MAX_REASON_BYTES:
+        raise ValueError(f"close reason of {size} bytes; accepted: up to {MAX_REASON_BYTES} bytes of UTF-8")
+    return reason
+
+
+def clip_reason(reason: str | None) -> str:
+    """`reason` cut to 123 bytes of UTF-8, on a character. Lone surrogates become ``?``. Never raises."""
+    data = (reason or "").encode("utf-8", "replace")
+    return data[:MAX_REASON_BYTES].decode("utf-8", "ignore")

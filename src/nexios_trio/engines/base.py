@@ -1,0 +1,71 @@
+"""The contract between a box and what carries its messages: this process alone, or other processes too.
+
+An engine keeps each group's history and gives every message its `Position`. It carries a message to every node that
+listens, this one included, by calling `deliver(group, message)`, a synchronous function that never blocks: the box
+hands it to its own members. Subscribing is therefore local, and an engine knows nothing of members.
+
+- `publish` returns when the message has a position. For one group, every node is delivered the same messages in
+  ascending order of offset. With `history=True` the message is kept, and can be read by the time `publish` returns.
+- Cancelling `publish`: an engine in this process has published nothing; a remote one may or may not have.
+- History outlives the last member, within its limits. A new `epoch` means that positions of the old one are void.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+import attrs
+
+from ..core.messages import Message, Position
+
+Deliver = Callable[[str, Message], None]
+
+
+@attrs.frozen
+class HistoryLimits:
+    """How much history one group keeps. Sizes in bytes of serialized messages, ages in seconds; None is no limit."""
+
+    max_bytes: int
+    max_messages: int | None = None
+    max_age: float | None = None
+    overflow: str = "clear"
+
+
+@attrs.frozen
+class HistoryPage:
+    """Messages in order of position; `complete` is False when some in between are gone for good: a gap."""
+
+    messages: tuple[Message, ...]
+    complete: bool
+    top: Position
+
+
+class Engine(ABC):
+    """Carries group messages and keeps their history."""
+
+    # There are no other nodes: a group without members here has none at all.
+    is_local: ClassVar[bool] = False
+
+    @abstractmethod
+    def attach(self, deliver: Deliver) -> None:
+        """Where this node's messages go. Called once, before anything is published."""
+
+    @abstractmethod
+    async def publish(self, group: str, message: Message, *, history: HistoryLimits | None) -> Position:
+        """Carry `message` to every node; keep it when `history` says how much to keep."""
+
+    @abstractmethod
+    async def history(self, group: str, since: Position | None = None, limit: int | None = None) -> HistoryPage:
+        """The group's kept messages, oldest first: all, or those after `since`; the newest `limit` of them."""
+
+    @abstractmethod
+    async def groups_with_history(self) -> list[str]:
+        """The names of the groups that have kept messages."""
+
+    @abstractmethod
+    async def flush_history(self, group: str | None = None) -> None:
+        """Forget one group's messages, or everybody's. Positions go on counting."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Let go of every resource. Idempotent."""

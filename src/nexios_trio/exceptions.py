@@ -1,0 +1,120 @@
+"""Every error that this package raises on purpose.
+
+The type says whose mistake it was, the text says what was wrong and what is accepted::
+
+    NexiosError
+    ├── WebSocketDisconnect            the peer (or the network) ended the connection: a normal end
+    ├── WebSocketException             the application asks to close with this code and reason
+    ├── HandshakeError                 the client's opening request is refused with an HTTP status
+    ├── LifecycleError (RuntimeError)  the program called something in the wrong state
+    ├── MessageError (ValueError)      one message is at fault, the connection is intact
+    │   ├── WrongFrameType             text was asked for and a binary frame came, or the reverse
+    │   ├── MessageTooBig              it can never fit in the bound it has to pass
+    │   └── PayloadError               it cannot be encoded, or does not decode to what was asked for
+    ├── InvalidName (ValueError)       a group or channel name that is not accepted
+    └── SettingsError (ValueError)     a limit or switch with a value that is not accepted
+"""
+
+__all__ = [
+    "HandshakeError",
+    "InvalidName",
+    "LifecycleError",
+    "MessageError",
+    "MessageTooBig",
+    "NexiosError",
+    "PayloadError",
+    "SettingsError",
+    "WebSocketDisconnect",
+    "WebSocketException",
+    "WrongFrameType",
+]
+
+
+class NexiosError(Exception):
+    """The base of every error of this package."""
+
+
+class WebSocketDisconnect(NexiosError):
+    """The connection is over. Left uncaught in a handler, it is a normal end.
+
+    Args:
+        code: the close code; 1005 when the peer gave none, 1006 when the connection was lost.
+        reason: the peer's text; ``None`` and ``""`` both mean that there was none.
+    """
+
+    def __init__(self, code: int = 1000, reason: str | None = None) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason or ""
+
+    def __str__(self) -> str:
+        return _describe("WebSocket disconnected", self.code, self.reason)
+
+
+class WebSocketException(NexiosError):
+    """Raised by a handler or a middleware to close the connection with this code and reason.
+
+    Args:
+        code: a close code that may be sent: 1000, 1001, 1003, 1007 to 1013, 3000 to 4999.
+        reason: shown to the peer; cut to 123 bytes of UTF-8.
+    """
+
+    def __init__(self, code: int, reason: str | None = None) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason or ""
+
+    def __str__(self) -> str:
+        return _describe("WebSocket closed by the application", self.code, self.reason)
+
+
+class HandshakeError(NexiosError):
+    """The opening request is refused; the peer gets this HTTP status and no WebSocket.
+
+    Args:
+        status: the HTTP status of the answer, 400 to 599.
+        reason: one line, safe to show to the peer.
+        headers: sent with the answer (names in lower case), such as ``sec-websocket-version``.
+    """
+
+    def __init__(self, status: int, reason: str = "", headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        super().__init__(status, reason, headers)
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+
+    def __str__(self) -> str:
+        return _describe("WebSocket handshake refused with HTTP status", self.status, self.reason)
+
+
+class LifecycleError(NexiosError, RuntimeError):
+    """A call that the connection's present state does not allow: a mistake in the program."""
+
+
+class MessageError(NexiosError, ValueError):
+    """One message is at fault. The connection is intact and the next message can be handled."""
+
+
+class WrongFrameType(MessageError):
+    """The frame is binary where text was asked for, or text where binary was asked for."""
+
+
+class MessageTooBig(MessageError):
+    """The message is larger than the bound it has to pass, so waiting would not help."""
+
+
+class PayloadError(MessageError):
+    """The payload cannot be encoded, or does not decode to what was asked for."""
+
+
+class InvalidName(NexiosError, ValueError):
+    """A group or channel name that is not accepted."""
+
+
+class SettingsError(NexiosError, ValueError):
+    """A setting that is not accepted. The text names it, its value, and what is accepted."""
+
+
+def _describe(what: str, code: int, reason: str) -> str:
+    # !r keeps control characters of a peer's text out of logs and terminals
+    return f"{what} {code}: {reason!r}" if reason else f"{what} {code}"

@@ -1,0 +1,231 @@
+"""HTTP handlers `(req, res)`, on Starlette's request and response classes.
+
+A handler may return what `res.json` and its like give it, another Starlette response, or a plain value: a dict or list
+becomes JSON, a str text, bytes a download; None sends `res` as it stands. Errors are answered in JSON.
+"""
+
+import logging
+import traceback
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from contextlib import aclosing
+from http import HTTPStatus
+from typing import Any, Self
+
+import orjson
+import starlette.requests
+import starlette.responses
+import trio
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from .core.messages import encode_json
+from .core.settings import Settings
+from .routing.paths import BadPath, request_path
+from .routing.tree import RouteTree
+
+__all__ = ["HTTPException", "Request", "Response", "error_response", "serve_request"]
+
+logger = logging.getLogger("nexios_trio.http")
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_BODILESS = frozenset((204, 205, 304))
+
+
+class BadJson(HTTPException, ValueError):
+    """The request's body is not JSON. Left uncaught it is answered with 400."""
+
+
+class Request(starlette.requests.Request):
+    """A request: `method`, `url`, `headers`, `query_params` (the last value wins), `path_params`, `client`, `state`.
+
+    Its body is bounded: `max_body_size` bytes, else 413, within `handshake_timeout` seconds, else 408.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, settings: Settings) -> None:
+        super().__init__(scope, receive, send)
+        self._unbounded_receive = receive
+        self._receive = self._receive_in_time
+        self._settings = settings
+        self._deadline: float | None = None  # from the first call on
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """The body in pieces. Checkpoint: while it arrives."""
+        size = 0
+        async with aclosing(super().stream()) as chunks:
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > self._settings.max_body_size:
+                    raise HTTPException(413, f"a body may have {self._settings.max_body_size} bytes")
+                yield chunk
+
+    async def body(self) -> bytes:
+        """The whole body. Checkpoint: always."""
+        await trio.lowlevel.checkpoint()
+        return await super().body()
+
+    async def text(self) -> str:
+        """The body as text, which is UTF-8. Raises: an HTTPException, for 400, if it is not."""
+        try:
+            return (await self.body()).decode()
+        except UnicodeDecodeError:
+            raise HTTPException(400, "the body is not UTF-8 text") from None
+
+    async def json(self) -> Any:
+        """The body, decoded from JSON. Raises: a ValueError that is answered with 400 if left uncaught."""
+        try:
+            return orjson.loads(await self.body())
+        except orjson.JSONDecodeError as error:
+            raise BadJson(400, f"the body is not JSON: {error}") from None
+
+    async def _receive_in_time(self) -> MutableMapping[str, Any]:
+        if self._deadline is None:
+            self._deadline = trio.current_time() + self._settings.handshake_timeout
+        with trio.move_on_at(self._deadline):
+            return await self._unbounded_receive()
+        raise HTTPException(408, "the body took too long")
+
+
+class Response(starlette.responses.Response):
+    """The response that a handler is given to fill in. Its methods return it, so that they can be chained."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def json(self, data: Any, status_code: int | None = None) -> Self:
+        """Raises ValueError for what JSON cannot carry."""
+        return self._fill(encode_json(data), "application/json", status_code)
+
+    def text(self, text: str, status_code: int | None = None) -> Self:
+        return self._fill(text.encode(), "text/plain; charset=utf-8", status_code)
+
+    def html(self, text: str, status_code: int | None = None) -> Self:
+        return self._fill(text.encode(), "text/html; charset=utf-8", status_code)
+
+    def bytes(self, data: "bytes | bytearray | memoryview", status_code: int | None = None) -> Self:
+        return self._fill(memoryview(data).tobytes(), "application/octet-stream", status_code)
+
+    def status(self, status_code: int) -> Self:
+        """Raises ValueError for what is no HTTP status of a response."""
+        if not 200 <= status_code <= 599:
+            raise ValueError(f"a response's status is 200 to 599, not {status_code!r}")
+        self.status_code = int(status_code)
+        return self
+
+    def _fill(self, body: Any, content_type: str, status_code: int | None) -> Self:
+        self.body = body
+        self.headers["content-length"] = str(len(body))
+        self.headers["content-type"] = content_type
+        return self if status_code is None else self.status(status_code)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.status_code in _BODILESS:
+            self.body = b""
+            del self.headers["content-length"]
+        await super().__call__(scope, receive, send)
+
+
+def error_response(status: int, detail: str = "", **more: Any) -> Response:
+    """An error as JSON: what it is, and its status."""
+    return Response().json({"error": detail or HTTPStatus(status).phrase, "status": status, **more}, status)
+
+
+async def serve_request(
+    routes: RouteTree, scope: Scope, receive: Receive, send: Send, settings: Settings, app: Any = None
+) -> None:
+    """Answer one request. An error after the response has begun goes on to the server."""
+    has_begun = False
+
+    async def noting_send(event: MutableMapping[str, Any]) -> None:
+        nonlocal has_begun
+        has_begun = True
+        await send(event)
+
+    out = _without_body(noting_send) if scope["method"] == "HEAD" else noting_send
+    try:
+        response = await _answer(routes, scope, receive, out, settings, app)
+        await response(scope, receive, out)
+    except ClientDisconnect:
+        logger.debug("the client left", extra={"path": scope.get("path")})
+    except Exception as error:
+        if has_begun:
+            raise
+        await _report(error, scope, settings)(scope, receive, out)
+
+
+async def _answer(
+    routes: RouteTree, scope: Scope, receive: Receive, send: Send, settings: Settings, app: Any
+) -> starlette.responses.Response:
+    try:
+        path = request_path(scope)
+    except BadPath as error:
+        return error_response(400, str(error))
+    wanted = "GET" if scope["method"] == "HEAD" else scope["method"]
+    allowed: set[str] = set()
+    for row, params in routes.find_http(path):
+        if row.route.method == wanted:
+            return await _call(row.handler, params, scope, receive, send, settings, app)
+        allowed.add(row.route.method)
+    if not allowed:
+        return error_response(404)
+    response = error_response(405)
+    response.headers["allow"] = ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set())))
+    return response
+
+
+async def _call(
+    handler: Callable[..., Awaitable[Any]],
+    params: dict[str, Any],
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    settings: Settings,
+    app: Any,
+) -> starlette.responses.Response:
+    params = {**scope.get("path_params", {}), **params}
+    inner = {**scope, "path_params": params, "route_params": params, "app": app}
+    response = Response()
+    returned = await handler(Request(inner, receive, send, settings), response, params=params)
+    match returned:
+        case None:
+            return response
+        case starlette.responses.Response():
+            return returned
+        case dict() | list():
+            return response.json(returned)
+        case str():
+            return response.text(returned)
+        case bytes() | bytearray() | memoryview():
+            return response.bytes(returned)
+        case _:
+            raise TypeError(
+                "an HTTP handler returns a response, a dict, list, str or bytes, or None for `res` as it is,"
+                f" not {type(returned).__name__}"
+            )
+
+
+def _report(error: Exception, scope: Scope, settings: Settings) -> Response:
+    """What the client is told of an error; the log gets what is not the client's doing."""
+    if isinstance(error, HTTPException):
+        response = error_response(error.status_code, error.detail)
+        response.headers.update(error.headers or {})
+        return response
+    logger.error(
+        "the handler of %s %r failed",
+        scope["method"],
+        scope["path"],
+        exc_info=error,
+        extra={"path": scope["path"]},
+    )
+    if settings.debug:
+        return error_response(500, traceback="".join(traceback.format_exception(error)))
+    return error_response(500)
+
+
+def _without_body(send: Send) -> Send:
+    async def head_send(event: MutableMapping[str, Any]) -> None:
+        await send({**event, "body": b""} if event["type"] == "http.response.body" else event)
+
+    return head_send

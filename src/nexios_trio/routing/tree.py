@@ -1,0 +1,126 @@
+"""`RouteTree`: routes, middleware and mounted trees, and how they are found. What users call is in `routes`."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from attrs import frozen
+
+from ..websockets.middleware.chain import Middleware
+from ..websockets.route import WebsocketRoute
+from .entries import HttpRoute, HttpRow, RegisteredRoute, WebsocketRow
+from .paths import PathPattern
+from .table import Table
+
+__all__ = ["Mount", "RouteTree"]
+
+
+@frozen(eq=False)
+class Mount:
+    """A tree inside another. The reference is live: what is added to the inner one later counts."""
+
+    tree: "RouteTree"
+    prefix: str | None  # in place of the tree's own
+
+    @property
+    def path(self) -> str:
+        return self.tree.prefix if self.prefix is None else self.prefix
+
+
+class RouteTree:
+    """Entries in the order of registration; the first that matches wins."""
+
+    prefix: str = ""
+
+    def __init__(self) -> None:
+        self._entries: list[RegisteredRoute | Mount] = []
+        self._middleware: list[Middleware] = []
+        self._mounted_in: list[tuple[RouteTree, Mount]] = []
+        # Built when first needed, thrown away by every change here or further in.
+        self._ws_table: Table[WebsocketRow] | None = None
+        self._http_table: Table[HttpRow] | None = None
+
+    def _add(self, route: WebsocketRoute | HttpRoute) -> None:
+        """Raises TypeError or ValueError, and nothing was changed, for a route that cannot work here."""
+        registered = RegisteredRoute.of(route)
+        self._check(lambda prefix, is_complete: registered.check(prefix, is_complete=is_complete))
+        self._entries.append(registered)
+        self._changed()
+
+    def _mount(self, tree: "RouteTree", prefix: str | None) -> None:
+        """Raises TypeError or ValueError, and nothing was changed, for a tree that cannot work here."""
+        if tree._contains(self):
+            raise ValueError("a router cannot be mounted inside itself")
+        mount = Mount(tree, prefix)
+
+        def check(base: str, is_complete: bool) -> None:
+            for inner, registered in tree._walk(base + mount.path):
+                registered.check(inner, is_complete=is_complete)
+
+        self._check(check)
+        tree._mounted_in.append((self, mount))
+        self._entries.append(mount)
+        self._changed()
+
+    # Finding
+
+    def find_websocket(self, path: str) -> tuple[WebsocketRow, dict[str, Any]] | None:
+        """The first WebSocket route for `path` (see `paths.request_path`), and its parameters."""
+        if self._ws_table is None:
+            self._ws_table = Table(list(self._websocket_rows(self.prefix, ())))
+        return next(self._ws_table.matches(path), None)
+
+    def find_http(self, path: str) -> Iterator[tuple[HttpRow, dict[str, Any]]]:
+        """The HTTP routes for `path`, whatever their method, in order of registration."""
+        if self._http_table is None:
+            self._http_table = Table(list(self._http_rows(self.prefix)))
+        return self._http_table.matches(path)
+
+    def _websocket_rows(self, prefix: str, outer: tuple[Middleware, ...]) -> Iterator[tuple[PathPattern, WebsocketRow]]:
+        middleware = (*outer, *self._middleware)
+        for entry in self._entries:
+            if isinstance(entry, Mount):
+                yield from entry.tree._websocket_rows(prefix + entry.path, middleware)
+            elif isinstance(entry.route, WebsocketRoute):
+                pattern = entry.pattern(prefix)
+                yield pattern, entry.websocket_row(entry.route, pattern, middleware)
+
+    def _http_rows(self, prefix: str) -> Iterator[tuple[PathPattern, HttpRow]]:
+        for entry in self._entries:
+            if isinstance(entry, Mount):
+                yield from entry.tree._http_rows(prefix + entry.path)
+            elif isinstance(entry.route, HttpRoute):
+                pattern = entry.pattern(prefix)
+                yield pattern, HttpRow(entry.route, pattern.text, entry.handler)
+
+    # The tree
+
+    def _walk(self, prefix: str) -> Iterator[tuple[str, RegisteredRoute]]:
+        """Every route here and further in, with the prefix before its own path."""
+        for entry in self._entries:
+            if isinstance(entry, Mount):
+                yield from entry.tree._walk(prefix + entry.path)
+            else:
+                yield prefix, entry
+
+    def _complete_prefixes(self) -> Iterator[str]:
+        """The prefixes that this can be reached under, from an application on."""
+        for parent, mount in self._mounted_in:
+            for base in parent._complete_prefixes():
+                yield base + mount.path
+
+    def _check(self, check: Callable[[str, bool], None]) -> None:
+        """Call `check(prefix, is_complete)` for every way from an application to here.
+
+        Where there is none yet, routers further out may still bring parameters.
+        """
+        check(self.prefix, False)
+        for prefix in self._complete_prefixes():
+            check(prefix, True)
+
+    def _contains(self, other: "RouteTree") -> bool:
+        return other is self or any(isinstance(entry, Mount) and entry.tree._contains(other) for entry in self._entries)
+
+    def _changed(self) -> None:
+        self._ws_table = self._http_table = None
+        for parent, _ in self._mounted_in:
+            parent._changed()

@@ -1,0 +1,242 @@
+"""The way that every ASGI server offers: correct everywhere, as fast and as abortable as the server's `send`.
+
+Two tasks per connection: the reader takes every event the server has, so that the server never fills its own queue; the
+writer empties the outbox. Some servers shield their `send` from cancellation. A writer stuck in one holds nobody up but
+its own block: the connection ends, its memberships are gone, its handler runs out, and only then is it waited for.
+"""
+
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
+from contextlib import asynccontextmanager
+from math import inf
+from typing import Any
+
+import trio
+from trio.lowlevel import checkpoint
+
+from ..core.lifecycle import Cause, End, Occurrence, Phase
+from ..core.messages import Frame
+from ..core.settings import Settings
+from ..exceptions import MessageTooBig
+from .base import Headers, Scope, SendStatistics, Transport
+from .outbox import Outbox
+from .sweeper import Alarm, Sweeper
+
+logger = logging.getLogger("nexios_trio.transport")
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+# How servers say that the peer is gone. ASGI asks for OSError.
+GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+
+
+class AsgiTransport(Transport):
+    """One peer behind an ASGI server's `receive` and `send`."""
+
+    name = "asgi"
+    can_abort = False
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, settings: Settings) -> None:
+        super().__init__(scope, settings)
+        self.outbox = Outbox(settings.outbox_messages, settings.outbox_bytes, self.policy, self.counts)
+        self._receive = receive
+        self._send = send
+        self._inbox_has_room = trio.Event()
+        self._may_write = trio.Event()  # the handshake is answered, or a goodbye is its answer
+        self._written = trio.Event()  # the writer is done
+        self._is_gone = False  # nothing more can be said to the peer
+        self._writing_since = inf
+        self._alarm = Alarm(self._check_write_deadline)
+        self._alarm_is_set = False
+        self._sweeper: Sweeper | None = None
+
+    @asynccontextmanager
+    async def open(self, sweeper: Sweeper) -> AsyncGenerator[None]:
+        self._sweeper = sweeper
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read)
+            nursery.start_soon(self._write)
+            try:
+                yield
+            finally:
+                if self._may_write.is_set() and not self._is_gone:
+                    with trio.move_on_after(self.settings.close_timeout, shield=True):
+                        await self._written.wait()
+                self._sweeper = None
+                sweeper.stop(self._alarm)
+                nursery.cancel_scope.cancel(reason="the connection has ended")
+
+    async def accept(self, subprotocol: str | None, headers: Headers) -> Transport:
+        await checkpoint()
+        if not self.lifecycle.advance(Occurrence.ACCEPT):
+            raise self._disconnect()
+        try:
+            has_said = await self._say({"type": "websocket.accept", "subprotocol": subprotocol, "headers": [*headers]})
+        except trio.Cancelled:  # the server may have answered or not; a goodbye is right in both cases
+            self.evict(End.of(Cause.CANCELLED))
+            raise
+        finally:
+            self._may_write.set()
+        if not has_said:
+            raise self._disconnect()
+        return self
+
+    async def deny(self, status: int, headers: Headers, body: bytes, reason: str = "") -> None:
+        if not self._ended(Occurrence.DENY, End(1006, reason, Cause.DENIED)):
+            await checkpoint()
+            return
+        self._discard()
+        if "websocket.http.response" in (self.scope.get("extensions") or {}):
+            await self._say({"type": "websocket.http.response.start", "status": status, "headers": list(headers)})
+            await self._say({"type": "websocket.http.response.body", "body": body})
+        else:
+            await self._say({"type": "websocket.close", "code": 4404 if status == 404 else 1008, "reason": reason})
+        self._is_gone = True
+        await checkpoint()
+
+    async def send(self, frame: Frame) -> None:
+        if self.lifecycle.phase is not Phase.OPEN:
+            await checkpoint()  # or a loop of sends to a peer that has left would freeze the program
+            self._check_open()
+        try:
+            await self.outbox.send(frame)
+        except trio.ClosedResourceError:
+            raise self._disconnect() from None
+        except MessageTooBig:
+            await checkpoint()
+            raise
+
+    def offer(self, frame: Frame, key: Hashable = None) -> None:
+        if not self.outbox.offer(frame, key):
+            self.evict(End.of(Cause.OVERFLOW, "too slow"))
+
+    async def close(self, end: End) -> None:
+        is_connecting = self.lifecycle.phase is Phase.CONNECTING
+        if not self._ended(Occurrence.LOCAL_CLOSE, end):
+            await checkpoint()
+            return
+        self.outbox.close()
+        if is_connecting:
+            self._may_write.set()
+        with trio.move_on_after(self.settings.write_timeout):
+            try:
+                await self._written.wait()
+            finally:
+                if not self._written.is_set():
+                    self._abort()
+
+    def evict(self, end: End) -> None:
+        is_connecting = self.lifecycle.phase is Phase.CONNECTING
+        self._ended(Occurrence.LOCAL_CLOSE, end)
+        self.inbox.discard()
+        self._discard()
+        if is_connecting:
+            self._may_write.set()
+
+    def statistics(self) -> SendStatistics:
+        counts = self.counts
+        return SendStatistics(
+            self.outbox.messages,
+            self.outbox.bytes,
+            counts.dropped_oldest,
+            counts.dropped_latest,
+            counts.replaced,
+            counts.lost,
+        )
+
+    def _abort(self) -> None:
+        self._is_gone = True
+        self._discard()
+
+    def _discard(self) -> None:
+        self.outbox.discard()
+        self.outbox.close()
+
+    def _lost(self, end: End | None = None) -> None:
+        self._ended(Occurrence.LOST, end or End.of(Cause.PEER_LOST))
+        self._abort()
+
+    # Reading: a task
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                event = await self._receive()
+                if event["type"] == "websocket.receive":
+                    await self._received(event)
+                elif event["type"] == "websocket.disconnect":
+                    code = event.get("code") or 1005
+                    cause = Cause.PEER_LOST if code == 1006 else Cause.PEER_CLOSED
+                    self._lost(End(code, event.get("reason") or "", cause))
+                    return
+        except GONE:
+            self._lost()
+        except Exception:
+            logger.exception("the server's receive failed")
+            self._lost()
+
+    async def _received(self, event: Any) -> None:
+        text = event.get("text")
+        item = text if text is not None else event.get("bytes") or b""
+        limit = self.settings.max_message_size
+        if len(item) > limit or (text is not None and not text.isascii() and len(text.encode()) > limit):
+            self.evict(End.of(Cause.MESSAGE_TOO_BIG, f"a message may have {limit} bytes"))
+            return
+        self.inbox.put(item)
+        while self.inbox.full and self.end is None:
+            self._inbox_has_room = trio.Event()
+            await self._inbox_has_room.wait()
+
+    def _resume_reading(self) -> None:
+        self._inbox_has_room.set()
+
+    # Writing: a task
+
+    async def _write(self) -> None:
+        await self._may_write.wait()
+        try:
+            while True:
+                frame = await self.outbox.take()
+                await self._say(frame.event.copy())  # it is shared, and what stands in between may change it
+        except trio.EndOfChannel:
+            end = self.end
+            if end is not None:
+                await self._say({"type": "websocket.close", "code": end.code, "reason": end.reason})
+        finally:
+            self._written.set()
+
+    async def _say(self, event: dict[str, Any]) -> bool:
+        """Hand one event to the server, under the write deadline; False when the peer is gone."""
+        if self._is_gone:
+            return False
+        self._writing_since = trio.current_time()
+        if not self._alarm_is_set:
+            self._set_alarm()
+        try:
+            await self._send(event)
+        except GONE:
+            self._lost()
+            return False
+        except Exception:
+            logger.exception("the server's send failed")
+            self._lost()
+            return False
+        finally:
+            self._writing_since = inf
+        return True
+
+    def _set_alarm(self) -> None:
+        if self._sweeper is not None:
+            self._alarm_is_set = True
+            self._sweeper.set(self._alarm, self._writing_since + self.settings.write_timeout)
+
+    def _check_write_deadline(self) -> None:
+        """Kill the connection if one write has taken too long; else look again when the present one would have."""
+        self._alarm_is_set = False
+        if self._writing_since == inf:
+            return
+        if self._writing_since + self.settings.write_timeout <= trio.current_time():
+            self.kill(End.of(Cause.WRITE_TIMEOUT, "the peer does not read"))
+        else:
+            self._set_alarm()

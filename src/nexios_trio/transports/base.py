@@ -1,0 +1,156 @@
+"""How one peer is reached. Three ways, one contract: plain ASGI, our own socket, hypercorn's socket taken over.
+
+A transport lives inside `async with transport.open(sweeper):`. Its reader fills `inbox`, whatever the handler does, and
+ends it with the one `End` of the connection. Its writer empties the outbox. The rest of the house calls
+
+    accept, deny            the handshake's answer, once
+    send                    waits for room in the outbox
+    offer, offer_batch      never wait: the group's way, under the overflow policy
+    close                   what is queued, then the close frame, then the end; bounded by `write_timeout`
+    evict                   the close frame, in place of what is queued, which is lost, and counted
+    kill                    the end now, without a goodbye
+
+and is told of the end, once, by `on_end(end)`, a synchronous function that must not block.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, MutableMapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, ClassVar
+
+import attrs
+
+from ..core.lifecycle import End, Lifecycle, Occurrence, Phase
+from ..core.messages import Batch, Frame, Kind
+from ..core.overflow import Policy, resolve_policy
+from ..core.settings import Settings
+from ..exceptions import LifecycleError, WebSocketDisconnect
+from .inbox import Inbox
+from .outbox import DeliveryCounts
+from .sweeper import Sweeper
+
+Scope = MutableMapping[str, Any]
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+@attrs.frozen
+class SendStatistics:
+    """One peer's outbox, and the messages meant for the peer that it did not get."""
+
+    queued_messages: int
+    queued_bytes: int
+    dropped_oldest: int
+    dropped_latest: int
+    replaced: int
+    lost: int
+
+    @property
+    def undelivered(self) -> int:
+        return self.dropped_oldest + self.dropped_latest + self.replaced + self.lost
+
+
+class Transport(ABC):
+    """One peer's connection, from its request to its end."""
+
+    __slots__ = ("counts", "inbox", "lifecycle", "on_end", "policy", "scope", "settings")
+
+    # What this way can do, for the table in the docs and for tests that must know.
+    name: ClassVar[str]
+    can_abort: ClassVar[bool]  # a peer that does not read is really gone after `kill`
+
+    def __init__(self, scope: Scope, settings: Settings) -> None:
+        self.scope = scope
+        self.settings = settings
+        self.inbox = Inbox(settings.inbox_messages, settings.inbox_bytes, self._resume_reading)
+        self.lifecycle = Lifecycle()
+        self.counts = DeliveryCounts()
+        self.policy: Policy = resolve_policy(settings.overflow)
+        self.on_end: Callable[[End], None] = lambda end: None
+
+    @property
+    def end(self) -> End | None:
+        return self.lifecycle.end
+
+    @property
+    def is_open(self) -> bool:
+        """Accepted, and neither side has closed."""
+        return self.lifecycle.phase is Phase.OPEN
+
+    @abstractmethod
+    def open(self, sweeper: Sweeper) -> AbstractAsyncContextManager[None]:
+        """The block that the transport's tasks live in. Leaving it is bounded in time where `can_abort`."""
+
+    @abstractmethod
+    async def accept(self, subprotocol: str | None, headers: Headers) -> "Transport":
+        """Answer the handshake with 101. Returns the transport to use from now on. The arguments have been checked."""
+
+    @abstractmethod
+    async def deny(self, status: int, headers: Headers, body: bytes, reason: str = "") -> None:
+        """Answer the handshake with an HTTP response. Then the connection is over."""
+
+    @abstractmethod
+    async def send(self, frame: Frame) -> None:
+        """Queue `frame`, waiting for room.
+
+        Checkpoint: always. Cancellation: the frame was not queued.
+        Raises: WebSocketDisconnect when the connection has ended, before or while waiting; MessageTooBig.
+        """
+
+    @abstractmethod
+    def offer(self, frame: Frame, key: Hashable = None) -> None:
+        """Queue `frame`, or do with it what the overflow policy says. After the end it is counted as lost."""
+
+    def offer_batch(self, kind: Kind, batch: Batch) -> None:
+        """`offer` each message of a group's batch."""
+        key_of = self.policy.key
+        for message in batch.messages:
+            self.offer(message.frame(kind), None if key_of is None else key_of(message.payload))
+
+    @abstractmethod
+    async def close(self, end: End) -> None:
+        """Send what is queued, then a close frame with `end.code`. A no-op once either side has closed.
+
+        Checkpoint: always. Cancellation: the connection is killed.
+        """
+
+    @abstractmethod
+    def evict(self, end: End) -> None:
+        """Throw away what is queued and say goodbye with `end.code`, as far as the peer still listens."""
+
+    def kill(self, end: End) -> None:
+        """End the connection now, without a goodbye."""
+        self._ended(Occurrence.KILL, end)
+        self.inbox.discard()
+        self._abort()
+
+    @abstractmethod
+    def statistics(self) -> SendStatistics:
+        """What is queued for this peer and what it did not get."""
+
+    @abstractmethod
+    def _abort(self) -> None:
+        """Let go of the peer without waiting for it, as far as this way of reaching it can."""
+
+    @abstractmethod
+    def _resume_reading(self) -> None:
+        """The inbox has room again."""
+
+    def _ended(self, occurrence: Occurrence, end: End) -> bool:
+        """Note the end; False when there was one already."""
+        is_first = self.lifecycle.end is None
+        self.lifecycle.advance(occurrence, end)
+        if is_first:
+            self.inbox.finish(end)
+            self.on_end(end)
+        return is_first
+
+    def _check_open(self) -> None:
+        phase = self.lifecycle.phase
+        if phase is Phase.CONNECTING:
+            raise LifecycleError("call accept() before sending")
+        if phase is not Phase.OPEN:
+            raise self._disconnect()
+
+    def _disconnect(self) -> WebSocketDisconnect:
+        end = self.lifecycle.end
+        return WebSocketDisconnect(1006) if end is None else WebSocketDisconnect(end.code, end.reason)

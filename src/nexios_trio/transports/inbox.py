@@ -1,0 +1,99 @@
+"""One connection's received messages, between the transport's reader and the handler.
+
+The reader puts, synchronously; one task at a time gets. Messages that came before the end are read before the end is.
+Held to its bounds by the reader: when `full`, it stops reading, so that TCP pushes back, until `on_room` is called.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+import trio
+from trio.lowlevel import Abort, Task, checkpoint, current_task, reschedule, wait_task_rescheduled
+
+from ..core.lifecycle import End
+
+
+class Inbox:
+    """A bounded queue of str (text) and bytes (binary) messages, then an `End`."""
+
+    __slots__ = ("_bytes", "_items", "_max_bytes", "_max_messages", "_reading", "_waiter", "end", "full", "on_room")
+
+    def __init__(self, max_messages: int, max_bytes: int, on_room: Callable[[], None]) -> None:
+        self._items: deque[str | bytes] = deque()
+        self._bytes = 0
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._waiter: Task | None = None
+        self._reading = False
+        self.end: End | None = None
+        self.full = False  # at or over a bound
+        self.on_room = on_room
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, item: str | bytes) -> None:
+        """Queue one message. After the end it is thrown away: nobody is left to read it."""
+        if self.end is not None:
+            return
+        items = self._items
+        items.append(item)
+        self._bytes += len(item)
+        if len(items) >= self._max_messages or self._bytes >= self._max_bytes:
+            self.full = True
+        if self._waiter is not None:
+            reschedule(self._waiter)
+            self._waiter = None
+
+    def finish(self, end: End) -> None:
+        """No more messages follow. The first end stays."""
+        if self.end is None:
+            self.end = end
+            self._wake()
+            self.on_room()
+
+    def discard(self) -> None:
+        """Forget what is queued: the connection was killed."""
+        self._items.clear()
+        self._bytes = 0
+        self.full = False
+        self.on_room()
+
+    async def get(self) -> str | bytes | End:
+        """The next message, or the end.
+
+        Checkpoint: always. Cancellation: nothing is taken, nothing lost.
+        Raises: trio.BusyResourceError when another task is already waiting for a message.
+        """
+        if self._reading:
+            raise trio.BusyResourceError("another task is already receiving from this connection")
+        self._reading = True
+        try:
+            if self._items or self.end is not None:
+                await checkpoint()
+            else:
+                self._waiter = current_task()
+                await wait_task_rescheduled(self._abandon)
+        finally:
+            self._reading = False
+        return self._pop()
+
+    def _pop(self) -> str | bytes | End:
+        if not self._items:
+            assert self.end is not None  # woken by `finish`, or `discard` emptied a killed connection's inbox
+            return self.end
+        item = self._items.popleft()
+        self._bytes -= len(item)
+        if self.full and len(self._items) < self._max_messages and self._bytes < self._max_bytes:
+            self.full = False
+            self.on_room()
+        return item
+
+    def _wake(self) -> None:
+        if self._waiter is not None:
+            reschedule(self._waiter)
+            self._waiter = None
+
+    def _abandon(self, _: object) -> Abort:
+        self._waiter = None
+        return Abort.SUCCEEDED

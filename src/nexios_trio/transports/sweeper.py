@@ -1,0 +1,72 @@
+"""One task and one deadline heap for everything that is due some day: expiry, write deadlines, heartbeats."""
+
+import logging
+from collections.abc import Callable
+from math import inf
+
+import trio
+
+from ..core.deadlines import Deadlines
+
+logger = logging.getLogger("nexios_trio.sweeper")
+
+
+class Alarm:
+    """Something that can come due. Its owner keeps it to move or stop it."""
+
+    __slots__ = ("is_due", "ring")
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self.ring = ring
+        self.is_due = False  # taken out of the heap, about to ring
+
+
+class Sweeper:
+    """Rings alarms when their time has come: O(log n) an event, asleep in between.
+
+    Concurrency: any number of tasks may `run` it (one per lifespan); an alarm rings in one of them.
+    """
+
+    def __init__(self) -> None:
+        self._deadlines: Deadlines[Alarm] = Deadlines()
+        self._asleep_until = -inf
+        self._sooner = trio.Event()
+
+    def set(self, alarm: Alarm, when: float) -> None:
+        """Ring at `when` (`trio.current_time()` seconds), and at no time set before."""
+        alarm.is_due = False
+        self._deadlines.set(alarm, when)
+        if when < self._asleep_until:
+            self._sooner.set()
+
+    def stop(self, alarm: Alarm) -> None:
+        alarm.is_due = False
+        self._deadlines.discard(alarm)
+
+    def sweep(self, now: float) -> int:
+        """Ring all that is due; how many that were. One that another one's owner stops or moves stays silent."""
+        due = self._deadlines.pop_due(now)
+        if not due:
+            return 0
+        rung = 0
+        for alarm in due:
+            alarm.is_due = True
+        for alarm in due:
+            if alarm.is_due:
+                alarm.is_due = False
+                rung += 1
+                try:
+                    alarm.ring()
+                except Exception:
+                    logger.exception("an alarm's owner failed")
+        return rung
+
+    async def run(self) -> None:
+        """Sweep for ever. Cancellation: between two sweeps."""
+        while True:
+            if self._sooner.is_set():
+                self._sooner = trio.Event()
+            self._asleep_until = self._deadlines.next()
+            with trio.move_on_at(self._asleep_until):
+                await self._sooner.wait()
+            self.sweep(trio.current_time())

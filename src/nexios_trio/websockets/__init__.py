@@ -1,0 +1,37 @@
+"""The public API of connections, channels and groups."""
+
+from ..core.messages import PayloadTypeEnum
+from .base import WebSocket, WebSocketDisconnect, WebSocketException, WebSocketState
+from .channels import (
+    BoxStatistics,
+    Channel,
+    ChannelAddStatusEnum,
+    ChannelBox,
+    ChannelGroup,
+    ChannelMessageDC,
+    ChannelRegistry,
+    ChannelRemoveStatusEnum,
+    GroupSendStatusEnum,
+    open_channel,
+)
+from .consumers import WebSocketConsumer, WebSocketEndpoint
+
+__all__ = [
+    "BoxStatistics",
+    "Channel",
+    "ChannelAddStatusEnum",
+    "ChannelBox",
+    "ChannelGroup",
+    "ChannelMessageDC",
+    "ChannelRegistry",
+    "ChannelRemoveStatusEnum",
+    "GroupSendStatusEnum",
+    "PayloadTypeEnum",
+    "WebSocket",
+    "WebSocketConsumer",
+    "WebSocketDisconnect",
+    "WebSocketEndpoint",
+    "WebSocketException",
+    "WebSocketState",
+    "open_channel",
+]

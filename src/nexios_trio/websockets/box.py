@@ -1,0 +1,483 @@
+"""`ChannelBox`: the groups of one application, their messages and their history.
+
+Membership is plain synchronous code, so leaving works in a cancelled `finally`. Publishing goes through the engine,
+which gives each message its position and calls `_deliver`; from there to the members' outboxes nothing awaits.
+"""
+
+import logging
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from types import MethodType
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from uuid import UUID
+
+import attrs
+import trio
+from trio.lowlevel import checkpoint
+
+from ..core.groups import GroupIndex, Removed
+from ..core.history import DEFAULT_MAX_BYTES, History
+from ..core.lifecycle import check_close_code, check_reason
+from ..core.messages import Message
+from ..core.names import check_group_name
+from ..engines.base import Engine, HistoryLimits
+from ..engines.memory import MemoryEngine
+from ..exceptions import LifecycleError, SettingsError
+from ..transports.outbox import DeliveryCounts
+from ..transports.sweeper import Alarm, Sweeper
+from .fanout import Fanout, Member
+from .statuses import ChannelAddStatusEnum, ChannelMessageDC, ChannelRemoveStatusEnum, GroupSendStatusEnum
+
+logger = logging.getLogger("nexios_trio.box")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+HISTORY_SIZE_VARIABLE = "CHANNEL_BOX_HISTORY_SIZE"
+_NO_PAYLOAD: Any = object()
+_NOBODY = UUID(int=0)
+_ADDED = {True: ChannelAddStatusEnum.CHANNEL_ADDED, False: ChannelAddStatusEnum.CHANNEL_EXIST}
+_REMOVED = {
+    Removed.MEMBER: ChannelRemoveStatusEnum.CHANNEL_REMOVED,
+    Removed.GROUP: ChannelRemoveStatusEnum.GROUP_REMOVED,
+    Removed.NO_MEMBER: ChannelRemoveStatusEnum.CHANNEL_DOES_NOT_EXIST,
+    Removed.NO_GROUP: ChannelRemoveStatusEnum.GROUP_DOES_NOT_EXIST,
+}
+
+
+class BoxMember(Member, Protocol):
+    """What a box needs of a channel."""
+
+    uuid: UUID
+    close_on_expire: bool
+
+    @property
+    def expires_at(self) -> float | None: ...
+
+    @property
+    def expired(self) -> bool: ...
+
+    @property
+    def is_over(self) -> bool: ...
+
+    def check_joinable(self) -> None:
+        """Raises WebSocketDisconnect when the channel can join nothing any more."""
+
+    def entered(self, box: "ChannelBox") -> None:
+        """The box knows the channel from now on; the channel tells it when its connection is over."""
+
+    def expire(self) -> None:
+        """The time to live is over, and the channel is out of its groups."""
+
+    def push(self, payload: Any) -> None:
+        """Queue a payload for this channel alone, under the overflow policy."""
+
+    async def shut(self, code: int, reason: str) -> None:
+        """Close the connection, in bounded time, raising nothing."""
+
+
+class Counted(Protocol):
+    """A connection that counts what its peer did not get."""
+
+    @property
+    def counts(self) -> DeliveryCounts: ...
+
+
+@attrs.frozen
+class BoxStatistics:
+    """Counts since the box was made, and sizes now."""
+
+    channels: int
+    groups: int
+    published: int
+    deliveries: int
+    undelivered: int  # messages that peers were meant to get and did not
+
+
+class _OnCurrentBox(Generic[P, R]):
+    """A method that, called on the class, acts on the current application's box."""
+
+    def __init__(self, function: "Callable[Concatenate[Any, P], R]") -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
+        self.__wrapped__ = function
+
+    def __get__(self, box: "ChannelBox | None", owner: type) -> Callable[P, R]:
+        return MethodType(self._function, box if box is not None else current_box())
+
+
+class GroupsView:
+    """The groups at the time it is awaited: `await view` or `await view.get(name, default)`."""
+
+    def __init__(self, box: "ChannelBox") -> None:
+        self._box = box
+
+    def __await__(self) -> "Generator[Any, Any, dict[str, dict[Any, UUID]]]":
+        return self._all().__await__()
+
+    async def _all(self) -> dict[str, dict[Any, UUID]]:
+        await checkpoint()
+        return {group.name: self._box._members_of(group.name) for group in self._box._index}
+
+    @overload
+    async def get(self, name: str) -> dict[Any, UUID] | None: ...
+    @overload
+    async def get(self, name: str, default: T) -> dict[Any, UUID] | T: ...
+    async def get(self, name: str, default: Any = None) -> Any:
+        """One group's channels, or `default` if there is no such group."""
+        await checkpoint()
+        return self._box._members_of(name) if name in self._box._index else default
+
+
+class ChannelBox:
+    """Groups of channels, group messages and their history.
+
+    Every method may be called on an instance, or on the class: then it acts on the box of the application that the
+    calling task belongs to, or on one for the whole process where there is none.
+
+    Args:
+        engine: carries messages to other processes; by default there is only this one.
+        history_overflow: what a history does when it is over its size: "clear" (keep the newest only) or "trim".
+        history_ttl: seconds that a message is kept; None for ever.
+        history_limit: messages kept per group; None for any number within the size.
+        history_bytes: the size, in bytes of serialized messages per group. None reads the environment variable
+            `CHANNEL_BOX_HISTORY_SIZE` whenever a message is saved, 1 MiB where it is not set.
+        max_groups_per_channel: more are refused with `ValueError`.
+    Raises: ValueError.
+    """
+
+    def __init__(
+        self,
+        engine: Engine | None = None,
+        *,
+        history_overflow: str = "clear",
+        history_ttl: float | None = None,
+        history_limit: int | None = None,
+        history_bytes: int | None = None,
+        max_groups_per_channel: int = 128,
+    ) -> None:
+        History[Message](overflow=history_overflow, ttl=history_ttl, limit=history_limit)  # raises ValueError
+        if history_bytes is not None and history_bytes < 0:
+            raise ValueError(f"history_bytes must be a number of bytes from 0, or None, not {history_bytes!r}")
+        self.engine = engine if engine is not None else MemoryEngine()
+        self.fanout = Fanout()
+        self.sweeper = Sweeper()
+        self._index: GroupIndex[Any] = GroupIndex()
+        self._channels: dict[UUID, BoxMember] = {}
+        self._alarms: dict[BoxMember, Alarm] = {}
+        self._limits = (history_limit, history_ttl, history_overflow, history_bytes)
+        self._max_groups_per_channel = max_groups_per_channel
+        self._published = 0
+        self._expired = 0
+        self._connections: dict[Counted, None] = {}
+        self._undelivered = 0  # by connections that have ended
+        self.engine.attach(self._deliver)
+
+    # Membership
+
+    @_OnCurrentBox
+    async def add_channel_to_group(self, channel: BoxMember, group_name: str = "default") -> ChannelAddStatusEnum:
+        """Join. Joining twice is joining once.
+
+        Checkpoint: always. Cancellation: the channel did not join.
+        Returns: CHANNEL_ADDED when the group is new, CHANNEL_EXIST when it existed.
+        Raises: ValueError for a bad group name, or too many groups; WebSocketDisconnect when the connection is over.
+        Source: 002.
+        """
+        check_group_name(group_name)
+        await checkpoint()
+        return self._join(channel, group_name)
+
+    @_OnCurrentBox
+    async def remove_channel_from_group(self, channel: BoxMember, group_name: str) -> ChannelRemoveStatusEnum:
+        """Leave. Happens even when the call is cancelled, so it may stand in a `finally`.
+
+        Checkpoint: always, after leaving. Source: 002.
+        """
+        status = self.leave_nowait(channel, group_name)
+        await checkpoint()
+        return status
+
+    def leave_nowait(self, channel: BoxMember, group_name: str) -> ChannelRemoveStatusEnum:
+        """`remove_channel_from_group`, synchronously."""
+        self.fanout.catch_up(self._index.memberships(channel))
+        return _REMOVED[self._index.remove(channel, group_name)]
+
+    @_OnCurrentBox
+    @asynccontextmanager
+    async def member(self, channel: BoxMember, group_name: str = "default") -> AsyncGenerator[ChannelAddStatusEnum]:
+        """Be a member for the length of the block: leaving is guaranteed, whatever ends it."""
+        status = await self.add_channel_to_group(channel, group_name)
+        try:
+            yield status
+        finally:
+            self.leave_nowait(channel, group_name)
+
+    def forget(self, channel: BoxMember) -> None:
+        """Leave every group and the registry: the connection is over."""
+        self.leave_all(channel)
+        self._channels.pop(channel.uuid, None)
+        alarm = self._alarms.pop(channel, None)
+        if alarm is not None:
+            self.sweeper.stop(alarm)
+
+    def track(self, channel: BoxMember) -> None:
+        """Know a channel, so that `send_to` finds it and its time to live is watched."""
+        if self._channels.setdefault(channel.uuid, channel) is not channel:
+            raise ValueError(f"another channel has the id {channel.uuid}")
+        channel.entered(self)
+        self.watch(channel)
+
+    def watch(self, channel: BoxMember) -> None:
+        """Follow the channel's `expires_at`, which may have moved."""
+        if channel.expires_at is None or channel.uuid not in self._channels:
+            return
+        alarm = self._alarms.get(channel)
+        if alarm is None:
+            alarm = self._alarms[channel] = Alarm(lambda: self._expire(channel))
+        self.sweeper.set(alarm, channel.expires_at)
+
+    def _join(self, channel: BoxMember, group_name: str) -> ChannelAddStatusEnum:
+        channel.check_joinable()
+        if channel.uuid not in self._channels:
+            self.track(channel)
+        if channel.expired:
+            raise LifecycleError(f"channel {channel.uuid} has expired; touch() it to go on")
+        joined = self._index.memberships(channel)
+        if len(joined) >= self._max_groups_per_channel and group_name not in {m.group.name for m in joined}:
+            raise ValueError(f"a channel may be in {self._max_groups_per_channel} groups at a time")
+        return _ADDED[self._index.add(channel, group_name, channel.receiver())]
+
+    def rewire(self, channel: BoxMember) -> None:
+        """The channel's receiver is another one from now on."""
+        for membership in self._index.memberships(channel):
+            membership.deliver = channel.receiver()
+
+    def leave_all(self, channel: BoxMember) -> None:
+        """Leave every group."""
+        self.fanout.catch_up(self._index.memberships(channel))
+        self._index.discard(channel)
+
+    def _expire(self, channel: BoxMember) -> None:
+        del self._alarms[channel]
+        self._expired += 1
+        self.leave_all(channel)
+        channel.expire()
+
+    # Sending
+
+    @_OnCurrentBox
+    async def group_send(
+        self,
+        group_name: str = "default",
+        payload: Any = _NO_PAYLOAD,
+        save_history: bool = False,
+        exclude: Any = None,
+    ) -> GroupSendStatusEnum:
+        """Send to every member of the group, in order, waiting for none of them.
+
+        Each member's overflow policy decides what happens when its outbox is full.
+
+        Checkpoint: always. Cancellation: with the engine of one process, nothing was sent.
+        Args:
+            payload: anything that JSON can carry, or bytes; an empty object by default.
+            save_history: keep it, for `show_history`.
+            exclude: a channel, or several, that must not get it.
+        Raises: ValueError when the payload cannot be encoded, or the name is bad; nothing was sent to anybody.
+        Source: 002.
+        """
+        check_group_name(group_name)
+        message = Message({} if payload is _NO_PAYLOAD else payload, time.time(), excluded=_ids(exclude))
+        limits = self._history_limits() if save_history else None
+        self.sweeper.sweep(trio.current_time())
+        if self.engine.is_local and group_name not in self._index:
+            await checkpoint()
+            return GroupSendStatusEnum.NO_SUCH_GROUP
+        await self.engine.publish(group_name, message, history=limits)
+        self._published += 1
+        return GroupSendStatusEnum.GROUP_SEND
+
+    def _deliver(self, group_name: str, message: Message) -> None:
+        """The engine's way in."""
+        if not self.engine.is_local:  # else `group_send` has swept
+            self.sweeper.sweep(trio.current_time())
+        group = self._index.groups.get(group_name)
+        if group is None:
+            return
+        excluded = [self._channels[uuid] for uuid in message.excluded if uuid in self._channels]
+        group.publish(message, excluded)
+        self.fanout.published(group)
+
+    @_OnCurrentBox
+    async def send_to(self, channel_id: UUID | str, payload: Any) -> bool:
+        """Send to one channel, in a group or not; False when there is no such channel.
+
+        Checkpoint: always. Raises: ValueError when the payload cannot be encoded. Source: 002.
+        """
+        await checkpoint()
+        channel = self._channels.get(as_uuid(channel_id))
+        if channel is None or channel.is_over:
+            logger.info("send_to: there is no channel %r", str(channel_id)[:64])
+            return False
+        self.catch_up(channel)
+        channel.push(payload)
+        return True
+
+    def catch_up(self, channel: BoxMember) -> None:
+        """Give a channel the group messages that are on their way to it, before anything else is sent to it."""
+        if self.fanout.dirty:
+            self.fanout.catch_up(self._index.memberships(channel))
+
+    # Looking
+
+    @_OnCurrentBox
+    def show_groups(self) -> GroupsView:
+        """The groups and their channels: `await show_groups()` for all, `await show_groups().get(name)` for one.
+
+        Source: 002.
+        """
+        return GroupsView(self)
+
+    @_OnCurrentBox
+    async def show_history(self, group_name: str = "") -> Any:
+        """What was sent to a group with `save_history=True`, oldest first; without a name, a dict of all groups.
+
+        Checkpoint: always. Returns: copies (`ChannelMessageDC`); changing them changes nothing. Source: 002.
+        """
+        if group_name:
+            return await self._history_of(group_name)
+        return {name: await self._history_of(name) for name in await self.engine.groups_with_history()}
+
+    async def _history_of(self, group_name: str) -> list[ChannelMessageDC]:
+        page = await self.engine.history(group_name)
+        return [ChannelMessageDC(m.payload, m.uuid, m.created, m.position) for m in page.messages]
+
+    @_OnCurrentBox
+    async def flush_history(self, group_name: str | None = None) -> None:
+        """Forget what was sent to one group, or to all. Checkpoint: always. Source: 002."""
+        await self.engine.flush_history(group_name)
+
+    @_OnCurrentBox
+    async def flush_groups(self) -> None:
+        """Empty every group; the channels stay connected. Checkpoint: always."""
+        for channel in list(self._channels.values()):
+            self.leave_all(channel)
+        await checkpoint()
+
+    @_OnCurrentBox
+    async def close_all_connections(self, code: int = 1001, reason: str = "") -> None:
+        """Close every channel's connection, all at once; each is given its write deadline.
+
+        Checkpoint: always. Raises: ValueError for a code that may not be sent. Source: 002.
+        """
+        check_close_code(code)
+        check_reason(reason)
+        await checkpoint()
+        async with trio.open_nursery() as nursery:
+            for channel in list(self._channels.values()):
+                nursery.start_soon(channel.shut, code, reason)
+
+    @_OnCurrentBox
+    async def _clean_expired(self) -> int:
+        """Remove every channel whose time to live is over; how many. The sweeper does so by itself. Source: 002."""
+        await checkpoint()
+        before = self._expired
+        self.sweeper.sweep(trio.current_time())
+        return self._expired - before
+
+    @_OnCurrentBox
+    def statistics(self) -> BoxStatistics:
+        """Sizes and counts."""
+        undelivered = self._undelivered + sum(one.counts.undelivered for one in self._connections)
+        return BoxStatistics(
+            len(self._channels), len(self._index), self._published, self.fanout.deliveries, undelivered
+        )
+
+    @contextmanager
+    def counting(self, connection: Counted) -> Generator[None]:
+        """Include what `connection` counts in the statistics, during the block and after it."""
+        self._connections[connection] = None
+        try:
+            yield
+        finally:
+            del self._connections[connection]
+            self._undelivered += connection.counts.undelivered
+
+    def channels(self) -> list[Any]:
+        """Every channel that is connected."""
+        return list(self._channels.values())
+
+    def size_of(self, group_name: str) -> int:
+        """How many channels are in the group."""
+        group = self._index.groups.get(group_name)
+        return len(group.members) if group is not None else 0
+
+    def _members_of(self, group_name: str) -> dict[Any, UUID]:
+        return {channel: channel.uuid for channel in self._index.groups[group_name].members}
+
+    def _history_limits(self) -> HistoryLimits:
+        limit, ttl, overflow, size = self._limits
+        return HistoryLimits(_history_size() if size is None else size, limit, ttl, overflow)
+
+
+def _history_size() -> int:
+    text = os.environ.get(HISTORY_SIZE_VARIABLE)
+    if text is None:
+        return DEFAULT_MAX_BYTES
+    try:
+        size = int(text)
+    except ValueError:
+        size = -1
+    if size < 0:
+        raise SettingsError(f"{HISTORY_SIZE_VARIABLE} must be a number of bytes, not {text!r}")
+    return size
+
+
+def as_uuid(channel_id: UUID | str) -> UUID:
+    """A UUID that is nobody's for what is none."""
+    try:
+        return channel_id if isinstance(channel_id, UUID) else UUID(channel_id)
+    except (ValueError, AttributeError, TypeError):
+        return _NOBODY
+
+
+def _ids(exclude: Any) -> frozenset[UUID]:
+    if exclude is None:
+        return frozenset()
+    is_one = isinstance(exclude, UUID | str) or hasattr(exclude, "uuid") or not isinstance(exclude, Iterable)
+    return frozenset([_id(exclude)] if is_one else map(_id, cast(Iterable[Any], exclude)))
+
+
+def _id(one: Any) -> UUID:
+    uuid = as_uuid(getattr(one, "uuid", one))
+    if uuid == _NOBODY:
+        raise ValueError(f"exclude takes channels and their ids, one or a list of them, not {one!r}")
+    return uuid
+
+
+_current: ContextVar[ChannelBox] = ContextVar("nexios_trio.current_box")
+_process_box: list[ChannelBox] = []  # made when first needed
+
+
+def current_box() -> ChannelBox:
+    """The box of the application that this task belongs to, else the one of the process."""
+    box = _current.get(None)
+    if box is not None:
+        return box
+    if not _process_box:
+        _process_box.append(ChannelBox())
+    return _process_box[0]
+
+
+@contextmanager
+def use_box(box: ChannelBox) -> Generator[None]:
+    """Make `box` the current one, for this task and those it starts, for the length of the block."""
+    token = _current.set(box)
+    try:
+        yield
+    finally:
+        _current.reset(token)

@@ -1,0 +1,154 @@
+"""Giving a group's messages to its members: at once for a small group, once per pause for a large one.
+
+A message to a large group is not written yet when `group_send` returns. The flusher waits until publishers pause for a
+few scheduler passes, a matter of microseconds against the milliseconds that a thousand writes take, and then writes all
+that is pending to each member in one go. Cursors (`core.groups`) keep the order for those who join, leave or are
+written to directly in between.
+"""
+
+import logging
+from collections.abc import Collection, Hashable, Iterable
+from typing import Protocol
+
+import trio
+from trio.lowlevel import Abort, Task, checkpoint, current_task, reschedule, wait_task_rescheduled
+
+from ..core.groups import Deliver, Group, Membership
+from ..core.messages import Batch
+
+logger = logging.getLogger("nexios_trio.fanout")
+
+SMALL_GROUP = 32  # members; up to here a flush costs less than waking the flusher
+SLICE = 500  # members between two checkpoints: about two milliseconds
+QUIET_PASSES = 3  # scheduler passes without a new message before a large group is flushed
+MAX_PASSES = 32
+MAX_PENDING_BYTES = 65536  # flush sooner than a kernel buffer would overflow
+
+
+class Member(Hashable, Protocol):
+    """Whoever can be in a group."""
+
+    def receiver(self) -> Deliver:
+        """A function that takes over a batch, without blocking. Looked up once, at joining."""
+        ...
+
+
+class Fanout:
+    """The flush of every group of one box. Without a running flusher all groups count as small."""
+
+    def __init__(self) -> None:
+        self.dirty: dict[Group[Member], None] = {}  # groups with pending messages
+        self.deliveries = 0
+        self._published = 0
+        self._flushers = 0
+        self._sleeper: Task | None = None
+        self._duty = trio.Lock()  # of several lifespans' flushers, one works and the others wait
+
+    def published(self, group: Group[Member]) -> None:
+        """`group` has a new pending message."""
+        self._published += 1
+        if not self._flushers or len(group.members) <= SMALL_GROUP:
+            self.flush(group)
+            return
+        self.dirty[group] = None
+        if self._sleeper is not None:
+            reschedule(self._sleeper)
+            self._sleeper = None
+
+    def flush(self, group: Group[Member]) -> None:
+        """Give every member all it is owed, now."""
+        self.dirty.pop(group, None)
+        top = group.top
+        self._give(group, group.batch(), tuple(group.members.values()))
+        group.settle(top)
+
+    def catch_up(self, memberships: Iterable[Membership[Member]]) -> None:
+        """Give one member what it is owed in these groups, before it leaves or is written to directly."""
+        for membership in memberships:
+            if membership.group in self.dirty:
+                self._give_rest(membership)
+
+    async def run(self) -> None:
+        """Flush large groups for ever. Cancellation: between two slices; what is pending then goes out at once."""
+        self._flushers += 1
+        try:
+            async with self._duty:
+                while True:
+                    while not self.dirty:
+                        await self._sleep()
+                    await self._linger()
+                    for group in list(self.dirty):
+                        if group in self.dirty:  # else flushed in the meantime
+                            await self._flush_in_slices(group)
+        finally:
+            self._flushers -= 1
+            if not self._flushers:
+                for group in list(self.dirty):
+                    self.flush(group)
+
+    async def _sleep(self) -> None:
+        self._sleeper = current_task()
+        await wait_task_rescheduled(self._abandon)
+
+    def _abandon(self, _: object) -> Abort:
+        self._sleeper = None
+        return Abort.SUCCEEDED
+
+    async def _linger(self) -> None:
+        quiet = passes = 0
+        while quiet < QUIET_PASSES and passes < MAX_PASSES:
+            seen = self._published
+            await checkpoint()
+            quiet = quiet + 1 if self._published == seen else 0
+            passes += 1
+            if any(group.pending_bytes > MAX_PENDING_BYTES for group in self.dirty):
+                return
+
+    async def _flush_in_slices(self, group: Group[Member]) -> None:
+        top = group.top
+        batch = group.batch()
+        memberships = tuple(group.members.values())
+        for start in range(0, len(memberships), SLICE):
+            if start:
+                await checkpoint()
+            self._give(group, batch, memberships[start : start + SLICE], top)
+        group.settle(top)
+        if not group.pending:
+            self.dirty.pop(group, None)
+
+    def _give(
+        self,
+        group: Group[Member],
+        batch: Batch | None,
+        memberships: Collection[Membership[Member]],
+        top: int | None = None,
+    ) -> None:
+        """Write a batch to those who are owed exactly that, and to the others what they are owed."""
+        if top is None:
+            top = group.top
+        base = top - len(batch.messages) if batch is not None else -1
+        others = 0
+        for membership in memberships:
+            if membership.cursor == base:
+                membership.cursor = top
+                try:
+                    membership.deliver(batch)  # type: ignore[arg-type]  # base is -1 without a batch
+                except Exception:
+                    logger.exception("a member of group %r could not be written to", group.name)
+            else:
+                others += 1
+                if membership.cursor < top and group.members.get(membership.member) is membership:
+                    self._give_rest(membership)
+        if batch is not None:
+            self.deliveries += (len(memberships) - others) * len(batch.messages)
+
+    def _give_rest(self, membership: Membership[Member]) -> None:
+        """Write to one member what it is still owed."""
+        batch = membership.take()
+        if batch is None:
+            return
+        self.deliveries += len(batch.messages)
+        try:
+            membership.deliver(batch)
+        except Exception:
+            logger.exception("a member of group %r could not be written to", membership.group.name)

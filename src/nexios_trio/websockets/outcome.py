@@ -1,0 +1,46 @@
+"""How a handler's outcome becomes the end of its connection. Pure."""
+
+import logging
+
+from ..core.lifecycle import Cause, End, check_close_code, clip_reason
+from ..exceptions import HandshakeError, WebSocketDisconnect, WebSocketException
+
+logger = logging.getLogger("nexios_trio.connection")
+
+
+def mistake_in(error: Exception) -> Exception | None:
+    """What the application has to answer for. A disconnect is nobody's fault; a group of one error is that error."""
+    while isinstance(error, ExceptionGroup):
+        rest = error.split(WebSocketDisconnect)[1]
+        if rest is None:
+            return None
+        [first, *others] = rest.exceptions
+        if others:
+            return rest
+        error = first
+    return None if isinstance(error, WebSocketDisconnect) else error
+
+
+def end_after(mistake: Exception | None, *, is_connecting: bool, debug: bool) -> End:
+    """The end that belongs to a handler that has returned, or raised `mistake`."""
+    if mistake is None:
+        return End.of(Cause.DENIED if is_connecting else Cause.HANDLER_RETURNED)
+    if isinstance(mistake, HandshakeError):
+        return End.of(Cause.DENIED, clip_reason(mistake.reason))
+    if isinstance(mistake, WebSocketException):
+        return _asked_for(mistake)
+    return End.of(Cause.HANDLER_ERROR, clip_reason(f"{type(mistake).__name__}: {mistake}") if debug else "")
+
+
+def is_reportable(mistake: Exception | None) -> bool:
+    """Whether it is a failure, and not a way of ending the connection."""
+    return mistake is not None and not isinstance(mistake, HandshakeError | WebSocketException)
+
+
+def _asked_for(error: WebSocketException) -> End:
+    try:
+        code = check_close_code(error.code)
+    except (TypeError, ValueError):
+        logger.exception("a WebSocketException asks for a close code that may not be sent")
+        return End.of(Cause.HANDLER_ERROR)
+    return End.of(Cause.HANDLER_CLOSED, clip_reason(error.reason), code)

@@ -1,0 +1,77 @@
+"""What all connections of one application share: its settings, its box, and the tasks that serve them."""
+
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Literal
+
+import trio
+
+from ..core.settings import Settings
+from ..exceptions import LifecycleError
+from .box import ChannelBox, use_box
+
+logger = logging.getLogger("nexios_trio.app")
+
+
+class Runtime:
+    """Owned by an application. Its tasks live in the nursery of `running()`, which the lifespan opens."""
+
+    def __init__(self, settings: Settings, box: ChannelBox | None = None) -> None:
+        self.settings = settings
+        self.box = box if box is not None else ChannelBox(max_groups_per_channel=settings.max_groups_per_channel)
+        self._start_soon: list[Callable[..., None]] = []  # of each open `running()` block
+
+    @property
+    def running_now(self) -> bool:
+        return bool(self._start_soon)
+
+    @contextmanager
+    def activate(self) -> Generator[None]:
+        """Make this application's box the current one for this task and its children."""
+        with use_box(self.box):
+            yield
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Run the sweeper, the flusher and what `start_soon` adds. Leaving the block cancels them."""
+        with self.activate():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.box.sweeper.run, name="nexios_trio sweeper")
+                nursery.start_soon(self.box.fanout.run, name="nexios_trio flusher")
+                start_soon = nursery.start_soon
+                self._start_soon.append(start_soon)
+                try:
+                    yield
+                finally:
+                    self._start_soon.remove(start_soon)
+                    nursery.cancel_scope.cancel(reason="the application shuts down")
+
+    def start_soon(
+        self,
+        function: Callable[..., Awaitable[Any]],
+        *args: Any,
+        on_error: Literal["stop", "log"] = "stop",
+        name: object = None,
+    ) -> None:
+        """Start a task that lives as long as the application.
+
+        Args:
+            on_error: "stop" lets an error stop the server; "log" logs it, and the application goes on.
+        Raises: LifecycleError (a RuntimeError) when the application is not running.
+        """
+        if on_error not in ("stop", "log"):
+            raise ValueError(f"on_error must be 'stop' or 'log', not {on_error!r}")
+        if not self._start_soon:
+            raise LifecycleError("the application is not running: call start_soon from a startup function or a handler")
+        self._start_soon[-1](self._run, function, args, on_error, name=name or function)
+
+    async def _run(self, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...], on_error: str) -> None:
+        with self.activate():
+            if on_error == "stop":
+                await function(*args)
+                return
+            try:
+                await function(*args)
+            except Exception:
+                logger.exception("a background task failed: %r", function)

@@ -1,0 +1,67 @@
+"""The collector's tuning: process-wide, so it is put back."""
+
+import gc
+from collections.abc import Generator
+
+import pytest
+
+from nexios_trio.application.garbage import THRESHOLDS, tuned_collector
+
+PYTHONS = (700, 10, 10)
+
+
+@pytest.fixture(autouse=True)
+def _pythons_defaults() -> Generator[None]:
+    before, enabled = gc.get_threshold(), gc.isenabled()
+    gc.enable()
+    gc.set_threshold(*PYTHONS)
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*before)
+    (gc.enable if enabled else gc.disable)()
+
+
+def test_inside_the_block_and_after() -> None:
+    with tuned_collector():
+        assert gc.get_threshold() == THRESHOLDS
+        assert gc.get_freeze_count() > 1000
+    assert gc.get_threshold() == PYTHONS
+    assert gc.get_freeze_count() == 0
+
+
+def test_an_error_puts_it_back_too() -> None:
+    with pytest.raises(LookupError), tuned_collector():
+        raise LookupError
+    assert gc.get_threshold() == PYTHONS
+
+
+def test_the_last_of_several_puts_it_back() -> None:
+    first, second = tuned_collector(), tuned_collector()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert gc.get_threshold() == THRESHOLDS
+    second.__exit__(None, None, None)
+    assert gc.get_threshold() == PYTHONS
+
+
+def test_switched_off() -> None:
+    with tuned_collector(enabled=False):
+        assert gc.get_threshold() == PYTHONS
+        assert gc.get_freeze_count() == 0
+
+
+@pytest.mark.parametrize("own", [(0, 10, 10), (100_000, 50, 100)])
+def test_the_programs_own_choice_stands(own: tuple[int, int, int]) -> None:
+    gc.set_threshold(*own)
+    with tuned_collector():
+        assert gc.get_threshold() == own
+        assert gc.get_freeze_count() == 0
+    assert gc.get_threshold() == own
+
+
+def test_a_collector_that_is_off_stays_off() -> None:
+    gc.disable()
+    with tuned_collector():
+        assert gc.get_threshold() == PYTHONS
+    assert not gc.isenabled()
