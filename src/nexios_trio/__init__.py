@@ -15,6 +15,7 @@ from .core.overflow import conflate, max_lag
 from .core.settings import Settings
 from .exceptions import NexiosError, WebSocketDisconnect, WebSocketException
 from .routing import Router, WebSocketRoute, WebsocketRoute, WebsocketRoutes, WSRouter
+from .serving import serve
 from .websockets import (
     Channel,
     ChannelBox,
@@ -47,6 +48,7 @@ __all__ = [
     "get_application",
     "max_lag",
     "open_channel",
+    "serve",
 ]
 
 __version__ = "0.1.0"

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.convertors import CONVERTOR_TYPES, Convertor, register_url_convertor
 
 from nexios_trio.routing.paths import ENCODED_SLASH, BadPath, PathPattern, join, request_path
 
@@ -148,6 +149,21 @@ def test_convertors(pattern: str, path: str, params: dict[str, object] | None) -
 def test_patterns_that_are_none_are_refused(pattern: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         PathPattern(pattern)
+
+
+def test_a_convertor_that_starlette_was_given_is_found() -> None:
+    class EvenConvertor(Convertor[int]):
+        regex = "[0-9]*[02468]"
+
+        def convert(self, value: str) -> int:
+            return int(value)
+
+    register_url_convertor("even", EvenConvertor())
+    try:
+        pattern = PathPattern("/{n:even}")
+    finally:
+        del CONVERTOR_TYPES["even"]
+    assert (pattern.match("/12"), pattern.match("/13")) == ({"n": 12}, None)
 
 
 def test_join() -> None:

@@ -334,6 +334,14 @@ def test_a_prefix_without_its_slash(prefix: str) -> None:
             make(prefix)
 
 
+def test_paths_and_prefixes_that_are_no_text() -> None:
+    app: Any = NexiosApp()
+    with pytest.raises(TypeError, match="a prefix is a str"):
+        app.mount_ws_router(Router(), 7)
+    with pytest.raises(TypeError, match="a route's path is a str"):
+        app.add_route(HttpRoute(app, hello))
+
+
 def test_two_prefixes_or_two_lists() -> None:
     with pytest.raises(TypeError, match="two prefixes"):
         Router("/a", prefix="/b")

@@ -116,8 +116,9 @@ class NexiosApp(Routes):
 
         Args:
             on_error: "stop" lets an error stop the server; "log" logs it, and the application goes on.
-        Raises: LifecycleError (a RuntimeError) when the application is not running.
+        Raises: LifecycleError (a RuntimeError) when the application is not running; TypeError for a called function.
         """
+        _check_not_called(function)
         self.runtime.start_soon(function, *args, on_error=on_error, name=name)
 
     # ASGI
@@ -187,6 +188,12 @@ def _refusal(status: int, reason: str) -> Next:
         await websocket.deny(status, {"content-type": "text/plain; charset=utf-8"}, reason.encode(), reason)
 
     return refuse
+
+
+def _check_not_called(function: Any) -> None:
+    if inspect.iscoroutine(function):
+        function.close()
+        raise TypeError("start_soon takes the function and its arguments: start_soon(f, x), not start_soon(f(x))")
 
 
 def _check_function(function: Any, where: str) -> Any:

@@ -114,7 +114,9 @@ class Settings:
     # switches
     compression: bool = _field(False, Switch(), "", "offer permessage-deflate, without context takeover")
     takeover: bool = _field(True, Switch(), "", "use the socket itself inside hypercorn, where everything matches")
-    gc_tuning: bool = _field(True, Switch(), "", "our runner freezes start-up objects and collects less often")
+    gc_tuning: bool = _field(
+        True, Switch(), "", "while serving, leave start-up objects out of garbage collection, and collect less often"
+    )
     debug: bool = _field(False, Switch(), "", "show tracebacks and details to peers")
 
     def __attrs_post_init__(self) -> None:

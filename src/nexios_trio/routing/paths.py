@@ -35,9 +35,6 @@ class _PathConvertor(Convertor[str]):
     def convert(self, value: str) -> str:
         return value
 
-    def to_string(self, value: str) -> str:
-        return str(value)
-
 
 class _SlugConvertor(Convertor[str]):
     """Letters, digits, hyphens and underscores, all ASCII."""
@@ -46,9 +43,6 @@ class _SlugConvertor(Convertor[str]):
 
     def convert(self, value: str) -> str:
         return value
-
-    def to_string(self, value: str) -> str:
-        return str(value)
 
 
 # `{name:convertor}`. What `starlette.convertors.register_url_convertor` adds is found as well.

@@ -60,7 +60,7 @@ class AsgiTransport(Transport):
             try:
                 yield
             finally:
-                if self._may_write.is_set() and not self._is_gone:
+                if self.end is not None and self._may_write.is_set() and not self._is_gone:
                     with trio.move_on_after(self.settings.close_timeout, shield=True):
                         await self._written.wait()
                 self._sweeper = None
@@ -181,7 +181,8 @@ class AsgiTransport(Transport):
         item = text if text is not None else event.get("bytes") or b""
         limit = self.settings.max_message_size
         if len(item) > limit or (text is not None and not text.isascii() and len(text.encode()) > limit):
-            self.evict(End.of(Cause.MESSAGE_TOO_BIG, f"a message may have {limit} bytes"))
+            self._ended(Occurrence.LOCAL_CLOSE, End.of(Cause.MESSAGE_TOO_BIG, f"a message may have {limit} bytes"))
+            self.outbox.close()
             return
         self.inbox.put(item)
         while self.inbox.full and self.end is None:

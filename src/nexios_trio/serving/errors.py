@@ -1,0 +1,41 @@
+"""How a server can fail as a whole. One connection's failure never gets here."""
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from ..exceptions import NexiosError
+
+__all__ = ["ApplicationFailed", "ServerError", "ShutdownFailed", "StartupFailed", "contained", "sole"]
+
+
+class ServerError(NexiosError):
+    """The server cannot start, or had to stop."""
+
+
+class StartupFailed(ServerError):
+    """The application's startup failed or took too long. Nothing was served."""
+
+
+class ApplicationFailed(ServerError):
+    """A task of the application failed while it was serving. Clients were sent away, then the server stopped."""
+
+
+class ShutdownFailed(ServerError):
+    """The application's shutdown failed or took too long. No connection was left by then."""
+
+
+def sole(error: BaseException) -> BaseException:
+    """The error itself where a group holds only one."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+@contextmanager
+def contained(logger: logging.Logger, what: str) -> Generator[None]:
+    """Log whatever is raised in the block and go on behind it; cancellation and KeyboardInterrupt pass through."""
+    try:
+        yield
+    except* (Exception, SystemExit) as errors:
+        logger.error(what, exc_info=sole(errors))  # noqa: TRY400  # not the group around it

@@ -1,0 +1,145 @@
+"""The opening request, as the direct lane reads it: which connections are ours, and the ASGI scope of those.
+
+Only the head is read here, by the sans-I/O parser of the `websockets` library, which also checks the handshake and
+computes its answer. Whatever is not a WebSocket upgrade over HTTP/1.1 is left, bytes and all, to hypercorn.
+"""
+
+import email.utils
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+import attrs
+from websockets.exceptions import InvalidHandshake, InvalidHeader
+from websockets.headers import parse_extension, parse_subprotocol
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+from websockets.streams import StreamReader
+
+HEAD_END = b"\r\n\r\n"
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[ \t]*websocket", re.IGNORECASE)
+_HANDSHAKES = ServerProtocol()  # used for its checks only, which keep nothing
+
+
+class BadUpgrade(Exception):
+    """A WebSocket upgrade that is not in order. `response` is the whole HTTP answer."""
+
+    def __init__(self, status: int, text: str, headers: Headers = ()) -> None:
+        super().__init__(text)
+        self.response = http_response(status, headers, text.encode())
+
+
+@attrs.frozen
+class Upgrade:
+    """A WebSocket handshake that is in order."""
+
+    target: str  # path and query as on the request line
+    headers: list[tuple[bytes, bytes]]  # names in lower case
+    accept: str  # the value of Sec-WebSocket-Accept
+    subprotocols: list[str]
+    deflate: bool  # an offer of permessage-deflate that needs no context takeover was taken
+
+    def answer(self, subprotocol: str | None, headers: Headers) -> bytes:
+        """The 101 response."""
+        lines = [
+            b"HTTP/1.1 101 Switching Protocols",
+            b"Upgrade: websocket",
+            b"Connection: Upgrade",
+            b"Sec-WebSocket-Accept: " + self.accept.encode(),
+        ]
+        if subprotocol is not None:
+            lines.append(b"Sec-WebSocket-Protocol: " + subprotocol.encode())
+        if self.deflate:
+            lines.append(
+                b"Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+            )
+        lines += [name + b": " + value for name, value in headers]
+        return b"\r\n".join(lines) + HEAD_END
+
+    def scope(self, **connection: Any) -> dict[str, Any]:
+        """The ASGI scope; `connection` adds what the head does not tell."""
+        path, _, query = self.target.partition("?")
+        return {
+            "type": "websocket",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "path": unquote(path),
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": self.headers,
+            "subprotocols": self.subprotocols,
+            "extensions": {"websocket.http.response": {}},
+            **connection,
+        }
+
+
+def is_upgrade(head: bytes) -> bool:
+    """Whether the request asks for a WebSocket, in order or not."""
+    return head.startswith(b"GET ") and _UPGRADE.search(head) is not None
+
+
+def parse_upgrade(head: bytes, *, compression: bool = False) -> Upgrade:
+    """Read a request of which `is_upgrade` is true. Raises: BadUpgrade."""
+    request = _parse(head)
+    try:
+        accept, _, _ = _HANDSHAKES.process_request(request)
+        offered = request.headers.get_all("Sec-WebSocket-Protocol")
+        subprotocols = [str(name) for value in offered for name in parse_subprotocol(value)]
+        deflate = compression and _can_deflate(request.headers.get_all("Sec-WebSocket-Extensions"))
+    except InvalidHandshake as error:
+        status = 426 if isinstance(error, InvalidHeader) and error.name == "Sec-WebSocket-Version" else 400
+        raise BadUpgrade(status, f"{error}\n", [(b"sec-websocket-version", b"13")]) from None
+    if not request.path.startswith("/"):
+        raise BadUpgrade(400, "the request target must be a path\n")
+    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in request.headers.raw_items()]
+    return Upgrade(request.path, headers, accept, subprotocols, deflate)
+
+
+def _parse(head: bytes) -> Request:
+    reader = StreamReader()
+    reader.feed_data(head)
+    try:
+        next(Request.parse(reader.read_line))
+    except StopIteration as result:
+        request: Request = result.value
+        if len(request.headers.get_all("Host")) != 1:
+            raise BadUpgrade(400, "exactly one Host header is needed\n") from None
+        return request
+    except NotImplementedError:
+        raise BadUpgrade(501, "an upgrade has no body\n") from None
+    except Exception:
+        raise BadUpgrade(400, "the request is malformed\n") from None
+    raise BadUpgrade(400, "the request is incomplete\n")
+
+
+def _can_deflate(values: Sequence[str]) -> bool:
+    """Whether some offer of permessage-deflate lets the server use the full window."""
+    for value in values:
+        for name, parameters in parse_extension(value):
+            if name == "permessage-deflate" and all(key != "server_max_window_bits" for key, _ in parameters):
+                return True
+    return False
+
+
+def http_response(status: int, headers: Headers, body: bytes) -> bytes:
+    """A whole HTTP/1.1 response after which the connection is closed."""
+    lines = [
+        f"HTTP/1.1 {status} {_phrase(status)}".encode(),
+        b"date: " + email.utils.formatdate(usegmt=True).encode(),
+        b"connection: close",
+        b"content-length: %d" % len(body),
+    ]
+    lines += [name + b": " + value for name, value in headers if name.lower() != b"content-length"]
+    return b"\r\n".join(lines) + HEAD_END + body
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Refused"

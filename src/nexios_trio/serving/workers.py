@@ -1,0 +1,149 @@
+"""Several processes on shared sockets, and the parent that watches over them.
+
+Every worker is the same command on inherited sockets (`fd://`). Its standard input is one end of a link to the parent:
+a worker says there that it is ready, and stops when the parent's end closes, so that no worker outlives its parent.
+If one ends unasked, all do.
+"""
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final
+
+import attrs
+import trio
+
+__all__ = ["READY", "Supervisor", "follow_parent", "say_ready"]
+
+logger = logging.getLogger("nexios_trio.workers")
+
+READY: Final = b"ready\n"
+SLACK: Final = 2.0  # seconds that a process may take to end, besides the drain
+
+
+@attrs.define(eq=False)
+class Worker:
+    """One process, and the parent's end of its link."""
+
+    number: int
+    process: trio.Process
+    link: trio.SocketStream
+
+
+@attrs.define(eq=False)
+class Supervisor:
+    """Runs the workers, forwards signals to them.
+
+    Args:
+        command: the arguments of the worker with a number.
+        descriptors: what the workers inherit.
+        drain_timeout: seconds that a worker has to stop before it is killed.
+        on_ready: called once all of them serve.
+    """
+
+    command: Callable[[int], Sequence[str]]
+    count: int
+    descriptors: Sequence[int]
+    drain_timeout: float
+    on_ready: Callable[[], None]
+    _workers: list[Worker] = attrs.field(factory=list, init=False)
+    _ready: int = attrs.field(default=0, init=False)
+    _is_stopping: bool = attrs.field(default=False, init=False)
+    _status: int = attrs.field(default=0, init=False)
+    _kill: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+
+    async def run(self) -> int:
+        """Run until every worker has ended. Returns the exit status: 0 if all were asked to end and did so in order."""
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            try:
+                for number in range(self.count):
+                    self._workers.append(await self._start(number))
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._forward, signals)
+                    with self._kill:
+                        async with trio.open_nursery() as watchers:
+                            for worker in self._workers:
+                                watchers.start_soon(self._watch, worker)
+                    if self._kill.cancelled_caught:
+                        logger.error("workers did not stop in time and are killed")
+                        self._status = 1
+                    nursery.cancel_scope.cancel(reason="all workers have ended")
+            finally:
+                for worker in self._workers:
+                    worker.process.kill()
+                    worker.link.socket.close()
+        return self._status
+
+    async def _start(self, number: int) -> Worker:
+        ours, theirs = socket.socketpair()
+        link = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+        with theirs:
+            process = await trio.lowlevel.open_process(
+                self.command(number),
+                stdin=theirs.fileno(),
+                pass_fds=self.descriptors,
+                process_group=0,  # the terminal's Ctrl-C reaches the parent alone
+            )
+        return Worker(number, process, link)
+
+    async def _forward(self, signals: AsyncIterator[int]) -> None:
+        async for received in signals:
+            self._stop(signal.Signals(received).name)
+
+    async def _watch(self, worker: Worker) -> None:
+        said = await _read_all(worker.link, READY)
+        if said == READY:
+            self._ready += 1
+            if self._ready == self.count and not self._is_stopping:
+                self.on_ready()
+        status = await worker.process.wait()
+        if not self._is_stopping:
+            logger.error("worker %d (process %d) ended %s", worker.number, worker.process.pid, _how(status))
+            self._status = 1
+            self._stop("a worker's end")
+        elif status != 0:
+            logger.error("worker %d (process %d) stopped %s", worker.number, worker.process.pid, _how(status))
+            self._status = 1
+
+    def _stop(self, why: str) -> None:
+        """Tell every worker to stop; a later time, to hurry: they know what is the same signal."""
+        if not self._is_stopping:
+            logger.info("stopping the workers because of %s", why)
+            self._is_stopping = True
+            self._kill.deadline = trio.current_time() + self.drain_timeout + SLACK
+        for worker in self._workers:
+            worker.process.terminate()
+
+
+def _how(status: int) -> str:
+    if status < 0:
+        return f"by {signal.Signals(-status).name}"
+    return f"with status {status}"
+
+
+async def _read_all(link: trio.SocketStream, expected: bytes) -> bytes:
+    """Bytes from the link until they are what is expected, or there will be no more."""
+    said = b""
+    try:
+        while said != expected and (data := await link.receive_some()):
+            said += data
+    except trio.BrokenResourceError:
+        pass
+    return said
+
+
+def say_ready() -> None:
+    """In a worker: tell the parent."""
+    os.write(0, READY)
+
+
+async def follow_parent() -> None:
+    """In a worker: when the parent is gone, stop as if it had said so."""
+    while True:
+        await trio.lowlevel.wait_readable(0)
+        if not os.read(0, 64):
+            break
+    signal.raise_signal(signal.SIGTERM)
+    await trio.sleep_forever()

@@ -1,0 +1,192 @@
+"""The engine of one process: positions, history within its limits, resuming, and what cancelling means."""
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import assert_checkpoints
+
+from nexios_trio.core.messages import Message, Position
+from nexios_trio.engines.base import HistoryLimits
+from nexios_trio.engines.memory import MemoryEngine
+
+ALL = HistoryLimits(max_bytes=1_000_000)
+
+
+class Node:
+    """An engine and what it delivered here."""
+
+    def __init__(self, **options):
+        self.engine = MemoryEngine(**options)
+        self.delivered = []
+        self.engine.attach(lambda group, message: self.delivered.append((group, message)))
+
+    async def publish(self, group, payload, history=ALL):
+        return await self.engine.publish(group, Message(payload, 0.0), history=history)
+
+    async def history(self, group="room", **options):
+        page = await self.engine.history(group, **options)
+        return [message.payload for message in page.messages], page.complete
+
+
+@pytest.fixture
+def node():
+    return Node()
+
+
+async def test_positions_count_from_one_within_each_group(node):
+    first = await node.publish("room", "a")
+    second = await node.publish("room", "b", None)  # kept or not
+    other = await node.publish("other", "c")
+    assert (first.offset, second.offset, other.offset) == (1, 2, 1)
+    assert first.epoch == second.epoch
+    assert [(group, m.payload, m.position) for group, m in node.delivered] == [
+        ("room", "a", first),
+        ("room", "b", second),
+        ("other", "c", other),
+    ]
+
+
+async def test_a_message_can_be_read_when_it_is_delivered():
+    engine = MemoryEngine()
+    seen = []
+    engine.attach(lambda group, message: seen.append(message.position))
+    position = await engine.publish("room", Message(1, 0.0), history=ALL)
+    assert seen == [position]
+    page = await engine.history("room")
+    assert page.top == position
+
+
+async def test_every_call_is_a_checkpoint(node):
+    engine = node.engine
+    for call in (
+        lambda: node.publish("room", 1),
+        lambda: engine.history("room"),
+        lambda: engine.history("unknown"),
+        engine.groups_with_history,
+        engine.flush_history,
+        engine.aclose,
+    ):
+        with assert_checkpoints():
+            await call()
+
+
+async def test_a_cancelled_publish_published_nothing(node):
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await node.publish("room", 1)
+    assert scope.cancelled_caught
+    assert node.delivered == []
+    assert await node.history() == ([], True)
+    assert (await node.publish("room", 2)).offset == 1
+
+
+async def test_history_keeps_what_it_is_told_to_keep(node):
+    for payload in ("a", "b"):
+        await node.publish("room", payload)
+    await node.publish("room", "not kept", None)
+    assert await node.history() == (["a", "b"], True)
+    assert await node.history(limit=1) == (["b"], True)
+    assert await node.history(limit=0) == ([], True)
+    assert await node.engine.groups_with_history() == ["room"]
+
+
+async def test_resuming_gives_what_was_missed_or_says_that_there_is_a_gap(node):
+    positions = [await node.publish("room", payload) for payload in ("a", "b", "c")]
+    assert await node.history(since=positions[0]) == (["b", "c"], True)
+    assert await node.history(since=positions[2]) == ([], True)
+    assert await node.history(since=positions[0], limit=1) == (["c"], False)
+    assert (await node.history(since=Position(1, "another epoch")))[1] is False
+    assert (await node.history(since=Position(9, positions[0].epoch)))[1] is False  # from the future
+    assert (await node.history("unknown", since=positions[0]))[1] is False
+
+
+async def test_a_message_that_was_not_kept_is_a_gap(node):
+    first = await node.publish("room", "a")
+    unkept = await node.publish("room", "b", None)
+    await node.publish("room", "c")
+    assert (await node.history(since=first)) == (["c"], False)
+    assert (await node.history(since=unkept)) == (["c"], True)
+
+
+@pytest.mark.parametrize(
+    ("limits", "kept"),
+    [
+        (HistoryLimits(max_bytes=4), ["d"]),  # four bytes fit, five do not: all but the newest goes
+        (HistoryLimits(max_bytes=9, overflow="trim"), ["b", "c", "d"]),
+        (HistoryLimits(max_bytes=1_000, max_messages=2), ["c", "d"]),
+    ],
+)
+async def test_history_stays_within_its_limits(node, limits, kept):
+    for payload in ("a", "b", "c", "d"):
+        await node.publish("room", payload, limits)
+    assert (await node.history())[0] == kept
+
+
+async def test_history_forgets_what_is_too_old():
+    now = 0.0
+    node = Node(clock=lambda: now)
+    limits = HistoryLimits(max_bytes=1_000, max_age=10)
+    await node.publish("room", "old", limits)
+    now = 6.0
+    await node.publish("room", "young", limits)
+    now = 12.0
+    assert (await node.history())[0] == ["young"]
+    now = 20.0
+    assert (await node.history())[0] == []
+    assert await node.engine.groups_with_history() == []
+
+
+async def test_flushing_forgets_messages_and_goes_on_counting(node):
+    for group in ("room", "other"):
+        await node.publish(group, "a")
+    await node.engine.flush_history("room")
+    await node.engine.flush_history("unknown")
+    assert await node.engine.groups_with_history() == ["other"]
+    assert (await node.publish("room", "b")).offset == 2
+    await node.engine.flush_history()
+    assert await node.engine.groups_with_history() == []
+
+
+async def test_a_group_that_was_forgotten_begins_a_new_epoch():
+    node = Node(max_groups=2)
+    old = await node.publish("a", 1)
+    await node.publish("b", 1)
+    await node.publish("a", 2)  # so that b is the one published to longest ago
+    old_b = (await node.engine.history("b")).top
+    await node.publish("c", 1)
+    assert await node.history("a") == ([1, 2], True)
+    assert await node.history("b") == ([], True)
+    new_b = await node.publish("b", 1)
+    assert new_b.offset == 1
+    assert new_b.epoch != old_b.epoch
+    assert (await node.history("b", since=old_b))[1] is False
+    assert (await node.history("a", since=old))[1] is False  # forgotten for b's sake
+
+
+async def test_closing_is_idempotent(node):
+    await node.publish("room", 1)
+    await node.engine.aclose()
+    await node.engine.aclose()
+    assert await node.history() == ([], True)
+
+
+async def test_without_a_box_nothing_is_delivered():
+    assert (await MemoryEngine().publish("room", Message(1, 0.0), history=None)).offset == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=30))
+def test_history_is_what_was_kept_in_order(steps):
+    async def main():
+        node = Node()
+        model = {"a": [], "b": []}
+        for number, (group, is_kept) in enumerate(steps):
+            await node.publish(group, number, ALL if is_kept else None)
+            if is_kept:
+                model[group].append(number)
+        assert {group: (await node.history(group))[0] for group in model} == model
+        for group in model:
+            offsets = [message.position.offset for name, message in node.delivered if name == group]
+            assert offsets == list(range(1, len(offsets) + 1))
+
+    trio.run(main)
