@@ -1,6 +1,8 @@
 """Sphinx: MyST pages, the furo theme; `make docs` treats every warning as an error."""
 
 import importlib.metadata
+import re
+from typing import Any
 
 project = "nexios-trio"
 author = "The nexios-trio contributors"
@@ -18,8 +20,32 @@ autodoc_typehints_format = "short"
 # The sections of our docstrings that napoleon does not know by itself.
 napoleon_custom_sections = ["Checkpoint", "Cancellation", "Concurrency", "Source"]
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = f"nexios-trio {release}"
 html_copy_source = False
 html_show_sphinx = False
+
+default_role = "code"  # a name in `backticks` is code, in docstrings as on the pages
+
+_NOTES = re.compile(r"(Checkpoint|Cancellation|Concurrency|Raises|Returns|Source): (?=\S)")
+
+
+def _open_up(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
+    """Our docstrings put short notes on one line each, as in "Raises: ValueError". Each becomes a paragraph."""
+    opened: list[str] = []
+    for line in lines:
+        if _NOTES.match(line):
+            opened += ["", _NOTES.sub(r"**\1:** ", line)]
+        elif opened and opened[-1].startswith("**") and line.startswith("    "):
+            opened[-1] += " " + line.strip()
+        elif opened and opened[-1].startswith("**") and line.strip():
+            opened += ["", line]
+        else:
+            opened.append(line)
+    lines[:] = opened
+
+
+def setup(app: Any) -> None:
+    app.connect("autodoc-process-docstring", _open_up, priority=100)  # before napoleon reads the sections

@@ -18,7 +18,7 @@ SOURCE = Path(next(iter(nexios_trio.__path__)))
 
 # From left to right. The cells of one layer do not know each other; the names in one cell do.
 LAYERS: tuple[tuple[set[str], ...], ...] = (
-    ({"exceptions", "status"},),
+    ({"exceptions", "status", "logs"},),
     ({"core"},),
     ({"transports"}, {"engines"}),
     ({"websockets"},),

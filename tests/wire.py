@@ -41,7 +41,7 @@ class Wire:
         self.events: list[dict[str, Any]] = []  # all that the application has said
         self.fault: Exception | None = None  # what `send` raises
         self.error: BaseException | None = None  # what the connection's task raised
-        self.is_done = False
+        self.done = trio.Event()
         self._looked_at = 0
         self._to_application, self._incoming = trio.open_memory_channel[Any](math.inf)
         self._stall: trio.Event | None = None
@@ -73,6 +73,11 @@ class Wire:
             stall.set()
 
     # What the peer sees
+
+    @property
+    def is_done(self) -> bool:
+        """The connection's task has ended."""
+        return self.done.is_set()
 
     @property
     def messages(self) -> list[Any]:
@@ -143,7 +148,11 @@ class House:
         except Exception as error:
             wire.error = error
         finally:
-            wire.is_done = True
+            wire.done.set()
+
+    def shut_down(self) -> None:
+        """Cancel every connection."""
+        self.nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
@@ -153,12 +162,15 @@ async def house(box: ChannelBox | None = None, *, running: bool = True, **settin
     async with trio.open_nursery() as outer:
         if running:
             await outer.start(_run, runtime)
-        async with trio.open_nursery() as nursery:
-            inside = House(runtime, nursery)
+        inside = House(runtime, await outer.start(_serve_connections))
+        try:
             yield inside
+        finally:
             for wire in inside.wires:
                 wire.flow()
                 wire.leave()
+        for wire in inside.wires:
+            await wire.done.wait()
         outer.cancel_scope.cancel()
     for wire in inside.wires:
         if wire.error is not None:
@@ -170,6 +182,12 @@ async def house(box: ChannelBox | None = None, *, running: bool = True, **settin
 async def _run(runtime: Runtime, task_status: trio.TaskStatus[None]) -> None:
     async with runtime.running():
         task_status.started()
+        await trio.sleep_forever()
+
+
+async def _serve_connections(task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    async with trio.open_nursery() as nursery:
+        task_status.started(nursery)
         await trio.sleep_forever()
 
 

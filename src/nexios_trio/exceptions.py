@@ -5,6 +5,7 @@ The type says whose mistake it was, the text says what was wrong and what is acc
     NexiosError
     ├── WebSocketDisconnect            the peer (or the network) ended the connection: a normal end
     ├── WebSocketException             the application asks to close with this code and reason
+    │   └── NotAuthorized              `authorize` said no to a join or a send
     ├── HandshakeError                 the client's opening request is refused with an HTTP status
     ├── LifecycleError (RuntimeError)  the program called something in the wrong state
     ├── MessageError (ValueError)      one message is at fault, the connection is intact
@@ -22,6 +23,7 @@ __all__ = [
     "MessageError",
     "MessageTooBig",
     "NexiosError",
+    "NotAuthorized",
     "PayloadError",
     "SettingsError",
     "WebSocketDisconnect",
@@ -66,6 +68,20 @@ class WebSocketException(NexiosError):
 
     def __str__(self) -> str:
         return _describe("WebSocket closed by the application", self.code, self.reason)
+
+
+class NotAuthorized(WebSocketException):
+    """The box's `authorize` refused. Left uncaught in a handler, it closes the connection with 1008.
+
+    Args:
+        action: "join" or "send".
+        group: the name of the group.
+    """
+
+    def __init__(self, action: str, group: str) -> None:
+        super().__init__(1008, f"not allowed to {action} {group}")
+        self.action = action
+        self.group = group
 
 
 class HandshakeError(NexiosError):

@@ -18,6 +18,7 @@ import trio
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from .core.decoding import decode_json
 from .core.messages import encode_json
 from .core.settings import Settings
 from .routing.paths import BadPath, request_path
@@ -76,7 +77,7 @@ class Request(starlette.requests.Request):
     async def json(self) -> Any:
         """The body, decoded from JSON. Raises: a ValueError that is answered with 400 if left uncaught."""
         try:
-            return orjson.loads(await self.body())
+            return decode_json(await self.body(), self._settings.max_json_depth)
         except orjson.JSONDecodeError as error:
             raise BadJson(400, f"the body is not JSON: {error}") from None
 

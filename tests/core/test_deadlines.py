@@ -1,5 +1,6 @@
 """Deadlines against a dict, and that memory and work follow the live keys."""
 
+import weakref
 from math import inf, nan
 
 import pytest
@@ -65,7 +66,7 @@ class DeadlinesMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_finite_deadline_has_an_alarm_in_time(self):
-        alarms = {order: (rings, key) for rings, order, key in self.deadlines._heap}
+        alarms = {order: (rings, key) for rings, order, key in map(tuple, self.deadlines._heap)}
         assert len(alarms) == len(self.deadlines._heap)  # orders are unique
         for key, record in self.deadlines._records.items():
             if record.when < inf:
@@ -156,3 +157,17 @@ def test_a_moved_deadline_is_looked_at_once_per_look_not_once_per_move():
     assert deadlines.next() == 9_999.0
     assert deadlines.pop_due(9_999.0) == ["only"]
     assert deadlines._heap == []
+
+
+def test_a_discarded_key_is_let_go_at_once():
+    class Key:
+        pass
+
+    deadlines = Deadlines()
+    key = Key()
+    alive = weakref.ref(key)
+    deadlines.set(key, 10.0)
+    deadlines.set(key, 5.0)  # two alarms, one of them stale
+    deadlines.discard(key)
+    del key
+    assert alive() is None

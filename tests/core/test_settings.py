@@ -187,7 +187,16 @@ def test_describe_has_a_full_row_for_each_setting():
     assert by_name["overflow"].value == "disconnect"
     assert (by_name["trusted_proxies"].value, by_name["trusted_proxies"].default) == ("10.0.0.0/8", "none")
     assert by_name["max_connections"].value == "None"
-    assert {row.unit for row in rows} <= {"", "bytes", "seconds", "messages", "frames", "connections", "groups"}
+    assert {row.unit for row in rows} <= {
+        "",
+        "bytes",
+        "seconds",
+        "messages",
+        "frames",
+        "connections",
+        "groups",
+        "levels",
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -13,6 +13,7 @@ from ..routing.paths import BadPath, request_path
 from ..routing.routes import Routes
 from ..transports.asgi import AsgiTransport
 from ..transports.base import Transport
+from ..websockets.authorization import Authorize
 from ..websockets.base import WebSocket
 from ..websockets.box import ChannelBox
 from ..websockets.callables import describe
@@ -48,6 +49,7 @@ class NexiosApp(Routes):
         routes: `WebsocketRoute`, `HttpRoute` and `Router` objects.
         middleware: runs around all WebSocket handlers; the first is outermost.
         box: the groups, if they are to be shared with another application.
+        authorize: who may join which group, and send to it; see `ChannelBox`. Not together with `box`.
         settings: limits and switches; by default from the environment (``NEXIOS_...``).
         limits: single settings, as in ``allowed_origins=["https://example.com"]``, which win.
     Raises: TypeError, ValueError (`SettingsError`), naming what is accepted.
@@ -63,6 +65,7 @@ class NexiosApp(Routes):
         routes: Iterable[Any] | None = None,
         middleware: Iterable[Any] = (),
         box: ChannelBox | None = None,
+        authorize: Authorize | None = None,
         settings: Settings | None = None,
         **limits: Any,
     ) -> None:
@@ -70,7 +73,7 @@ class NexiosApp(Routes):
             limits["debug"] = True
         self.settings = Settings.from_environ(os.environ, **limits) if settings is None else settings.evolve(**limits)
         self.title = title
-        self.runtime = Runtime(self.settings, box)
+        self.runtime = Runtime(self.settings, box, authorize)
         self._lifespan = Lifespan(self.runtime, _bind_lifespan(lifespan, self))
         super().__init__(routes, middleware)
 
@@ -137,9 +140,9 @@ class NexiosApp(Routes):
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         ready = (scope.get("extensions") or {}).get(TRANSPORT_EXTENSION)
-        transport: Transport = ready or AsgiTransport(scope, receive, send, self.settings)
         endpoint = self._endpoint(scope)
         async with self._lifespan.runtime():
+            transport: Transport = ready or AsgiTransport(scope, receive, send, self.settings, self.runtime.poller)
             await serve_connection(transport, endpoint, self.runtime, self)
 
     async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:

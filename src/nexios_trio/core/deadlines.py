@@ -1,8 +1,8 @@
 """Deadlines of many keys: which are due, and when to look again.
 
 Theory of operation. `_records` holds the truth: one record per live key. `_heap` holds *alarms*
-``(when, order, key)``. A key relies on at most one alarm, the one whose order is its record's `alarm`; all
-others are stale and are skipped when they surface.
+``[when, order, key]``. A key relies on at most one alarm, its record's `row`; all others are stale and are
+skipped when they surface. A stale alarm has `_GONE` in place of its key: it keeps nothing alive.
 
 - A deadline that moves later changes the record only: its alarm rings too early, and is then set again.
 - A deadline that moves earlier gets a new alarm, and the old one becomes stale.
@@ -17,23 +17,25 @@ equal deadlines come due in the order in which they were set.
 from collections.abc import Hashable
 from heapq import heapify, heappop, heappush
 from math import inf, isnan
-from typing import ClassVar, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 __all__ = ["Deadlines"]
 
 K = TypeVar("K", bound=Hashable)
 
 _NO_ALARM: Final = -1
+_GONE: Final[Any] = object()
 
 
 class _Record:
-    __slots__ = ("alarm", "order", "rings", "when")
+    __slots__ = ("alarm", "order", "rings", "row", "when")
 
     def __init__(self, when: float, order: int) -> None:
         self.when = when  # the deadline
         self.order = order  # of the last set()
         self.alarm = _NO_ALARM  # order of the alarm relied on
         self.rings = inf  # when that alarm rings
+        self.row: list[Any] | None = None  # that alarm
 
 
 class Deadlines(Generic[K]):
@@ -47,7 +49,7 @@ class Deadlines(Generic[K]):
 
     def __init__(self) -> None:
         self._records: dict[K, _Record] = {}
-        self._heap: list[tuple[float, int, K]] = []
+        self._heap: list[list[Any]] = []
         self._order = 0
 
     def __len__(self) -> int:
@@ -82,8 +84,10 @@ class Deadlines(Generic[K]):
 
     def discard(self, key: K) -> bool:
         """Forget `key`. Returns whether it had a deadline."""
-        if self._records.pop(key, None) is None:
+        record = self._records.pop(key, None)
+        if record is None:
             return False
+        self._disarm(record)
         self._compact()
         return True
 
@@ -106,31 +110,40 @@ class Deadlines(Generic[K]):
         heap = self._heap
         while heap:
             rings, order, key = heap[0]
-            record = self._records.get(key)
-            if record is None or record.alarm != order:
+            if key is _GONE:
                 heappop(heap)  # stale
-            elif record.order != order:  # moved since: set the alarm again, at its time and in its turn
+                continue
+            record = self._records[key]
+            if record.order != order:  # moved since: set the alarm again, at its time and in its turn
                 heappop(heap)
                 self._arm(key, record)
             else:
-                return rings
+                return float(rings)
         return inf
 
     def _arm(self, key: K, record: _Record) -> None:
+        self._disarm(record)
         record.rings = record.when
-        if record.when == inf:
-            record.alarm = _NO_ALARM
-        else:
+        if record.when < inf:
             record.alarm = record.order
-            heappush(self._heap, (record.when, record.order, key))
+            record.row = [record.when, record.order, key]
+            heappush(self._heap, record.row)
+
+    def _disarm(self, record: _Record) -> None:
+        record.alarm = _NO_ALARM
+        if record.row is not None:
+            record.row[2] = _GONE
+            record.row = None
 
     def _compact(self) -> None:
         if len(self._heap) <= 2 * len(self._records) + self.slack:
             return
         self._heap.clear()
         for key, record in self._records.items():
+            self._disarm(record)
             record.rings = record.when
-            record.alarm = record.order if record.when < inf else _NO_ALARM
             if record.when < inf:
-                self._heap.append((record.when, record.order, key))
+                record.alarm = record.order
+                record.row = [record.when, record.order, key]
+                self._heap.append(record.row)
         heapify(self._heap)

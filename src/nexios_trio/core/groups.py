@@ -17,12 +17,27 @@ in the index's entry of that member; a group without members is not in the index
 
 from collections.abc import Callable, Collection, Hashable, Iterator
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from .messages import Batch, Message
 
+MAX_WATCHED = 32  # backlogs of one group; whether some of its writers get on is what matters
+
 M = TypeVar("M", bound=Hashable)
-Deliver = Callable[[Batch], None]
+
+
+class Backlog(Protocol):
+    """What is queued for one member."""
+
+    taken: int  # messages that its writer has taken, ever
+
+    @property
+    def is_high(self) -> bool:
+        """More than half of what it may hold."""
+        ...
+
+
+Deliver = Callable[[Batch], Backlog | None]  # the backlog if it is high
 
 
 def _nowhere(batch: Batch) -> None:
@@ -60,7 +75,7 @@ class Membership(Generic[M]):
 class Group(Generic[M]):
     """One group: its members and the messages on their way to them."""
 
-    __slots__ = ("base", "excluding", "members", "name", "pending", "pending_bytes")
+    __slots__ = ("backlogs", "base", "excluding", "members", "name", "pending", "pending_bytes")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -69,6 +84,7 @@ class Group(Generic[M]):
         self.base = 0
         self.pending_bytes = 0
         self.excluding = False  # some pending message leaves somebody out
+        self.backlogs: list[Backlog] = []  # high ones, some of them, as of the last flush
 
     @property
     def top(self) -> int:
@@ -79,6 +95,11 @@ class Group(Generic[M]):
         self.pending_bytes += message.size
         if excluded:
             self.excluding = True
+
+    def watch(self, backlog: Backlog) -> None:
+        """Remember a high backlog."""
+        if len(self.backlogs) < MAX_WATCHED:
+            self.backlogs.append(backlog)
 
     def batch(self) -> Batch | None:
         """Everything pending, for the members that are owed all of it; None when each must be asked for its own."""

@@ -15,6 +15,8 @@ from uuid import UUID, uuid4
 import attrs
 import orjson
 
+from .decoding import MAX_DEPTH, is_deeper
+
 
 class PayloadTypeEnum(str, Enum):
     """How a channel's payloads are written to its peer."""
@@ -120,7 +122,8 @@ def binary_frame(data: bytes | bytearray | memoryview) -> Frame:
 def encode_json(payload: Any) -> bytes:
     """`payload` as compact UTF-8 JSON.
 
-    Raises: ValueError naming what JSON cannot carry: NaN and infinities, lone surrogates, cycles, unknown types.
+    Raises: ValueError naming what JSON cannot carry: NaN and infinities, lone surrogates, cycles, unknown types; also
+        for what is more than `MAX_DEPTH` levels deep, which many readers could not decode.
     """
     try:
         data = orjson.dumps(payload, option=orjson.OPT_NON_STR_KEYS)
@@ -128,16 +131,23 @@ def encode_json(payload: Any) -> bytes:
         return _encode_json_slowly(payload)  # integers beyond 64 bits are legal JSON; anything else gets its error here
     if b"null" in data:  # orjson writes NaN as null
         _refuse_non_finite(payload)
+    return _refuse_deep(payload, data)
+
+
+def _refuse_deep(payload: Any, data: bytes) -> bytes:
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and is_deeper(payload, MAX_DEPTH):
+        raise ValueError(f"the payload is nested too deeply: JSON may have {MAX_DEPTH} levels")
     return data
 
 
 def _encode_json_slowly(payload: Any) -> bytes:
     try:
-        return _utf8(json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+        data = _utf8(json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
     except RecursionError:
         raise ValueError("the payload is nested too deeply for JSON") from None
     except TypeError as error:
         raise ValueError(f"the payload is not JSON: {error}") from None
+    return _refuse_deep(payload, data)
 
 
 def _utf8(text: str) -> bytes:

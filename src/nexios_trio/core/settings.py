@@ -52,6 +52,7 @@ class Settings:
         1_048_576, Size(), "bytes", "hard maximum of max_message_size, so that a large one is a decision"
     )
     max_fragments: int = _field(4096, Count(), "frames", "fragments that one message may come in")
+    max_json_depth: int = _field(128, Count(), "levels", "of lists and objects in JSON that a peer sends")
     max_body_size: int = _field(1_048_576, Size(), "bytes", "largest body of an HTTP request; above it 413")
     max_handshake_size: int = _field(16_384, Size(256), "bytes", "request line and headers of the opening request")
     inbox_messages: int = _field(

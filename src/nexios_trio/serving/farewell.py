@@ -4,6 +4,7 @@ Closing a socket with unread bytes sends a reset, which may overtake the answer.
 closed, and what still comes is thrown away until the peer hangs up; for a moment, and for so many at a time.
 """
 
+import logging
 import socket
 from typing import Final
 
@@ -15,6 +16,8 @@ from .arrivals import Arrival
 from .request import http_response
 
 __all__ = ["Farewells"]
+
+logger = logging.getLogger("nexios_trio.server")
 
 LINGER: Final = 1.0  # seconds
 MOST: Final = 32  # at a time: some are beyond the connection limit, and use its reserve of descriptors
@@ -30,6 +33,9 @@ class Farewells:
         self._lingering: set[Lingering] = set()
 
     def refuse(self, arrival: Arrival, status: int, text: str) -> None:
+        """Answer with an HTTP error that is no secret, and close."""
+        fields = {"client": arrival.client[0] if arrival.client else None, "code": status, "reason": text.strip()}
+        logger.info("a request was refused with %d: %s", status, text.strip(), extra=fields)
         self.say(arrival, http_response(status, ((b"content-type", b"text/plain"),), text.encode()))
 
     def say(self, arrival: Arrival, response: bytes) -> None:

@@ -103,6 +103,8 @@ class Lane:
         try:
             upgrade = parse_upgrade(head, compression=self.settings.compression)
         except BadUpgrade as error:
+            fields = {"client": arrival.client[0] if arrival.client else None, "code": error.status}
+            logger.info("a handshake was refused with %d: %s", error.status, str(error).strip(), extra=fields)
             self.farewells.say(arrival, error.response)
             return
         scope = self._scope_of(arrival, upgrade)

@@ -37,14 +37,14 @@ def load_application(spec: str) -> App:
 
 
 def _import(module_name: str, here: str) -> Any:
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise LoadError(f"{module_name!r} is no module name; accepted is module:name, as in chat.main:app")
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # the module is there; one that it needs is not
         raise LoadError(f"there is no module {error.name!r} in {here} or on Python's path") from None
-    except (ValueError, TypeError):
-        raise LoadError(f"{module_name!r} is no module name; accepted is module:name, as in chat.main:app") from None
 
 
 def _get(module: Any, name: str, spec: str) -> Any:

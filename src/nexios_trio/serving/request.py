@@ -22,6 +22,12 @@ HEAD_END = b"\r\n\r\n"
 
 Headers = Sequence[tuple[bytes, bytes]]
 
+# Parameters of permessage-deflate, and their values; server_max_window_bits is none that we could keep to.
+_OFFERED_VALUES: dict[str, tuple[str | None, ...]] = {
+    "server_no_context_takeover": (None,),
+    "client_no_context_takeover": (None,),
+    "client_max_window_bits": (None, "8", "9", "10", "11", "12", "13", "14", "15"),
+}
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[ \t]*websocket", re.IGNORECASE)
 _HANDSHAKES = ServerProtocol()  # used for its checks only, which keep nothing
 
@@ -31,6 +37,8 @@ class BadUpgrade(Exception):
 
     def __init__(self, status: int, text: str, headers: Headers = ()) -> None:
         super().__init__(text)
+        self.status = status
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), *headers]
         self.response = http_response(status, headers, text.encode())
 
 
@@ -118,12 +126,20 @@ def _parse(head: bytes) -> Request:
 
 
 def _can_deflate(values: Sequence[str]) -> bool:
-    """Whether some offer of permessage-deflate lets the server use the full window."""
-    for value in values:
-        for name, parameters in parse_extension(value):
-            if name == "permessage-deflate" and all(key != "server_max_window_bits" for key, _ in parameters):
-                return True
-    return False
+    """Whether some offer of permessage-deflate is in order and lets the server use the full window."""
+    return any(
+        name == "permessage-deflate" and _is_offer(parameters)
+        for value in values
+        for name, parameters in parse_extension(value)
+    )
+
+
+def _is_offer(parameters: Sequence[tuple[str, str | None]]) -> bool:
+    """RFC 7692, section 7.1: what is unknown, doubled or has a wrong value declines the offer."""
+    names = [name for name, _ in parameters]
+    return len(set(names)) == len(names) and all(
+        value in _OFFERED_VALUES.get(str(name), ()) for name, value in parameters
+    )
 
 
 def http_response(status: int, headers: Headers, body: bytes) -> bytes:

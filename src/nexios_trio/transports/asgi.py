@@ -14,12 +14,16 @@ from typing import Any
 import trio
 from trio.lowlevel import checkpoint
 
+from ..core.groups import Backlog
 from ..core.lifecycle import Cause, End, Occurrence, Phase
-from ..core.messages import Frame
+from ..core.messages import Batch, Frame, Kind
 from ..core.settings import Settings
 from ..exceptions import MessageTooBig
+from . import takeover
 from .base import Headers, Scope, SendStatistics, Transport
+from .direct import DirectTransport
 from .outbox import Outbox
+from .poller import Poller
 from .sweeper import Alarm, Sweeper
 
 logger = logging.getLogger("nexios_trio.transport")
@@ -37,9 +41,13 @@ class AsgiTransport(Transport):
     name = "asgi"
     can_abort = False
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, settings: Settings) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, settings: Settings, poller: Poller | None = None
+    ) -> None:
         super().__init__(scope, settings)
-        self.outbox = Outbox(settings.outbox_messages, settings.outbox_bytes, self.policy, self.counts)
+        self._outbox: Outbox | None = None
+        self._poller = poller  # for a socket that can be taken over
+        self._successor: DirectTransport | None = None
         self._receive = receive
         self._send = send
         self._inbox_has_room = trio.Event()
@@ -50,6 +58,18 @@ class AsgiTransport(Transport):
         self._alarm = Alarm(self._check_write_deadline)
         self._alarm_is_set = False
         self._sweeper: Sweeper | None = None
+        # A write is cancelled only to give its connection up: cancelling the handler leaves the writer alone, or the
+        # peer would not be told.
+        self._writing = trio.CancelScope(shield=True)
+        self._reading = trio.CancelScope()
+
+    @property
+    def outbox(self) -> Outbox:
+        """Made when it is needed: a socket that is taken over may never need it."""
+        if self._outbox is None:
+            settings = self.settings
+            self._outbox = Outbox(settings.outbox_messages, settings.outbox_bytes, self.policy, self.counts)
+        return self._outbox
 
     @asynccontextmanager
     async def open(self, sweeper: Sweeper) -> AsyncGenerator[None]:
@@ -60,27 +80,42 @@ class AsgiTransport(Transport):
             try:
                 yield
             finally:
-                if self.end is not None and self._may_write.is_set() and not self._is_gone:
+                if self._successor is not None:
+                    await self._successor.leave()  # shielded, and bounded
+                elif self.end is not None and self._may_write.is_set() and not self._is_gone:
                     with trio.move_on_after(self.settings.close_timeout, shield=True):
                         await self._written.wait()
                 self._sweeper = None
                 sweeper.stop(self._alarm)
+                self._writing.cancel(reason="the connection has ended")
                 nursery.cancel_scope.cancel(reason="the connection has ended")
 
     async def accept(self, subprotocol: str | None, headers: Headers) -> Transport:
         await checkpoint()
         if not self.lifecycle.advance(Occurrence.ACCEPT):
             raise self._disconnect()
+        claim = takeover.claim(self._send) if self._poller is not None else None
         try:
             has_said = await self._say({"type": "websocket.accept", "subprotocol": subprotocol, "headers": [*headers]})
+            if claim is not None and self._poller is not None and self.end is None:
+                return self._hand_over(claim, self._poller)
         except trio.Cancelled:  # the server may have answered or not; a goodbye is right in both cases
             self.evict(End.of(Cause.CANCELLED))
             raise
         finally:
             self._may_write.set()
+            if claim is not None and self._successor is None:
+                claim.abandon()
         if not has_said:
             raise self._disconnect()
         return self
+
+    def _hand_over(self, claim: takeover.Claim, poller: Poller) -> DirectTransport:
+        """The socket is ours: from here on this object is only the block that its successor lives in."""
+        self._reading.cancel(reason="taken over")
+        self._writing.cancel(reason="taken over")
+        self._successor = claim.complete(self, self._outbox, poller, self._sweeper, self.settings)
+        return self._successor
 
     async def deny(self, status: int, headers: Headers, body: bytes, reason: str = "") -> None:
         if not self._ended(Occurrence.DENY, End(1006, reason, Cause.DENIED)):
@@ -111,6 +146,10 @@ class AsgiTransport(Transport):
         if not self.outbox.offer(frame, key):
             self.evict(End.of(Cause.OVERFLOW, "too slow"))
 
+    def offer_batch(self, kind: Kind, batch: Batch) -> Backlog | None:
+        super().offer_batch(kind, batch)
+        return self.outbox if self.outbox.is_high else None
+
     async def close(self, end: End) -> None:
         is_connecting = self.lifecycle.phase is Phase.CONNECTING
         if not self._ended(Occurrence.LOCAL_CLOSE, end):
@@ -119,12 +158,10 @@ class AsgiTransport(Transport):
         self.outbox.close()
         if is_connecting:
             self._may_write.set()
-        with trio.move_on_after(self.settings.write_timeout):
-            try:
-                await self._written.wait()
-            finally:
-                if not self._written.is_set():
-                    self._abort()
+        with trio.move_on_after(self.settings.write_timeout) as scope:
+            await self._written.wait()  # cancelled from outside, the writer goes on until the block is left
+        if scope.cancelled_caught:
+            self._abort()
 
     def evict(self, end: End) -> None:
         is_connecting = self.lifecycle.phase is Phase.CONNECTING
@@ -160,6 +197,10 @@ class AsgiTransport(Transport):
     # Reading: a task
 
     async def _read(self) -> None:
+        with self._reading:
+            await self._read_all()
+
+    async def _read_all(self) -> None:
         try:
             while True:
                 event = await self._receive()
@@ -195,17 +236,18 @@ class AsgiTransport(Transport):
     # Writing: a task
 
     async def _write(self) -> None:
-        await self._may_write.wait()
-        try:
-            while True:
-                frame = await self.outbox.take()
-                await self._say(frame.event.copy())  # it is shared, and what stands in between may change it
-        except trio.EndOfChannel:
-            end = self.end
-            if end is not None:
-                await self._say({"type": "websocket.close", "code": end.code, "reason": end.reason})
-        finally:
-            self._written.set()
+        with self._writing:
+            await self._may_write.wait()
+            try:
+                while True:
+                    frame = await self.outbox.take()
+                    await self._say(frame.event.copy())  # it is shared, and what stands in between may change it
+            except trio.EndOfChannel:
+                end = self.end
+                if end is not None:
+                    await self._say({"type": "websocket.close", "code": end.code, "reason": end.reason})
+            finally:
+                self._written.set()
 
     async def _say(self, event: dict[str, Any]) -> bool:
         """Hand one event to the server, under the write deadline; False when the peer is gone."""

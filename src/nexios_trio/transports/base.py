@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 import attrs
 
+from ..core.groups import Backlog
 from ..core.lifecycle import End, Lifecycle, Occurrence, Phase
 from ..core.messages import Batch, Frame, Kind
 from ..core.overflow import Policy, resolve_policy
@@ -100,17 +101,18 @@ class Transport(ABC):
     def offer(self, frame: Frame, key: Hashable = None) -> None:
         """Queue `frame`, or do with it what the overflow policy says. After the end it is counted as lost."""
 
-    def offer_batch(self, kind: Kind, batch: Batch) -> None:
-        """`offer` each message of a group's batch."""
+    def offer_batch(self, kind: Kind, batch: Batch) -> Backlog | None:
+        """`offer` each message of a group's batch. Returns what is queued, if that is more than half of the bounds."""
         key_of = self.policy.key
         for message in batch.messages:
             self.offer(message.frame(kind), None if key_of is None else key_of(message.payload))
+        return None
 
     @abstractmethod
     async def close(self, end: End) -> None:
         """Send what is queued, then a close frame with `end.code`. A no-op once either side has closed.
 
-        Checkpoint: always. Cancellation: the connection is killed.
+        Checkpoint: always. Cancellation: the connection is over all the same; what is queued may be lost.
         """
 
     @abstractmethod

@@ -7,7 +7,8 @@ one `send`, when the kernel has room again.
 
     _clear       open and nothing queued: the only state in which a message may be written inline
     _unsent      bytes on their way that the kernel has not taken; a frame may be torn here, so nothing overtakes them
-    _urgent      one pong, and the close frame; they go between two frames
+    _urgent      one pong; it goes between two frames
+    _goodbye     the close frame, or the HTTP response that refuses the handshake; it goes behind everything else
 
 A write is never cancelled. A peer that does not take one within `write_timeout` is reset, and the kernel lets go too.
 """
@@ -25,8 +26,9 @@ from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_
 from ..core.lifecycle import Cause, End, Occurrence, Phase
 from ..core.messages import Batch, Frame, Kind
 from ..core.settings import Settings
+from ..exceptions import MessageTooBig
 from .base import Headers, Scope, SendStatistics, Transport
-from .frames import PING, PONG, FrameParser, Violation, close_frame, control_frame
+from .frames import PING, PONG, FrameParser, Violation, close_frame, control_frame, messages_behind
 from .outbox import Outbox
 from .poller import BROKEN, PEER_LEFT, READ, WRITE, Poller
 from .sweeper import Alarm, Sweeper
@@ -35,6 +37,9 @@ RECEIVE_SIZE = 65536
 JOIN_SIZE = 65536  # bytes of queued frames joined into one write
 # SO_LINGER on, 0 seconds: closing sends a reset and drops what the kernel holds
 RESET = struct.pack("ii", 1, 0)
+SENT_AT = struct.Struct("!d")  # the payload of our pings: seconds of trio's clock
+# HTTP statuses of those who are sent away before their handshake was answered; 403 for the others
+REFUSALS = {Cause.SERVER_SHUTDOWN: 503, Cause.ACCEPT_TIMEOUT: 503, Cause.HANDLER_ERROR: 500, Cause.NOT_FOUND: 404}
 
 Answer = Callable[[str | None, Headers], bytes]
 Refusal = Callable[[int, Headers, bytes], bytes]
@@ -62,14 +67,17 @@ class DirectTransport(Transport):
         "_goodbye",
         "_goodbye_sent",
         "_heard_at",
+        "_is_begun",
         "_is_deaf",
         "_is_gone",
         "_is_silent",
         "_is_watched",
+        "_max_size",
+        "_may_read",
         "_next_ping",
         "_outbox",
         "_parser",
-        "_ping_sent_at",
+        "_ping",
         "_poller",
         "_received",
         "_refuse",
@@ -114,10 +122,13 @@ class DirectTransport(Transport):
         self._clear = False
         self._unsent: memoryview | None = None
         self._urgent = b""
-        self._goodbye = b""  # the close frame, while it has to wait
+        self._goodbye = b""  # while it has to wait
         self._goodbye_sent = False
+        self._max_size = settings.outbox_bytes
         self._events = 0  # what the poller watches for
         self._is_watched = False
+        self._may_read = True
+        self._is_begun = False  # frames are spoken; before that, HTTP
         self._is_deaf = False  # the peer broke the protocol: what it sends has no meaning any more
         self._is_gone = False  # the socket is closed
         self._gone: trio.Event | None = None  # somebody waits for that
@@ -129,8 +140,32 @@ class DirectTransport(Transport):
         self._is_silent = True  # nothing heard since the last look
         self._heard_at = 0.0
         self._next_ping = inf
-        self._ping_sent_at = inf
+        self._ping = b""  # the payload of the last one, until it is answered
         self.latency: float | None = None  # seconds, of the last ping that was answered
+
+    def adopt(self, other: Transport, outbox: Outbox | None, sweeper: Sweeper | None) -> None:
+        """Go on for a transport that has answered the handshake: its life, its queues and its owner are ours now.
+
+        Somebody else still reads from the socket; `inherit` brings what came, and from then on we read.
+        """
+        self.lifecycle, self.counts, self.policy = other.lifecycle, other.counts, other.policy
+        self.inbox, self._outbox, self._sweeper = other.inbox, outbox, sweeper
+        self.inbox.on_room = self._resume_reading
+        self.on_message = self.inbox.put
+        self.on_end = other.on_end
+        self._may_read = False
+        self.begin()
+
+    def inherit(self, data: bytes) -> None:
+        """The last of what somebody else has read; nothing means that the peer has left."""
+        self._may_read = True
+        if self._is_gone:
+            return
+        if not data:
+            self._lost()
+            return
+        self._watch(READ | PEER_LEFT | self._events)
+        self._heard(data)
 
     # The block
 
@@ -148,16 +183,40 @@ class DirectTransport(Transport):
         self._watch(self._events | PEER_LEFT)
 
     async def leave(self) -> None:
-        """Wait for the peer's half of the closing handshake, shielded, within `close_timeout`; close the socket."""
-        if not self._is_gone and self._goodbye_sent and trio.current_effective_deadline() != -inf:
-            self._gone = trio.Event()
-            with trio.move_on_after(self.settings.close_timeout, shield=True):
-                await self._gone.wait()
+        """Wait until both goodbyes are through, shielded, within `close_timeout`; close the socket.
+
+        In a cancelled scope only ours is waited for.
+        """
+        is_stalled = False
+        if not self._is_gone and self.lifecycle.end is not None:
+            is_cancelled = trio.current_effective_deadline() == -inf
+            with trio.move_on_after(self.settings.close_timeout, shield=True) as scope:
+                await self._until_parted(in_a_hurry=is_cancelled)
+            is_stalled = scope.cancelled_caught
         if self._sweeper is not None:
             self._sweeper.stop(self._alarm)
-        self._let_go(reset=not self._goodbye_sent)
+        self._let_go(reset=is_stalled or not self._goodbye_sent)
+
+    async def _until_parted(self, *, in_a_hurry: bool) -> None:
+        if not in_a_hurry:
+            self._gone = trio.Event()
+            await self._gone.wait()
+            return
+        if not self._goodbye_sent:
+            await self._until_flushed()
+        self._skim()
+
+    def _skim(self) -> None:
+        """Throw away what has come: closing a socket with unread bytes sends a reset, which overtakes our goodbye."""
+        try:
+            for _ in range(16):
+                self._sock_recv(RECEIVE_SIZE)
+        except OSError:
+            pass
 
     def _watch(self, events: int) -> None:
+        if not self._may_read:
+            events &= ~(READ | PEER_LEFT)
         if self._is_gone or events == self._events:
             return
         if self._is_watched:
@@ -173,7 +232,9 @@ class DirectTransport(Transport):
             return
         self._is_gone = True
         self._clear = False
-        self._unsent = None
+        unsent, self._unsent = self._unsent, None
+        if unsent is not None and self._is_begun:
+            self.counts.lost += messages_behind(unsent)
         if self._outbox is not None:
             self._outbox.discard()
             self._outbox.close()
@@ -196,10 +257,15 @@ class DirectTransport(Transport):
             self._write(self._answer(subprotocol, headers))
         self.begin()
         await cancel_shielded_checkpoint()
+        if self._is_gone:
+            raise self._disconnect()
         return self
 
     def begin(self) -> None:
         """The handshake is answered: frames from here on."""
+        if self._is_gone:
+            return
+        self._is_begun = True
         self._clear = self._unsent is None
         now = trio.current_time()
         self._heard_at = now
@@ -215,17 +281,16 @@ class DirectTransport(Transport):
 
     async def deny(self, status: int, headers: Headers, body: bytes, reason: str = "") -> None:
         await checkpoint_if_cancelled()
-        if self._ended(Occurrence.DENY, End.of(Cause.DENIED, reason)) and self._refuse is not None:
-            self._write(self._refuse(status, headers, body))
-            self._goodbye_sent = True
-            self._shut_down_writing()
-            self._watch(READ | PEER_LEFT)  # until the peer hangs up
-        await cancel_shielded_checkpoint()
+        if self._ended(Occurrence.DENY, End.of(Cause.DENIED, reason)):
+            self._say_goodbye(self._refuse(status, headers, body) if self._refuse is not None else b"")
+            await self._until_goodbye_sent()
+        else:
+            await cancel_shielded_checkpoint()
 
     # Sending
 
     async def send(self, frame: Frame) -> None:
-        if self._clear:
+        if self._clear and frame.size <= self._max_size:
             await checkpoint_if_cancelled()  # without yielding: nothing has changed behind it
             self._write(frame.deflated if self._deflate else frame.wire)
             await cancel_shielded_checkpoint()
@@ -240,6 +305,9 @@ class DirectTransport(Transport):
             await self._queue().send(frame)
         except trio.ClosedResourceError:
             raise self._disconnect() from None
+        except MessageTooBig:
+            await checkpoint()
+            raise
         if self._clear:  # the backlog went away while this waited
             self._clear = False
             self._drain()
@@ -262,10 +330,10 @@ class DirectTransport(Transport):
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._lost()
+            self._lost(data)
             return
         if sent != len(data):
-            self._back_up(batch.frames(kind), sent)
+            self._back_up(kind, batch, sent)
 
     def _write(self, data: bytes) -> None:
         """One non-blocking send of a whole frame; what the kernel does not take is kept."""
@@ -274,20 +342,21 @@ class DirectTransport(Transport):
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._lost()
+            self._lost(data)
             return
         if sent != len(data):
             self._keep(memoryview(data)[sent:])
 
-    def _back_up(self, frames: list[Frame], sent: int) -> None:
+    def _back_up(self, kind: Kind, batch: Batch, sent: int) -> None:
         """Keep the rest of a batch of which `sent` bytes are gone: the torn frame first, the others by the policy."""
+        frames = batch.frames(kind)
         torn = 0
         while sent >= len(frames[torn].wire):
             sent -= len(frames[torn].wire)
             torn += 1
         self._keep(memoryview(frames[torn].wire)[sent:])
-        for frame in frames[torn + 1 :]:
-            self.offer(frame)
+        if torn + 1 < len(frames):
+            super().offer_batch(kind, Batch(batch.messages[torn + 1 :]))
 
     def _keep(self, rest: memoryview) -> None:
         self._unsent = rest
@@ -344,6 +413,7 @@ class DirectTransport(Transport):
             except BlockingIOError:
                 sent = 0
             except OSError:
+                self._unsent = unsent
                 self._lost()
                 return
             if sent < len(unsent):
@@ -358,35 +428,50 @@ class DirectTransport(Transport):
         if not self._ended(Occurrence.LOCAL_CLOSE, end):
             await checkpoint()
             return
-        self._say_goodbye(end)
+        self._say_goodbye(self._goodbye_for(end))
+        await self._until_goodbye_sent()
+
+    async def _until_goodbye_sent(self) -> None:
+        """Checkpoint: always. Cancellation: the goodbye is still on its way, until the block is left."""
+        with trio.move_on_after(self.settings.write_timeout) as scope:
+            await self._until_flushed()
+        if scope.cancelled_caught:
+            self._let_go(reset=True)
+
+    async def _until_flushed(self) -> None:
+        """Until the kernel has everything, or the socket is closed. Checkpoint: always."""
         if self._goodbye_sent or self._is_gone:
             await checkpoint()
             return
-        self._flushed = trio.Event()
-        with trio.move_on_after(self.settings.write_timeout):
-            try:
-                await self._flushed.wait()
-            finally:
-                if not self._goodbye_sent:
-                    self._let_go(reset=True)
+        if self._flushed is None:
+            self._flushed = trio.Event()
+        await self._flushed.wait()
 
     def evict(self, end: End) -> None:
         self._ended(Occurrence.LOCAL_CLOSE, end)
         self.inbox.discard()
         if self._outbox is not None:
             self._outbox.discard()
-        self._say_goodbye(end)
+        self._say_goodbye(self._goodbye_for(end))
 
-    def _say_goodbye(self, end: End) -> None:
-        """Send the close frame behind what is queued. Nothing is accepted after it."""
+    def _goodbye_for(self, end: End) -> bytes:
+        if self._is_begun or self._refuse is None:
+            return close_frame(end.code, end.reason)
+        if self._outbox is not None:
+            self._outbox.discard()  # a peer without a handshake cannot get messages
+        return self._refuse(REFUSALS.get(end.cause, 403), (), b"")
+
+    def _say_goodbye(self, goodbye: bytes) -> None:
+        """Send it behind what is queued. Nothing is accepted after it."""
         if self._is_gone or self._goodbye_sent or self._goodbye:
             return
         self._clear = False
         if self._outbox is not None:
             self._outbox.close()
-        self._goodbye = close_frame(end.code, end.reason)
-        self._writing_since = trio.current_time()
-        self._set_alarm()
+        self._goodbye = goodbye
+        if self._writing_since == inf:  # else the deadline of what is on its way stands
+            self._writing_since = trio.current_time()
+            self._set_alarm()
         if self._unsent is None:
             self._drain()
 
@@ -394,24 +479,27 @@ class DirectTransport(Transport):
         self._goodbye_sent = True
         if self._flushed is not None:
             self._flushed.set()
-        if self.lifecycle.phase is Phase.CLOSED:
+        if not self._is_begun or self._is_deaf:  # there will be no close frame that we understand
+            self._shut_down_writing()
+        elif self.lifecycle.phase is Phase.CLOSED:
             self._let_go(reset=False)
-        else:
-            self._watch(READ | PEER_LEFT)  # for the peer's close frame
+        self._watch(READ | PEER_LEFT)  # for the peer's close frame, or until it hangs up
 
     def _abort(self) -> None:
         self._let_go(reset=True)
 
-    def _lost(self) -> None:
+    def _lost(self, data: bytes = b"") -> None:
+        """The peer is gone. `data`: what could not be written to it."""
+        if data:
+            self._unsent = memoryview(data)
         self._ended(Occurrence.LOST, End.of(Cause.PEER_LOST))
         self._let_go(reset=False)
 
     def _shut_down_writing(self) -> None:
-        if self._unsent is None and not self._is_gone:
-            try:
-                self._sock.shutdown(socket.SHUT_WR)
-            except OSError:
-                self._let_go(reset=True)
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._let_go(reset=True)
 
     # Reading: what the poller and the parser call
 
@@ -442,6 +530,9 @@ class DirectTransport(Transport):
         if not data:
             self._lost()
             return
+        self._heard(data)
+
+    def _heard(self, data: bytes) -> None:
         self._is_silent = False
         if self.lifecycle.phase is not Phase.CLOSED and not self._is_deaf:
             self._feed(data)
@@ -452,20 +543,29 @@ class DirectTransport(Transport):
         except Violation as violation:
             self._is_deaf = True
             self._ended(Occurrence.LOCAL_CLOSE, violation.end)
-            self._say_goodbye(violation.end)
+            self._say_goodbye(close_frame(violation.end.code, violation.end.reason))
             return
-        if self.inbox.full and self.lifecycle.phase is Phase.OPEN:
+        if self.is_full:
             self._watch(self._events & ~READ)
+
+    @property
+    def is_full(self) -> bool:
+        """The inbox takes no more for now."""
+        return self.inbox.full and self.lifecycle.phase is Phase.OPEN
 
     def _peer_left(self) -> None:
         """The peer will send no more. What it sent before may still be unread, if the inbox is full."""
-        if self.lifecycle.phase is Phase.OPEN and self.inbox.full:
+        if self.is_full:
             self._watch(self._events & ~PEER_LEFT)
         else:
             self._lost()
 
     def _resume_reading(self) -> None:
-        if not self._is_gone and self.lifecycle.phase is not Phase.CONNECTING:
+        if self._is_gone or not self._is_begun:
+            return
+        if self._deflate and not self._is_deaf:
+            self._feed(b"")  # compressed messages that had to wait
+        if not self.is_full:
             self._watch(self._events | READ)
 
     def on_ping(self, payload: bytes) -> None:
@@ -476,9 +576,9 @@ class DirectTransport(Transport):
             self._urgent = pong  # of several unanswered pings, the last one's suffices
 
     def on_pong(self, payload: bytes) -> None:
-        if self._ping_sent_at < inf:
-            self.latency = trio.current_time() - self._ping_sent_at
-            self._ping_sent_at = inf
+        if payload and payload == self._ping:
+            self.latency = trio.current_time() - SENT_AT.unpack(payload)[0]
+            self._ping = b""
 
     def on_close(self, code: int, reason: str) -> None:
         if self.lifecycle.phase is Phase.CLOSING:  # the answer to ours
@@ -490,7 +590,7 @@ class DirectTransport(Transport):
         self._ended(Occurrence.PEER_CLOSE, end)
         if self._outbox is not None:
             self._outbox.discard()
-        self._say_goodbye(end)
+        self._say_goodbye(close_frame(end.code, end.reason))
         self.lifecycle.advance(Occurrence.CLOSED_CLEANLY)
         if self._goodbye_sent:
             self._let_go(reset=False)
@@ -514,7 +614,7 @@ class DirectTransport(Transport):
 
     def _heartbeat(self, now: float) -> None:
         settings = self.settings
-        if not self._is_silent:
+        if not self._is_silent or self.is_full:  # we do not listen while it is
             self._is_silent = True
             self._heard_at = now
         if now - self._heard_at >= settings.ping_timeout:
@@ -523,8 +623,8 @@ class DirectTransport(Transport):
             return
         self._next_ping = now + min(settings.ping_interval, max(self._heard_at + settings.ping_timeout - now, 0.001))
         if self._clear:
-            self._ping_sent_at = now
-            self._write(control_frame(PING))
+            self._ping = SENT_AT.pack(now)
+            self._write(control_frame(PING, self._ping))
 
     def statistics(self) -> SendStatistics:
         counts = self.counts

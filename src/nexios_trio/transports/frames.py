@@ -2,17 +2,19 @@
 
 The parser keeps what is not yet a whole frame and calls its receiver for what is. Masking is undone by the C function
 of the `websockets` library; text is decoded once, a fragmented text as its fragments come, so that bad UTF-8 is seen at
-the first bad byte. The first mistake of the peer raises `Violation`; nothing may be fed after that.
+the first bad byte. The first mistake of the peer raises `Violation`, at the byte that shows it and however the bytes
+were split; nothing may be fed after that.
 """
 
 import codecs
 import zlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
+from websockets.exceptions import ProtocolError
 from websockets.frames import Close
 
-from ..core.lifecycle import Cause, End
+from ..core.lifecycle import Cause, End, clip_reason
 
 try:
     from websockets.speedups import apply_mask
@@ -37,9 +39,15 @@ class Receiver(Protocol):
 
     @property
     def on_message(self) -> Callable[[str | bytes], None]: ...
+    @property
+    def is_full(self) -> bool:
+        """No more compressed messages for now: a few bytes may become many. `feed(b"")` goes on."""
+        ...
+
     def on_ping(self, payload: bytes) -> None: ...
     def on_pong(self, payload: bytes) -> None: ...
-    def on_close(self, code: int, reason: str) -> None: ...
+    def on_close(self, code: int, reason: str) -> None:
+        """What follows in the bytes at hand is thrown away."""
 
 
 class FrameParser:
@@ -64,6 +72,7 @@ class FrameParser:
         "_parts",
         "_receiver",
         "_size",
+        "_small",
     )
 
     def __init__(self, receiver: Receiver, max_size: int, max_fragments: int, *, deflate: bool = False) -> None:
@@ -71,9 +80,10 @@ class FrameParser:
         self._max_size = max_size
         self._max_fragments = max_fragments
         self._deflate = deflate
+        self._small = min(125, max_size)  # bytes up to which a whole frame of text needs no check of its size
         self._buffer = bytearray()
-        self._missing = 0  # bytes that must come before there is anything to parse
-        # Of the fragmented message that is under way; `_opcode` is CONTINUATION when none is.
+        self._missing = 0  # bytes that must come before there is anything to decide
+        # Of the fragmented message that is under way; `_opcode` is CONTINUATION, and the counts are 0, when none is.
         self._opcode = CONTINUATION
         self._parts: list[str] | list[bytes] = []
         self._size = 0
@@ -98,19 +108,17 @@ class FrameParser:
         """Parse whole frames; the index behind the last. Sets `_missing` for what follows it."""
         at, size = 0, len(data)
         receiver = self._receiver
+        small = self._small
         while size - at >= 6:
             first, second = data[at], data[at + 1]
             length = second & 0x7F
             body = at + 6
             if length >= 126:
-                body, length = self._long_header(data, at, length)
-                if body > size:
-                    self._missing = body - size
-                    return at
+                body, length = self._long_header(data, at)
+            elif second < 0x80 or length > small or body + length > size:
+                self._check_header(first, second)
+                self._check_size(first, length)
             end = body + length
-            if second < 0x80 or end > size or length > 125:
-                self._check_early(first, second)
-                self._check_size(length)
             if end > size:
                 self._missing = end - size
                 return at
@@ -122,61 +130,81 @@ class FrameParser:
                 except UnicodeDecodeError:
                     raise Violation(Cause.INVALID_DATA, "the text is not UTF-8") from None
                 receiver.on_message(text)
+            elif first == 0x82 and not self._opcode:
+                receiver.on_message(payload)
             else:
-                self._frame(first, payload)
-        if size - at >= 2:
-            self._check_early(data[at], data[at + 1])
-        self._missing = 6 - (size - at)
+                self._frame(first, second, payload)
+                if first == FIN | CLOSE:
+                    return size
+                if self._deflate and receiver.is_full:
+                    self._missing = 0
+                    return at
+        self._missing = 2 - (size - at)
+        if self._missing <= 0:
+            self._check_header(data[at], data[at + 1])
+            self._missing += 4
         return at
 
-    def _long_header(self, data: bytes, at: int, length: int) -> tuple[int, int]:
-        """Where the payload starts and how long it is; a start behind the data when the header is not here yet."""
-        if length == 126:
-            return at + 8, int.from_bytes(data[at + 2 : at + 4], "big")
-        if len(data) - at < 10:
-            return at + 14, 0
-        length = int.from_bytes(data[at + 2 : at + 10], "big")
-        if length >> 63:
-            raise Violation(Cause.PROTOCOL_ERROR, "a frame's length has its highest bit set")
-        return at + 14, length
+    def _long_header(self, data: bytes, at: int) -> tuple[int, int]:
+        """Where the payload starts and how long it is; (a place behind the data, 0) while that has not come."""
+        first, second = data[at], data[at + 1]
+        if first != 0x81 or second < 0x80 or self._opcode:
+            self._check_header(first, second)
+        if second & 0x7F == 126:
+            body, length = at + 8, int.from_bytes(data[at + 2 : at + 4], "big")
+        elif len(data) - at < 10:
+            return at + 10, 0
+        else:
+            body, length = at + 14, int.from_bytes(data[at + 2 : at + 10], "big")
+            if length >> 63:
+                raise Violation(Cause.PROTOCOL_ERROR, "a frame's length has its highest bit set")
+        if length > self._max_size or self._opcode:
+            self._check_size(first, length)
+        return body, length
 
-    def _check_early(self, first: int, second: int) -> None:
-        """Refuse a frame by its first two bytes, before the rest has come."""
+    def _check_header(self, first: int, second: int) -> None:
+        """Refuse a frame by its first two bytes."""
+        opcode = first & 0x0F
         if second < 0x80:
             raise Violation(Cause.PROTOCOL_ERROR, "a client's frames must be masked")
-        if first & 0x0F >= 8 and (second & 0x7F > 125 or not first & FIN):
-            raise Violation(Cause.PROTOCOL_ERROR, "control frames must be whole and of 125 bytes at most")
-        self._check_bits(first)
-
-    def _check_size(self, length: int) -> None:
-        if self._size + length > self._max_size:
-            raise Violation(Cause.MESSAGE_TOO_BIG, f"a message may have {self._max_size} bytes")
-
-    def _check_bits(self, first: int) -> None:
-        if first & RSV23 or (first & RSV1 and not (self._deflate and first & 0x0F in (TEXT, BINARY))):
+        if first & RSV23 or (first & RSV1 and not (self._deflate and opcode in (TEXT, BINARY))):
             raise Violation(Cause.PROTOCOL_ERROR, "a reserved bit is set")
-
-    def _frame(self, first: int, payload: bytes) -> None:
-        self._check_bits(first)
-        opcode = first & 0x0F
-        if opcode >= 8:
-            self._control(first, opcode, payload)
-        elif opcode > BINARY:
+        if BINARY < opcode < CLOSE or opcode > PONG:
             raise Violation(Cause.PROTOCOL_ERROR, f"opcode {opcode} is reserved")
-        else:
-            self._data(first, opcode, payload)
+        if opcode >= CLOSE:
+            if second & 0x7F > 125 or not first & FIN:
+                raise Violation(Cause.PROTOCOL_ERROR, "control frames must be whole and of 125 bytes at most")
+        elif opcode and self._opcode:
+            raise Violation(Cause.PROTOCOL_ERROR, "a message began inside another")
+        elif not opcode and not self._opcode:
+            raise Violation(Cause.PROTOCOL_ERROR, "a continuation without a beginning")
 
-    def _control(self, first: int, opcode: int, payload: bytes) -> None:
-        if not first & FIN or len(payload) > 125:
-            raise Violation(Cause.PROTOCOL_ERROR, "control frames must be whole and of 125 bytes at most")
-        if opcode == PING:
+    def _check_size(self, first: int, length: int) -> None:
+        """Refuse a data frame by the length in its header."""
+        if first & 0x08:
+            return
+        if self._fragments >= self._max_fragments:
+            raise Violation(Cause.MESSAGE_TOO_BIG, f"a message may have {self._max_fragments} fragments")
+        room = self._max_size - self._size
+        if first & RSV1 or self._inflater is not None:
+            room += room // 64 + 64  # what cannot be compressed gets a little longer
+        if length > room:
+            raise self._too_big()
+
+    def _too_big(self) -> Violation:
+        return Violation(Cause.MESSAGE_TOO_BIG, f"a message may have {self._max_size} bytes")
+
+    def _frame(self, first: int, second: int, payload: bytes) -> None:
+        self._check_header(first, second)
+        opcode = first & 0x0F
+        if opcode < CLOSE:
+            self._data(first, opcode, payload)
+        elif opcode == PING:
             self._receiver.on_ping(payload)
         elif opcode == PONG:
             self._receiver.on_pong(payload)
-        elif opcode == CLOSE:
-            self._close(payload)
         else:
-            raise Violation(Cause.PROTOCOL_ERROR, f"opcode {opcode} is reserved")
+            self._close(payload)
 
     def _close(self, payload: bytes) -> None:
         if not payload:
@@ -184,46 +212,37 @@ class FrameParser:
             return
         try:
             close = Close.parse(payload)
-            close.check()
         except UnicodeDecodeError:
             raise Violation(Cause.INVALID_DATA, "the close reason is not UTF-8") from None
-        except Exception:
+        except ProtocolError:
             raise Violation(Cause.PROTOCOL_ERROR, "the close frame is malformed") from None
-        self._receiver.on_close(close.code, close.reason)
+        self._receiver.on_close(int(close.code), close.reason)
 
     def _data(self, first: int, opcode: int, payload: bytes) -> None:
+        self._check_size(first, len(payload))
         if opcode:
-            if self._opcode:
-                raise Violation(Cause.PROTOCOL_ERROR, "a message began inside another")
-            self._begin(first, opcode)
-        elif not self._opcode:
-            raise Violation(Cause.PROTOCOL_ERROR, "a continuation without a beginning")
-        self._fragments += 1
-        if self._fragments > self._max_fragments:
-            raise Violation(Cause.MESSAGE_TOO_BIG, f"a message may have {self._max_fragments} fragments")
+            self._opcode = opcode
+            self._decoder = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT else None
+            self._inflater = zlib.decompressobj(wbits=-15) if first & RSV1 else None
         is_last = bool(first & FIN)
         if self._inflater is not None:
             payload = self._inflate(payload, is_last)
-        self._check_size(len(payload))
+        self._fragments += 1
         self._size += len(payload)
         self._add(payload, is_last)
 
-    def _begin(self, first: int, opcode: int) -> None:
-        self._opcode = opcode
-        self._parts = []
-        self._size = self._fragments = 0
-        self._decoder = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT else None
-        self._inflater = zlib.decompressobj(wbits=-15) if first & RSV1 else None
-
     def _inflate(self, payload: bytes, is_last: bool) -> bytes:
-        assert self._inflater is not None
+        inflater = self._inflater
+        assert inflater is not None
+        if inflater.eof:  # behind a final block nothing has a meaning, but zlib would keep it
+            return b""
         room = self._max_size - self._size + 1  # one more than allowed shows that there is too much
         try:
-            inflated = self._inflater.decompress(payload + DEFLATE_TAIL if is_last else payload, room)
+            inflated = inflater.decompress(payload + DEFLATE_TAIL if is_last else payload, room)
         except zlib.error:
             raise Violation(Cause.INVALID_DATA, "the compressed data is malformed") from None
         if len(inflated) >= room:
-            raise Violation(Cause.MESSAGE_TOO_BIG, f"a message may have {self._max_size} bytes")
+            raise self._too_big()
         return inflated
 
     def _add(self, payload: bytes, is_last: bool) -> None:
@@ -238,7 +257,7 @@ class FrameParser:
             parts, self._parts = self._parts, []
             empty = "" if self._opcode == TEXT else b""
             self._opcode = CONTINUATION
-            self._size = 0
+            self._size = self._fragments = 0
             self._decoder = self._inflater = None
             self._receiver.on_message(parts[0] if len(parts) == 1 else empty.join(parts))  # type: ignore[arg-type]
 
@@ -252,4 +271,20 @@ def close_frame(code: int, reason: str = "") -> bytes:
     """A close frame; codes that only stand for "none was sent" (1005, 1006) give an empty one."""
     if code in (1005, 1006, 1015):
         return control_frame(CLOSE)
-    return control_frame(CLOSE, code.to_bytes(2, "big") + reason.encode()[:123])
+    return control_frame(CLOSE, code.to_bytes(2, "big") + clip_reason(reason).encode())
+
+
+def messages_behind(rest: memoryview) -> int:
+    """How many messages end in `rest`, the unsent end of some of our frames (or of an HTTP response: none)."""
+    frames = cast(bytes, rest.obj)
+    sent = len(frames) - len(rest)
+    messages = at = 0
+    while at < len(frames) and frames[at] & FIN:
+        opcode, length, body = frames[at] & 0x0F, frames[at + 1], at + 2
+        if length >= 126:
+            body += 2 if length == 126 else 8
+            length = int.from_bytes(frames[at + 2 : body], "big")
+        at = body + length
+        if at > sent and opcode < CLOSE:
+            messages += 1
+    return messages

@@ -56,6 +56,7 @@ class Outbox:
         "max_messages",
         "messages",
         "policy",
+        "taken",
     )
 
     def __init__(self, max_messages: int, max_bytes: int, policy: Policy, counts: DeliveryCounts) -> None:
@@ -65,6 +66,7 @@ class Outbox:
         self.counts = counts
         self.messages = 0
         self.bytes = 0
+        self.taken = 0  # ever
         self._send_end, self._receive_end = trio.open_memory_channel[Frame | Cell](max_messages)
         self._room = trio.lowlevel.ParkingLot()  # senders that wait for bytes
         self._is_closed = False
@@ -74,6 +76,11 @@ class Outbox:
 
     def __len__(self) -> int:
         return self.messages
+
+    @property
+    def is_high(self) -> bool:
+        """More than half full."""
+        return self.messages * 2 > self.max_messages or self.bytes * 2 > self.max_bytes
 
     def fits(self, size: int) -> bool:
         return self.messages < self.max_messages and self.bytes + size <= self.max_bytes
@@ -186,6 +193,7 @@ class Outbox:
             frame = item
         self.messages -= 1
         self.bytes -= frame.size
+        self.taken += 1
         if self._room:
             self._room.unpark_all()
         return frame

@@ -19,11 +19,11 @@ logger = logging.getLogger("nexios_trio.poller")
 IS_AVAILABLE = sys.platform == "linux"
 MAX_EVENTS = 256  # handled between two checkpoints
 
-if IS_AVAILABLE:
-    READ = select.EPOLLIN
-    WRITE = select.EPOLLOUT
-    PEER_LEFT = select.EPOLLRDHUP
-    BROKEN = select.EPOLLHUP | select.EPOLLERR
+# Elsewhere nothing is watched, and these only have to exist.
+READ = select.EPOLLIN if IS_AVAILABLE else 0
+WRITE = select.EPOLLOUT if IS_AVAILABLE else 0
+PEER_LEFT = select.EPOLLRDHUP if IS_AVAILABLE else 0
+BROKEN = select.EPOLLHUP | select.EPOLLERR if IS_AVAILABLE else 0
 
 
 class Watched(Protocol):

@@ -12,6 +12,7 @@ from .channels import (
     ChannelRegistry,
     ChannelRemoveStatusEnum,
     GroupSendStatusEnum,
+    GroupsView,
     open_channel,
 )
 from .consumers import WebSocketConsumer, WebSocketEndpoint
@@ -26,6 +27,7 @@ __all__ = [
     "ChannelRegistry",
     "ChannelRemoveStatusEnum",
     "GroupSendStatusEnum",
+    "GroupsView",
     "PayloadTypeEnum",
     "WebSocket",
     "WebSocketConsumer",

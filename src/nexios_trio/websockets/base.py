@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from enum import Enum
+from math import inf
 from typing import Any, Generic, TypeVar
 
-import orjson
 from starlette.datastructures import QueryParams
 from starlette.requests import HTTPConnection
+from trio import current_time
 from trio.lowlevel import checkpoint
 
+from ..core.decoding import decode_json
 from ..core.lifecycle import Cause, End, Phase, check_close_code, check_reason
 from ..core.messages import Frame, binary_frame, encode_json, text_frame
 from ..core.settings import Settings
@@ -120,6 +122,11 @@ class WebSocket(HTTPConnection):
     def settings(self) -> Settings:
         """The limits of the application."""
         return self._peer.runtime.settings
+
+    @property
+    def id(self) -> str:
+        """This connection's name in the log, in the field `connection`."""
+        return self._peer.id
 
     # Handshake
 
@@ -233,14 +240,15 @@ class WebSocket(HTTPConnection):
 
         Args:
             mode: "text" or "binary" accepts that frame type only.
-        Raises: json.JSONDecodeError for a message that is not JSON, which is consumed; the connection is intact.
-            WrongFrameType; WebSocketDisconnect.
+        Raises: json.JSONDecodeError for a message that is not JSON, or nested deeper than the setting
+            `max_json_depth`; it is consumed, the connection is intact. WrongFrameType; WebSocketDisconnect.
         Source: 000, 001, 002.
         """
         _check_mode(mode)
+        max_depth = self.settings.max_json_depth
         if mode is None:
-            return _decode_json(await self.receive_message())
-        return _decode_json(await (self.receive_text() if mode == "text" else self.receive_bytes()))
+            return decode_json(await self.receive_message(), max_depth)
+        return decode_json(await (self.receive_text() if mode == "text" else self.receive_bytes()), max_depth)
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:
         """`async for message in ws`: str or bytes, until the connection is over."""
@@ -317,7 +325,7 @@ class WebSocket(HTTPConnection):
 
         Before accept() the client sees HTTP 403; see `reject` and `deny`.
 
-        Checkpoint: always. Cancellation: the connection is cut, what was queued is lost.
+        Checkpoint: always. Cancellation: the connection is over all the same; what was queued may be lost.
         Raises: ValueError for a code other than 1000, 1001, 1003, 1007-1013, 3000-4999, or a reason over 123 bytes.
         Source: 000, 001, 002, 003.
         """
@@ -330,6 +338,34 @@ class WebSocket(HTTPConnection):
         else:
             await checkpoint()
 
+    # Time
+
+    @property
+    def expires_at(self) -> float | None:
+        """When `expire_after` ends the connection, on `trio.current_time()`; None for never."""
+        return self._peer.expires_at
+
+    def expire_after(
+        self, seconds: float | None, code: int = 4001, reason: str | None = "authentication has expired"
+    ) -> None:
+        """Close the connection that many seconds from now; called again, it moves the deadline.
+
+        So a refreshed token needs no new connection. The channels leave their groups at once, and what is queued is
+        lost.
+
+        Args:
+            seconds: above 0; None, or inf, for never.
+        Raises: ValueError, TypeError.
+        """
+        check_close_code(code)
+        end = End(code, check_reason(reason), Cause.EXPIRED)
+        if seconds is None or seconds == inf:
+            self._peer.expire_at(None)
+        elif not seconds > 0:
+            raise ValueError(f"seconds must be above 0, or None for never, not {seconds!r}")
+        elif self._peer.transport.end is None:
+            self._peer.expire_at(current_time() + seconds, end)
+
     # Tasks
 
     def start_soon(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
@@ -340,18 +376,6 @@ class WebSocket(HTTPConnection):
         Raises: LifecycleError when the connection is over.
         """
         self._peer.start_soon(function, *args)
-
-
-def _decode_json(message: str | bytes) -> Any:
-    try:
-        return orjson.loads(message)
-    except orjson.JSONDecodeError as error:
-        if isinstance(message, bytes):
-            try:
-                message.decode()
-            except UnicodeDecodeError as cause:  # the close code for it is another
-                raise error from cause
-        raise
 
 
 def _check_mode(mode: str | None) -> None:

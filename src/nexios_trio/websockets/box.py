@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from math import inf
 from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 from uuid import UUID
@@ -25,9 +26,10 @@ from ..core.messages import Message
 from ..core.names import check_group_name
 from ..engines.base import Engine, HistoryLimits
 from ..engines.memory import MemoryEngine
-from ..exceptions import LifecycleError, SettingsError
+from ..exceptions import LifecycleError, MessageTooBig, SettingsError
 from ..transports.outbox import DeliveryCounts
 from ..transports.sweeper import Alarm, Sweeper
+from .authorization import Authorize, acting_channel, check_authorize, require
 from .fanout import Fanout, Member
 from .statuses import ChannelAddStatusEnum, ChannelMessageDC, ChannelRemoveStatusEnum, GroupSendStatusEnum
 
@@ -147,6 +149,9 @@ class ChannelBox:
         history_bytes: the size, in bytes of serialized messages per group. None reads the environment variable
             `CHANNEL_BOX_HISTORY_SIZE` whenever a message is saved, 1 MiB where it is not set.
         max_groups_per_channel: more are refused with `ValueError`.
+        authorize: a function, async or not, (channel, group, action) -> bool, asked before every join and every group
+            send of a connection; action is "join" or "send". Anything but True raises `NotAuthorized`. Tasks of the
+            application, and HTTP handlers, act for no connection and are not asked about.
     Raises: ValueError.
     """
 
@@ -159,6 +164,7 @@ class ChannelBox:
         history_limit: int | None = None,
         history_bytes: int | None = None,
         max_groups_per_channel: int = 128,
+        authorize: Authorize | None = None,
     ) -> None:
         History[Message](overflow=history_overflow, ttl=history_ttl, limit=history_limit)  # raises ValueError
         if history_bytes is not None and history_bytes < 0:
@@ -171,6 +177,8 @@ class ChannelBox:
         self._alarms: dict[BoxMember, Alarm] = {}
         self._limits = (history_limit, history_ttl, history_overflow, history_bytes)
         self._max_groups_per_channel = max_groups_per_channel
+        self._authorize = check_authorize(authorize)
+        self._max_message_size = inf  # of what is sent to groups
         self._published = 0
         self._expired = 0
         self._connections: dict[Counted, None] = {}
@@ -185,11 +193,15 @@ class ChannelBox:
 
         Checkpoint: always. Cancellation: the channel did not join.
         Returns: CHANNEL_ADDED when the group is new, CHANNEL_EXIST when it existed.
-        Raises: ValueError for a bad group name, or too many groups; WebSocketDisconnect when the connection is over.
+        Raises: ValueError for a bad group name, or too many groups; NotAuthorized; WebSocketDisconnect when the
+            connection is over.
         Source: 002.
         """
         check_group_name(group_name)
-        await checkpoint()
+        if self._authorize is not None and acting_channel()[0]:
+            await require(self._authorize, channel, group_name, "join")
+        else:
+            await checkpoint()
         return self._join(channel, group_name)
 
     @_OnCurrentBox
@@ -243,7 +255,7 @@ class ChannelBox:
 
     def _join(self, channel: BoxMember, group_name: str) -> ChannelAddStatusEnum:
         channel.check_joinable()
-        if channel.uuid not in self._channels:
+        if self._channels.get(channel.uuid) is not channel:
             self.track(channel)
         if channel.expired:
             raise LifecycleError(f"channel {channel.uuid} has expired; touch() it to go on")
@@ -270,6 +282,10 @@ class ChannelBox:
 
     # Sending
 
+    def bound_messages(self, size: int) -> None:
+        """Refuse group messages of more than `size` bytes; of several bounds, the lowest holds."""
+        self._max_message_size = min(self._max_message_size, size)
+
     @_OnCurrentBox
     async def group_send(
         self,
@@ -287,11 +303,19 @@ class ChannelBox:
             payload: anything that JSON can carry, or bytes; an empty object by default.
             save_history: keep it, for `show_history`.
             exclude: a channel, or several, that must not get it.
-        Raises: ValueError when the payload cannot be encoded, or the name is bad; nothing was sent to anybody.
+        Raises: ValueError when the payload cannot be encoded, or the name is bad; MessageTooBig when no outbox could
+            ever take it; NotAuthorized. Nothing was sent to anybody.
         Source: 002.
         """
         check_group_name(group_name)
         message = Message({} if payload is _NO_PAYLOAD else payload, time.time(), excluded=_ids(exclude))
+        if message.size > self._max_message_size:
+            await checkpoint()
+            raise MessageTooBig(f"a group message of {message.size} bytes: outboxes hold {self._max_message_size:g}")
+        if self._authorize is not None:
+            is_asked, channel = acting_channel()
+            if is_asked:
+                await require(self._authorize, channel, group_name, "send")
         limits = self._history_limits() if save_history else None
         self.sweeper.sweep(trio.current_time())
         if self.engine.is_local and group_name not in self._index:
@@ -299,6 +323,9 @@ class ChannelBox:
             return GroupSendStatusEnum.NO_SUCH_GROUP
         await self.engine.publish(group_name, message, history=limits)
         self._published += 1
+        group = self._index.groups.get(group_name)
+        if group is not None and group.backlogs:
+            await self.fanout.breathe(group)
         return GroupSendStatusEnum.GROUP_SEND
 
     def _deliver(self, group_name: str, message: Message) -> None:
@@ -316,7 +343,7 @@ class ChannelBox:
     async def send_to(self, channel_id: UUID | str, payload: Any) -> bool:
         """Send to one channel, in a group or not; False when there is no such channel.
 
-        Checkpoint: always. Raises: ValueError when the payload cannot be encoded. Source: 002.
+        Checkpoint: always. Raises: ValueError when the payload cannot be encoded; MessageTooBig. Source: 002.
         """
         await checkpoint()
         channel = self._channels.get(as_uuid(channel_id))
@@ -324,7 +351,7 @@ class ChannelBox:
             logger.info("send_to: there is no channel %r", str(channel_id)[:64])
             return False
         self.catch_up(channel)
-        channel.push(payload)
+        channel.push(payload)  # raises MessageTooBig before anything is queued
         return True
 
     def catch_up(self, channel: BoxMember) -> None:

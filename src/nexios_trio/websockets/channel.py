@@ -14,11 +14,11 @@ from uuid import UUID, uuid4
 import trio
 from trio.lowlevel import checkpoint
 
-from ..core.groups import Deliver
+from ..core.groups import Backlog, Deliver
 from ..core.lifecycle import Cause, End
 from ..core.messages import KINDS, Batch, Frame, Kind, PayloadTypeEnum, encode
 from ..core.messages import payload_type as to_payload_type
-from ..exceptions import WebSocketDisconnect
+from ..exceptions import MessageTooBig, WebSocketDisconnect
 from ..transports.base import SendStatistics
 from .base import UntilDisconnect, WebSocket
 from .box import ChannelBox, current_box
@@ -121,19 +121,19 @@ class Channel:
         await self._send(payload)
 
     async def _send(self, payload: Any) -> None:
-        """Source: 002."""
+        """What `send` does, for subclasses. Source: 002."""
         await self._peer.send(encode(payload, self._encoding))
 
     async def send_json(self, data: Any) -> None:
-        """Source: 004."""
+        """See `WebSocket.send_json`. Source: 004."""
         await self.websocket.send_json(data)
 
     async def send_text(self, text: str) -> None:
-        """Source: 004."""
+        """See `WebSocket.send_text`. Source: 004."""
         await self.websocket.send_text(text)
 
     async def send_bytes(self, data: bytes) -> None:
-        """Source: 004."""
+        """See `WebSocket.send_bytes`. Source: 004."""
         await self.websocket.send_bytes(data)
 
     # Receiving
@@ -153,16 +153,16 @@ class Channel:
                 return await self.receive_bytes()
 
     async def receive_json(self) -> Any:
-        """Source: 004."""
+        """See `WebSocket.receive_json`. Source: 004."""
         return await self._received(self.websocket.receive_json)
 
     async def receive_text(self) -> str:
-        """Source: 004."""
+        """See `WebSocket.receive_text`. Source: 004."""
         text: str = await self._received(self.websocket.receive_text)
         return text
 
     async def receive_bytes(self) -> bytes:
-        """Source: 004."""
+        """See `WebSocket.receive_bytes`. Source: 004."""
         data: bytes = await self._received(self.websocket.receive_bytes)
         return data
 
@@ -191,7 +191,7 @@ class Channel:
 
     @property
     def connected(self) -> bool:
-        """Source: 004."""
+        """True between accept and the first close from either side. Source: 004."""
         return self.websocket.is_connected()
 
     def statistics(self) -> SendStatistics:
@@ -264,6 +264,9 @@ class Channel:
 
     def push(self, payload: Any) -> None:
         frame = encode(payload, self._encoding)
+        limit = self._peer.runtime.settings.outbox_bytes
+        if frame.size > limit:
+            raise MessageTooBig(f"a message of {frame.size} bytes: an outbox holds {limit}")
         if self._is_relayed:
             self._to_relay(payload, frame)
             return
@@ -271,9 +274,10 @@ class Channel:
         key_of = transport.policy.key
         transport.offer(frame, None if key_of is None else key_of(payload))
 
-    def _relayed(self, batch: Batch) -> None:
+    def _relayed(self, batch: Batch) -> Backlog | None:
         for message in batch.messages:
             self._to_relay(message.payload, message.frame(self._kind))
+        return self._relay if self._relay is not None and self._relay.is_high else None
 
     def _to_relay(self, payload: Any, frame: Frame) -> None:
         if self._relay is None:

@@ -20,14 +20,28 @@ import trio
 from ..core.lifecycle import Cause, End, Phase
 from ..exceptions import HandshakeError
 from ..transports.base import Transport
+from .authorization import acting_for
 from .base import WebSocket
 from .outcome import end_after, is_reportable, mistake_in
-from .peer import Peer
+from .peer import DROPPED, Peer
 from .runtime import Runtime
 
 logger = logging.getLogger("nexios_trio.connection")
 
 Endpoint = Callable[[WebSocket], Awaitable[Any]]
+
+# Ends that an operator wants to know of: we, or the application, sent the peer away.
+NOTABLE = DROPPED | {
+    Cause.ACCEPT_TIMEOUT,
+    Cause.AUTH_TIMEOUT,
+    Cause.DENIED,
+    Cause.INVALID_DATA,
+    Cause.MESSAGE_TOO_BIG,
+    Cause.PROTOCOL_ERROR,
+    Cause.RATE_LIMITED,
+    Cause.UNAUTHORIZED,
+    Cause.UNSUPPORTED_DATA,
+}
 
 # HTTP statuses of refusals; 403 for the others
 _STATUSES = {
@@ -44,7 +58,7 @@ async def serve_connection(transport: Transport, endpoint: Endpoint, runtime: Ru
     Cancellation: the handler is cancelled, the peer gets 1012, cleanup is bounded by `cleanup_timeout`.
     """
     peer = Peer(transport, runtime, app)
-    with runtime.activate(), runtime.box.counting(peer):
+    with runtime.activate(), acting_for(peer), runtime.box.counting(peer):
         async with transport.open(runtime.box.sweeper):
             peer.await_accept()
             try:
@@ -81,7 +95,7 @@ def _report(peer: Peer, error: Exception) -> Exception | None:
     mistake = mistake_in(error)
     if is_reportable(mistake):
         path = peer.transport.scope.get("path")
-        logger.error("the handler of %r failed", path, exc_info=mistake, extra={"path": path})
+        logger.error("the handler of %r failed", path, exc_info=mistake, extra=peer.log_fields())
     return mistake
 
 
@@ -101,10 +115,13 @@ async def _finish(peer: Peer, end: End, mistake: Exception | None = None) -> Non
     finally:
         peer.release()
     final = peer.transport.end or end
-    logger.debug(
-        "connection ended: %s",
+    logger.log(
+        logging.INFO if final.cause in NOTABLE else logging.DEBUG,
+        "connection ended: %s, %d %s",
         final.cause.value,
-        extra={"code": final.code, "cause": final.cause.value, "path": peer.transport.scope.get("path")},
+        final.code,
+        final.reason,
+        extra=peer.log_fields(code=final.code, cause=final.cause.value, reason=final.reason),
     )
 
 
@@ -117,5 +134,5 @@ async def _say_goodbye(peer: Peer, end: End, mistake: Exception | None) -> None:
         else:
             await peer.close(end)
     except Exception:
-        logger.exception("a connection could not be closed")
+        logger.exception("a connection could not be closed", extra=peer.log_fields())
         peer.transport.kill(end)

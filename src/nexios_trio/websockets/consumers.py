@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import trio
 
+from ..core.lifecycle import Cause
 from ..exceptions import WebSocketDisconnect, WebSocketException, WrongFrameType
 from .base import WebSocket
 from .box import current_box
@@ -25,13 +26,14 @@ _ENCODINGS = (None, "json", "text", "bytes")
 class WebSocketConsumer:
     """Subclass it and register the class: every connection gets its own instance.
 
-    Class attributes:
+    Attributes:
         encoding: how received messages are decoded for `on_receive`: "json", "text", "bytes", or None for str or bytes
             as they come. It is also the payload type of `self.channel` ("json" for None).
         channel_class: what `self.channel` is made of.
         expires: seconds that the channel lives; None for ever.
         middleware: runs innermost, around this consumer.
         logging_enabled, logger: where connections and errors are noted; payloads never are.
+
     Source: 002, 003.
     """
 
@@ -149,7 +151,7 @@ class WebSocketConsumer:
                 self.logger.error("on_disconnect of %s took too long", type(self).__name__)
 
     async def _receive_all(self, websocket: WebSocket) -> None:
-        while True:
+        while not _was_closed_here(websocket):  # what came before that is of no interest any more
             try:
                 data = await self._decode(websocket)
             except (WrongFrameType, json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -169,6 +171,11 @@ class WebSocketConsumer:
             self.logger.exception("on_disconnect of %s failed", type(self).__name__)
         if self.logging_enabled:
             self.logger.debug("%s: connection ended with %d", type(self).__name__, code, extra={"code": code})
+
+
+def _was_closed_here(websocket: WebSocket) -> bool:
+    end = websocket.end
+    return end is not None and end.cause is Cause.LOCAL_CLOSE
 
 
 def _close_code_for(error: Exception) -> int:

@@ -11,7 +11,15 @@ from collections.abc import Collection, Hashable, Iterable
 from typing import Protocol
 
 import trio
-from trio.lowlevel import Abort, Task, checkpoint, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import (
+    Abort,
+    Task,
+    cancel_shielded_checkpoint,
+    checkpoint,
+    current_task,
+    reschedule,
+    wait_task_rescheduled,
+)
 
 from ..core.groups import Deliver, Group, Membership
 from ..core.messages import Batch
@@ -22,6 +30,9 @@ SMALL_GROUP = 32  # members; up to here a flush costs less than waking the flush
 SLICE = 500  # members between two checkpoints: about two milliseconds
 QUIET_PASSES = 3  # scheduler passes without a new message before a large group is flushed
 MAX_PASSES = 32
+MAX_PENDING = 128  # messages
+BREATH_PASSES = 8  # in which a writer that can go on takes at least one message
+MAX_BREATHS = 16
 MAX_PENDING_BYTES = 65536  # flush sooner than a kernel buffer would overflow
 
 
@@ -38,6 +49,10 @@ class Fanout:
 
     def __init__(self) -> None:
         self.dirty: dict[Group[Member], None] = {}  # groups with pending messages
+        # More than this is written at once by whoever publishes: a burst must not overflow the outboxes of peers that
+        # would have kept up.
+        self.max_pending = MAX_PENDING
+        self.max_pending_bytes = 8 * MAX_PENDING_BYTES
         self.deliveries = 0
         self._published = 0
         self._flushers = 0
@@ -47,7 +62,12 @@ class Fanout:
     def published(self, group: Group[Member]) -> None:
         """`group` has a new pending message."""
         self._published += 1
-        if not self._flushers or len(group.members) <= SMALL_GROUP:
+        if (
+            not self._flushers
+            or len(group.members) <= SMALL_GROUP
+            or len(group.pending) >= self.max_pending
+            or group.pending_bytes >= self.max_pending_bytes
+        ):
             self.flush(group)
             return
         self.dirty[group] = None
@@ -58,15 +78,33 @@ class Fanout:
     def flush(self, group: Group[Member]) -> None:
         """Give every member all it is owed, now."""
         self.dirty.pop(group, None)
+        group.backlogs.clear()
         top = group.top
         self._give(group, group.batch(), tuple(group.members.values()))
         group.settle(top)
 
     def catch_up(self, memberships: Iterable[Membership[Member]]) -> None:
         """Give one member what it is owed in these groups, before it leaves or is written to directly."""
-        for membership in memberships:
+        for membership in tuple(memberships):  # giving may end a connection, which leaves its groups
             if membership.group in self.dirty:
                 self._give_rest(membership)
+
+    async def breathe(self, group: Group[Member]) -> None:
+        """Let writers that have much queued get on, or a burst would overflow outboxes of peers that keep up.
+
+        Waits for no peer: it is over when those writers stand still, and after some scheduler passes in any case.
+
+        Checkpoint: always, but not one of cancellation: what was published is published.
+        """
+        for _ in range(MAX_BREATHS):
+            high = [(backlog, backlog.taken) for backlog in group.backlogs if backlog.is_high]
+            if not high:
+                group.backlogs.clear()
+                return
+            for _ in range(BREATH_PASSES):
+                await cancel_shielded_checkpoint()
+            if all(backlog.taken == taken for backlog, taken in high):
+                return
 
     async def run(self) -> None:
         """Flush large groups for ever. Cancellation: between two slices; what is pending then goes out at once."""
@@ -105,6 +143,7 @@ class Fanout:
                 return
 
     async def _flush_in_slices(self, group: Group[Member]) -> None:
+        group.backlogs.clear()
         top = group.top
         batch = group.batch()
         memberships = tuple(group.members.values())
@@ -132,7 +171,9 @@ class Fanout:
             if membership.cursor == base:
                 membership.cursor = top
                 try:
-                    membership.deliver(batch)  # type: ignore[arg-type]  # base is -1 without a batch
+                    backlog = membership.deliver(batch)  # type: ignore[arg-type]  # base is -1 without a batch
+                    if backlog is not None:
+                        group.watch(backlog)
                 except Exception:
                     logger.exception("a member of group %r could not be written to", group.name)
             else:
@@ -149,6 +190,8 @@ class Fanout:
             return
         self.deliveries += len(batch.messages)
         try:
-            membership.deliver(batch)
+            backlog = membership.deliver(batch)
+            if backlog is not None:
+                membership.group.watch(backlog)
         except Exception:
             logger.exception("a member of group %r could not be written to", membership.group.name)

@@ -1,6 +1,7 @@
 """What a `WebSocket`, its channels and its box share about one connection."""
 
 import logging
+import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -57,9 +58,12 @@ class Peer:
     __slots__ = (
         "_alarm",
         "_cancel_handler",
+        "_expiry",
         "_start_soon",
         "app",
         "channels",
+        "expires_at",
+        "id",
         "is_accepted",
         "is_released",
         "relays",
@@ -72,6 +76,7 @@ class Peer:
         self.transport = transport
         self.runtime = runtime
         self.app = app
+        self.id = secrets.token_hex(6)  # for logs; says nothing
         self.channels: list[Attached] = []
         self.relays: list[Busy] = []
         self.is_accepted = False
@@ -80,6 +85,8 @@ class Peer:
         self._start_soon: Callable[..., None] | None = None
         self._cancel_handler: Callable[[], None] = lambda: None
         self._alarm = Alarm(self._out_of_patience)
+        self._expiry: Alarm | None = None
+        self.expires_at: float | None = None  # the whole connection, not a channel's membership
         transport.on_end = self._ended
 
     @property
@@ -106,6 +113,7 @@ class Peer:
         self._start_soon = None
         self._cancel_handler = lambda: None
         self.runtime.box.sweeper.stop(self._alarm)
+        self.expire_at(None)
 
     def start_soon(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
         if self._start_soon is None:
@@ -177,7 +185,30 @@ class Peer:
         for channel in self.channels:
             channel.release()
 
+    def log_fields(self, **more: Any) -> dict[str, Any]:
+        """What every record about this connection carries (`extra=`)."""
+        client = self.transport.scope.get("client")
+        path = self.transport.scope.get("path")
+        return {"connection": self.id, "client": client[0] if client else None, "path": path, **more}
+
     # Deadlines
+
+    def expire_at(self, when: float | None, end: End | None = None) -> None:
+        """End the connection at that time, unless this is called again before; None for not at all."""
+        if self._expiry is not None:
+            self.runtime.box.sweeper.stop(self._expiry)
+        self._expiry, self.expires_at = None, when
+        if when is not None and end is not None:
+            self._expiry = Alarm(lambda: self._expired(end))
+            self.runtime.box.sweeper.set(self._expiry, when)
+
+    def _expired(self, end: End) -> None:
+        self._expiry = None
+        if self.transport.lifecycle.phase is Phase.CONNECTING:
+            self.verdict = end
+            self._cancel_handler()
+        else:
+            self.transport.evict(end)
 
     def await_accept(self) -> None:
         """Cancel the handler unless it accepts or refuses in time."""
@@ -196,7 +227,8 @@ class Peer:
         path = self.transport.scope.get("path")
         if self.transport.lifecycle.phase is Phase.CONNECTING:
             self.verdict = End.of(Cause.ACCEPT_TIMEOUT)
-            logger.warning("the handler of %r did not accept within %g s", path, settings.accept_timeout)
+            what, seconds = "the handler of %r did not accept within %g s", settings.accept_timeout
         else:
-            logger.warning("the handler of %r went on for %g s after the end", path, settings.disconnect_grace)
+            what, seconds = "the handler of %r went on for %g s after the end", settings.disconnect_grace
+        logger.warning(what, path, seconds, extra=self.log_fields())
         self._cancel_handler()

@@ -28,10 +28,11 @@ class Relay:
         self._send = send
         self._failed = failed
         self._send_end, self._receive_end = trio.open_memory_channel[tuple[Any, int]](settings.outbox_messages)
+        self._max_messages = settings.outbox_messages
         self._max_bytes = settings.outbox_bytes
         self._bytes = 0
         self._offered = 0
-        self._done = 0  # of those offered: sent, or failed
+        self.taken = 0  # of those offered: sent, or failed
         self._task: trio.lowlevel.Task | None = None
         self._is_started = False
         self._is_dead = False
@@ -40,7 +41,12 @@ class Relay:
 
     @property
     def is_busy(self) -> bool:
-        return self._done < self._offered and not self._is_dead
+        return self.taken < self._offered and not self._is_dead
+
+    @property
+    def is_high(self) -> bool:
+        """More than half full."""
+        return (self._offered - self.taken) * 2 > self._max_messages or self._bytes * 2 > self._max_bytes
 
     def offer(self, payload: Any, frame: Frame) -> None:
         if self._peer.is_over:
@@ -65,13 +71,13 @@ class Relay:
         if trio.lowlevel.current_task() is self._task:  # the override closes the connection
             return
         target = self._offered
-        while self._done < target and not self._is_dead:
+        while self.taken < target and not self._is_dead:
             await self._settling.park()
 
     def discard(self) -> None:
         """Count what was not sent as lost."""
-        self._peer.counts.lost += self._offered - self._done
-        self._done = self._offered
+        self._peer.counts.lost += self._offered - self.taken
+        self.taken = self._offered
 
     async def _run(self) -> None:
         self._task = trio.lowlevel.current_task()
@@ -79,7 +85,7 @@ class Relay:
             async for payload, size in self._receive_end:
                 self._bytes -= size
                 await self._send_one(payload)
-                self._done += 1
+                self.taken += 1
                 self._settling.unpark_all()
         finally:
             self._is_dead = True

@@ -9,6 +9,8 @@ import trio
 
 from ..core.settings import Settings
 from ..exceptions import LifecycleError
+from ..transports.poller import IS_AVAILABLE, Poller, open_poller
+from .authorization import Authorize, acting_for
 from .box import ChannelBox, use_box
 
 logger = logging.getLogger("nexios_trio.app")
@@ -17,9 +19,20 @@ logger = logging.getLogger("nexios_trio.app")
 class Runtime:
     """Owned by an application. Its tasks live in the nursery of `running()`, which the lifespan opens."""
 
-    def __init__(self, settings: Settings, box: ChannelBox | None = None) -> None:
+    def __init__(self, settings: Settings, box: ChannelBox | None = None, authorize: Authorize | None = None) -> None:
+        if box is not None and authorize is not None:
+            raise TypeError("authorize belongs to the box that is given: ChannelBox(authorize=...)")
         self.settings = settings
-        self.box = box if box is not None else ChannelBox(max_groups_per_channel=settings.max_groups_per_channel)
+        self.box = (
+            box
+            if box is not None
+            else ChannelBox(max_groups_per_channel=settings.max_groups_per_channel, authorize=authorize)
+        )
+        fanout = self.box.fanout
+        fanout.max_pending = min(fanout.max_pending, max(settings.outbox_messages // 2, 1))
+        fanout.max_pending_bytes = min(fanout.max_pending_bytes, max(settings.outbox_bytes // 2, 1))
+        self.box.bound_messages(settings.outbox_bytes)
+        self.poller: Poller | None = None  # for the sockets that are taken over from the server
         self._start_soon: list[Callable[..., None]] = []  # of each open `running()` block
 
     @property
@@ -35,8 +48,10 @@ class Runtime:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Run the sweeper, the flusher and what `start_soon` adds. Leaving the block cancels them."""
-        with self.activate():
+        with self.activate(), self._polling() as poller:
             async with trio.open_nursery() as nursery:
+                if poller is not None:
+                    nursery.start_soon(poller.run, name="nexios_trio poller")
                 nursery.start_soon(self.box.sweeper.run, name="nexios_trio sweeper")
                 nursery.start_soon(self.box.fanout.run, name="nexios_trio flusher")
                 start_soon = nursery.start_soon
@@ -46,6 +61,18 @@ class Runtime:
                 finally:
                     self._start_soon.remove(start_soon)
                     nursery.cancel_scope.cancel(reason="the application shuts down")
+
+    @contextmanager
+    def _polling(self) -> Generator[Poller | None]:
+        """A poller of the application's own, once, and where sockets can be taken over."""
+        if self.poller is not None or not (IS_AVAILABLE and self.settings.takeover):
+            yield None
+            return
+        with open_poller() as self.poller:
+            try:
+                yield self.poller
+            finally:
+                self.poller = None
 
     def start_soon(
         self,
@@ -67,7 +94,7 @@ class Runtime:
         self._start_soon[-1](self._run, function, args, on_error, name=name or function)
 
     async def _run(self, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...], on_error: str) -> None:
-        with self.activate():
+        with self.activate(), acting_for(None):
             if on_error == "stop":
                 await function(*args)
                 return

@@ -27,6 +27,7 @@ UNAUTHORIZED_CODE: Final = 4001  # document 004's
 
 User = Any
 Authenticate = Callable[[WebSocket], User | Awaitable[User | None] | None]
+Lifetime = float | Callable[[User], float | None]
 Verify = Callable[[str], User | Awaitable[User | None] | None]
 
 
@@ -41,17 +42,24 @@ class AuthenticationMiddleware:
         authenticate: an async or plain function; gives the user, or None. `token_in_first_message`, `token_in_cookie`
             and `token_in_subprotocol` make such functions.
         timeout: seconds that it may take; by default the setting `auth_timeout`.
+        lifetime: seconds, or a function (user) -> seconds, after which the connection is closed with 4001; None for
+            never. `websocket.expire_after(seconds)` moves that, as when the client has refreshed its token.
     Raises: TypeError, ValueError.
     Source: 004 (`AuthChannelMiddleware`).
     """
 
-    def __init__(self, authenticate: Authenticate, *, timeout: float | None = None) -> None:
+    def __init__(
+        self, authenticate: Authenticate, *, timeout: float | None = None, lifetime: Lifetime | None = None
+    ) -> None:
         if not callable(authenticate):
             raise TypeError(f"authenticate is a function (websocket) -> user or None, not {authenticate!r}")
         if timeout is not None and not timeout > 0:
             raise ValueError(f"timeout must be seconds above 0, or None for the setting auth_timeout, not {timeout!r}")
         self._authenticate = authenticate
+        if lifetime is not None and not callable(lifetime) and not lifetime > 0:
+            raise ValueError(f"lifetime must be seconds above 0, a function (user) -> seconds, or None: {lifetime!r}")
         self._timeout = timeout
+        self._lifetime = lifetime
 
     async def __call__(self, websocket: WebSocket, call_next: Next) -> Any:
         seconds = websocket.settings.auth_timeout if self._timeout is None else self._timeout
@@ -62,6 +70,11 @@ class AuthenticationMiddleware:
             reason = "authentication took too long" if scope.cancelled_caught else "authentication failed"
             return await websocket.reject(UNAUTHORIZED_CODE, reason)
         websocket.scope["user"] = user
+        lifetime = self._lifetime(user) if callable(self._lifetime) else self._lifetime
+        if lifetime is not None and not lifetime > 0:
+            return await websocket.reject(UNAUTHORIZED_CODE, "authentication has expired")
+        if lifetime is not None:
+            websocket.expire_after(lifetime, UNAUTHORIZED_CODE)
         if not websocket.is_connected():
             return await call_next(websocket)
         with through(websocket, _AcceptedAhead):

@@ -1,0 +1,124 @@
+"""The loggers of this package, and what is done to every record before a handler sees it.
+
+Peers choose much of what a log would say: paths, reasons, names, the texts of errors. So on each of these loggers
+
+- a string argument or field that holds control characters is escaped, and cut at `MAX_TEXT` characters: one record is
+  one line, and a terminal stays as it was; the lines of a traceback are indented, so that none looks like a record;
+- records of one kind (message template, type and place of the error) pass `BURST` at a time and `RATE` a second. The
+  next one that passes says how many did not, in its text and in the field `suppressed`. DEBUG and CRITICAL all pass.
+
+Payloads and query strings are never logged. The fields that records carry, as attributes (`extra=`), are `FIELDS`.
+"""
+
+import logging
+import traceback
+from collections import OrderedDict
+from typing import Any, Final
+
+__all__ = ["FIELDS", "LOGGERS", "Guard", "guard_loggers", "printable"]
+
+LOGGERS: Final = {
+    "nexios_trio.app": "start and stop, tasks of the application",
+    "nexios_trio.box": "groups: refused joins and sends, unknown channels",
+    "nexios_trio.channel": "event handlers and overrides of channels that fail",
+    "nexios_trio.command": "the command nexios-trio",
+    "nexios_trio.connection": "handlers that fail, connections that end",
+    "nexios_trio.consumer": "consumers",
+    "nexios_trio.fanout": "members that cannot be written to",
+    "nexios_trio.http": "HTTP handlers that fail",
+    "nexios_trio.poller": "sockets of the direct lane",
+    "nexios_trio.server": "the runner: refused requests, connections that fail",
+    "nexios_trio.sweeper": "deadlines",
+    "nexios_trio.transport": "servers whose receive or send fails",
+    "nexios_trio.workers": "processes of the command",
+}
+FIELDS: Final = frozenset(
+    {"action", "cause", "channel", "client", "code", "connection", "group", "path", "reason", "suppressed"}
+)
+
+MAX_TEXT: Final = 500  # characters of one argument or field
+BURST: Final = 20
+RATE: Final = 2.0
+MAX_KINDS: Final = 512
+
+
+def printable(text: str) -> str:
+    """`text` on one line, safe for a terminal, of bounded length."""
+    if len(text) > MAX_TEXT:
+        text = text[:MAX_TEXT] + "..."
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+
+
+class Guard(logging.Filter):
+    """Escapes and counts records. One for each logger."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._buckets: OrderedDict[Any, list[float]] = OrderedDict()  # kind -> [tokens, when, suppressed]
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if logging.DEBUG < record.levelno < logging.CRITICAL and not self._admit(record):
+            return False
+        if isinstance(record.args, tuple):
+            record.args = tuple(map(_safe, record.args))
+        for name in FIELDS & record.__dict__.keys():
+            setattr(record, name, _safe(getattr(record, name)))
+        if record.exc_info and record.exc_info[1] is not None and not record.exc_text:
+            record.exc_text = _safe_traceback(record.exc_info[1])
+        return True
+
+    def reset(self) -> None:
+        """Forget what has been counted."""
+        self._buckets.clear()
+
+    def _admit(self, record: logging.LogRecord) -> bool:
+        kind = _kind(record)
+        bucket = self._buckets.setdefault(kind, [float(BURST), record.created, 0])
+        self._buckets.move_to_end(kind)
+        if len(self._buckets) > MAX_KINDS:
+            self._buckets.popitem(last=False)
+        tokens, when, suppressed = bucket
+        tokens = min(float(BURST), tokens + max(0.0, record.created - when) * RATE)
+        if tokens < 1:
+            bucket[:] = tokens, record.created, suppressed + 1
+            return False
+        bucket[:] = tokens - 1, record.created, 0
+        if suppressed:
+            record.suppressed = int(suppressed)
+            record.msg = f"{record.msg} (and {int(suppressed)} more of this kind, not logged)"
+        return True
+
+
+def _kind(record: logging.LogRecord) -> Any:
+    error = record.exc_info[1] if record.exc_info else None
+    place = None
+    if error is not None and error.__traceback__ is not None:
+        *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+        place = frame.f_code.co_filename, line
+    return record.levelno, record.msg, type(error), place
+
+
+def _safe(value: Any) -> Any:
+    """What formats without surprises. Numbers stay numbers; an error becomes its text."""
+    if isinstance(value, str):
+        return printable(value)
+    return printable(str(value)) if isinstance(value, BaseException) else value
+
+
+def _safe_traceback(error: BaseException) -> str:
+    lines = "".join(traceback.format_exception(error)).rstrip("\n").split("\n")
+    return "\n".join("    " + (line if line.isprintable() else _escaped(line)) for line in lines)
+
+
+def _escaped(line: str) -> str:
+    return "".join(one if one.isprintable() or one == "\t" else ascii(one)[1:-1] for one in line)
+
+
+def guard_loggers() -> None:
+    """Put a guard on each of the loggers, once."""
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        if not any(isinstance(one, Guard) for one in logger.filters):
+            logger.addFilter(Guard())

@@ -1,0 +1,85 @@
+"""Who may join which group, and who may send to it.
+
+A box asks its `authorize` before each join and each group send that somebody's connection is behind. Which one that is
+a context variable tells, so that a handler cannot forget to say so: the tasks of a connection inherit it. Tasks of the
+application act for nobody, and are not asked about.
+"""
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Literal, Protocol
+
+import trio
+
+from ..exceptions import NotAuthorized
+
+__all__ = ["Action", "Authorize", "acting_channel", "acting_for", "check_authorize", "require"]
+
+logger = logging.getLogger("nexios_trio.box")
+
+Action = Literal["join", "send"]
+# (channel, group, action) -> whether it may; the channel is None for a sender that has a connection and no channel
+Authorize = Callable[[Any, str, Action], bool | Awaitable[bool]]
+
+
+class Acting(Protocol):
+    """A connection, as far as it matters here."""
+
+    @property
+    def channels(self) -> Sequence[Any]: ...
+
+    def log_fields(self) -> dict[str, Any]:
+        """For the log."""
+        ...
+
+
+_acting: ContextVar[Acting | None] = ContextVar("nexios_trio.acting_peer", default=None)
+
+
+@contextmanager
+def acting_for(peer: Acting | None) -> Generator[None]:
+    """What this task and those it starts do in the block, they do for this connection."""
+    token = _acting.set(peer)
+    try:
+        yield
+    finally:
+        _acting.reset(token)
+
+
+def acting_channel() -> tuple[bool, Any]:
+    """Whether this task acts for a connection, and that connection's first channel, if it has any."""
+    peer = _acting.get()
+    if peer is None:
+        return False, None
+    return True, peer.channels[0] if peer.channels else None
+
+
+def check_authorize(authorize: Any) -> Authorize | None:
+    """Raises TypeError for what cannot be asked."""
+    if authorize is None:
+        return None
+    try:
+        inspect.signature(authorize).bind(None, "", "join")
+    except (TypeError, ValueError):
+        raise TypeError(f"authorize is a function (channel, group, action) -> bool, not {authorize!r}") from None
+    function: Authorize = authorize
+    return function
+
+
+async def require(authorize: Authorize, channel: Any, group: str, action: Action) -> None:
+    """Ask. Anything but True is a no.
+
+    Checkpoint: always. Raises: NotAuthorized; what `authorize` raises.
+    """
+    answer = authorize(channel, group, action)
+    if inspect.isawaitable(answer):
+        answer = await answer
+    await trio.lowlevel.checkpoint()
+    if answer is not True:
+        peer = _acting.get()
+        fields = {"connection": None} if peer is None else peer.log_fields()
+        logger.warning("not allowed to %s %s", action, group, extra={**fields, "action": action, "group": group})
+        raise NotAuthorized(action, group)

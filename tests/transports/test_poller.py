@@ -1,0 +1,272 @@
+"""The poller: who is called, for what, and that nobody's mistake is another's."""
+
+import logging
+import os
+import socket
+import struct
+from contextlib import contextmanager
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from nexios_trio.transports import poller as module
+from nexios_trio.transports.poller import BROKEN, MAX_EVENTS, PEER_LEFT, READ, WRITE, open_poller
+
+DEADLINE = 10.0
+
+
+class Owner:
+    """Notes what it is called for. `react` runs in `ready`."""
+
+    def __init__(self, react=lambda: None):
+        self.events = []
+        self.errors = []
+        self.react = react
+        self.called = trio.Event()
+
+    def ready(self, events):
+        self.events.append(events)
+        self.called.set()
+        self.react()
+
+    def failed(self, error):
+        self.errors.append(error)
+
+
+@contextmanager
+def pairs(count=1):
+    """Connected sockets: ours (non-blocking), and the peers'."""
+    made = [socket.socketpair() for _ in range(count)]
+    for ours, _ in made:
+        ours.setblocking(False)
+    try:
+        yield made
+    finally:
+        for pair in made:
+            for sock in pair:
+                sock.close()
+
+
+@pytest.fixture
+async def poller(nursery):
+    with open_poller() as running:
+        nursery.start_soon(running.run)
+        yield running
+
+
+@contextmanager
+def tcp_pair():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    ours.setblocking(False)
+    with ours, peer:
+        yield ours, peer
+
+
+async def test_readable(poller):
+    with pairs() as [(ours, peer)]:
+        owner = Owner(lambda: ours.recv(100))
+        poller.watch(ours, owner, READ)
+        await wait_all_tasks_blocked()
+        assert owner.events == []
+        peer.send(b"x")
+        await owner.called.wait()
+        await wait_all_tasks_blocked()
+        assert owner.events == [READ]
+        poller.forget(ours)
+
+
+async def test_what_stays_unread_is_told_again(poller):
+    """Level-triggered: nothing is lost when one `recv` does not take all."""
+    with pairs() as [(ours, peer)]:
+        got = []
+        owner = Owner(lambda: got.append(ours.recv(1)))
+        poller.watch(ours, owner, READ)
+        peer.send(b"abc")
+        with trio.fail_after(DEADLINE):
+            while len(got) < 3:
+                await trio.lowlevel.checkpoint()
+        assert got == [b"a", b"b", b"c"]
+        poller.forget(ours)
+
+
+async def test_writable_only_when_asked_for(poller):
+    with pairs() as [(ours, _)]:
+        owner = Owner(lambda: poller.change(ours, READ))
+        poller.watch(ours, owner, READ)
+        await wait_all_tasks_blocked()
+        poller.change(ours, READ | WRITE)
+        await owner.called.wait()
+        await wait_all_tasks_blocked()
+        assert owner.events == [WRITE]
+        poller.forget(ours)
+
+
+async def test_the_peer_s_end_is_told_without_reading(poller):
+    with tcp_pair() as (ours, peer):
+        owner = Owner(lambda: poller.forget(ours))
+        poller.watch(ours, owner, PEER_LEFT)
+        peer.send(b"unread")
+        await wait_all_tasks_blocked()
+        assert owner.events == []
+        peer.shutdown(socket.SHUT_WR)
+        with trio.fail_after(DEADLINE):
+            await owner.called.wait()
+        assert owner.events == [PEER_LEFT]
+
+
+async def test_a_reset_is_told_whatever_was_asked_for(poller):
+    with tcp_pair() as (ours, peer):
+        owner = Owner(lambda: poller.forget(ours))
+        poller.watch(ours, owner, 0)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        with trio.fail_after(DEADLINE):
+            await owner.called.wait()
+        assert owner.events[0] & BROKEN
+
+
+async def test_a_new_owner_takes_over(poller):
+    with pairs() as [(ours, peer)]:
+        first, second = Owner(), Owner(lambda: ours.recv(100))
+        poller.watch(ours, first, READ)
+        poller.change(ours, READ, second)
+        peer.send(b"x")
+        await second.called.wait()
+        assert first.events == []
+        poller.forget(ours)
+
+
+async def test_who_is_forgotten_is_not_called(poller):
+    with pairs() as [(ours, peer)]:
+        owner = Owner()
+        poller.watch(ours, owner, READ)
+        assert len(poller) == 1
+        poller.forget(ours)
+        poller.forget(ours)
+        assert len(poller) == 0
+        peer.send(b"x")
+        await wait_all_tasks_blocked()
+        assert owner.events == []
+
+
+async def test_who_is_forgotten_by_another_in_the_same_round_is_not_called(poller):
+    with pairs(2) as [(first, a), (second, b)]:
+        owners = {}
+
+        def remove(other):
+            for sock in (first, second):
+                poller.forget(sock)
+            other.close()
+
+        owners[first], owners[second] = Owner(lambda: remove(second)), Owner(lambda: remove(first))
+        for sock, owner in owners.items():
+            poller.watch(sock, owner, READ)
+        a.send(b"x")
+        b.send(b"x")
+        await wait_all_tasks_blocked()
+        assert sorted(len(owner.events) for owner in owners.values()) == [0, 1]
+
+
+async def test_an_owner_that_fails_is_told_and_nobody_else_notices(poller, caplog):
+    with pairs(2) as [(first, a), (second, b)]:
+        mistake = ValueError("a mistake")
+
+        def fail():
+            poller.forget(first)
+            raise mistake
+
+        bad, good = Owner(fail), Owner(lambda: second.recv(100))
+        poller.watch(first, bad, READ)
+        poller.watch(second, good, READ)
+        a.send(b"x")
+        b.send(b"x")
+        await wait_all_tasks_blocked()
+        b.send(b"y")
+        await wait_all_tasks_blocked()
+        assert bad.errors == [mistake]
+        assert len(good.events) == 2
+        poller.forget(second)
+    [record] = caplog.records
+    assert (record.levelno, record.exc_info[1]) == (logging.ERROR, mistake)
+
+
+async def test_other_tasks_run_between_two_rounds(poller, monkeypatch):
+    """However many sockets are ready all the time."""
+    monkeypatch.setattr(module, "MAX_EVENTS", 4)
+    with pairs(20) as made:
+        calls = []
+        for number, (ours, peer) in enumerate(made):
+            poller.watch(ours, Owner(lambda number=number: calls.append(number)), READ)
+            peer.send(b"x")  # never read
+        seen = []
+        with trio.fail_after(DEADLINE):
+            while len(set(calls)) < 20:
+                before = len(calls)
+                await trio.lowlevel.checkpoint()
+                seen.append(len(calls) - before)
+        assert max(seen) <= 2 * 4  # within a pass, the order of tasks is chance
+        for ours, _ in made:
+            poller.forget(ours)
+
+
+async def test_more_sockets_than_one_round_takes(poller):
+    with pairs(MAX_EVENTS + 50) as made:
+        called = set()
+
+        def read(ours):
+            ours.recv(100)
+            called.add(ours)
+
+        for ours, peer in made:
+            poller.watch(ours, Owner(lambda ours=ours: read(ours)), READ)
+            peer.send(b"x")
+        await wait_all_tasks_blocked()
+        assert len(called) == MAX_EVENTS + 50
+        for ours, _ in made:
+            poller.forget(ours)
+
+
+async def test_it_sleeps_while_nothing_happens(poller):
+    with pairs(3) as made:
+        for ours, _ in made:
+            poller.watch(ours, Owner(), READ | PEER_LEFT)
+        await wait_all_tasks_blocked()  # would not return if it were busy
+        for ours, _ in made:
+            poller.forget(ours)
+
+
+async def test_cancelled_it_stops_and_leaves_the_sockets_alone(nursery):
+    with pairs() as [(ours, peer)], open_poller() as poller:
+        poller.watch(ours, Owner(), READ)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await poller.run()
+        assert scope.cancelled_caught
+        assert ours.fileno() > 0
+        owner = Owner(lambda: ours.recv(100))
+        poller.change(ours, READ, owner)
+        peer.send(b"x")
+        nursery.start_soon(poller.run)  # and it can be run again
+        await owner.called.wait()
+        nursery.cancel_scope.cancel()
+
+
+def test_its_descriptor_is_closed_with_the_block():
+    before = len(os.listdir("/proc/self/fd"))
+    with open_poller() as poller, pairs() as [(ours, _)]:
+        poller.watch(ours, Owner(), READ)
+    assert len(poller) == 0
+    assert len(os.listdir("/proc/self/fd")) == before
+    poller.close()
+    with pairs() as [(ours, _)]:
+        poller.forget(ours)  # a connection that ends later than its poller
+
+
+def test_a_socket_can_be_watched_once():
+    with open_poller() as poller, pairs() as [(ours, _)]:
+        poller.watch(ours, Owner(), READ)
+        with pytest.raises(FileExistsError):
+            poller.watch(ours, Owner(), READ)

@@ -1,0 +1,265 @@
+"""The flush of groups: small ones at once, large ones by the flusher, and the same order for everybody."""
+
+from unittest.mock import patch
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import assert_no_checkpoints
+
+from nexios_trio.core.groups import GroupIndex
+from nexios_trio.core.messages import Message
+from nexios_trio.websockets import fanout as module
+from nexios_trio.websockets.fanout import MAX_PENDING, MAX_PENDING_BYTES, SMALL_GROUP, Fanout
+from tests.wire import settle
+
+LARGE = SMALL_GROUP + 1
+
+
+class Room:
+    """A group whose members note what they are given, through a fan-out."""
+
+    def __init__(self, members=0):
+        self.index = GroupIndex()
+        self.fanout = Fanout()
+        self.given = {}
+        self.batches = 0
+        for member in range(members):
+            self.join(member)
+
+    def join(self, member):
+        self.index.add(member, "room", self.receiver(member))
+        self.given[member] = []
+
+    def receiver(self, member):
+        def deliver(batch):
+            self.batches += 1
+            if member == "broken":
+                raise ZeroDivisionError
+            self.given[member].extend(message.payload for message in batch.messages)
+
+        return deliver
+
+    def catch_up(self, member):
+        self.fanout.catch_up(self.index.memberships(member))
+
+    def leave(self, member):
+        self.catch_up(member)
+        self.index.remove(member, "room")
+
+    def publish(self, payload, excluded=()):
+        group = self.index.groups.get("room")
+        if group is not None:
+            group.publish(Message(payload, 0.0), excluded)
+            self.fanout.published(group)
+
+
+async def test_a_small_group_is_given_its_messages_at_once(nursery):
+    room = Room(SMALL_GROUP)
+    nursery.start_soon(room.fanout.run)
+    await settle()
+    with assert_no_checkpoints():
+        room.publish(1)
+        assert all(given == [1] for given in room.given.values())
+    nursery.cancel_scope.cancel()
+
+
+async def test_without_a_flusher_every_group_is_small():
+    room = Room(LARGE)
+    room.publish(1)
+    assert all(given == [1] for given in room.given.values())
+
+
+async def test_messages_to_a_large_group_are_written_in_one_go(nursery):
+    room = Room(LARGE)
+    nursery.start_soon(room.fanout.run)
+    await settle()
+    for number in range(5):
+        room.publish(number)
+    assert room.batches == 0
+    await settle()
+    assert all(given == [0, 1, 2, 3, 4] for given in room.given.values())
+    assert room.batches == LARGE
+    assert room.fanout.deliveries == 5 * LARGE
+    assert not room.fanout.dirty
+    nursery.cancel_scope.cancel()
+
+
+async def test_who_joins_leaves_or_is_written_to_in_between(nursery):
+    room = Room(LARGE)
+    nursery.start_soon(room.fanout.run)
+    await settle()
+    room.publish("before")
+    room.join("late")
+    room.leave(0)
+    assert room.given[0] == ["before"]
+    room.catch_up(1)
+    assert room.given[1] == ["before"]
+    room.publish("after", excluded=[2])
+    await settle()
+    assert room.given[0] == ["before"]
+    assert room.given[1] == ["before", "after"]
+    assert room.given[2] == ["before"]
+    assert room.given["late"] == ["after"]
+    assert room.given[3] == ["before", "after"]
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_member_that_fails_is_logged_and_keeps_nobody_from_the_message(nursery, caplog):
+    room = Room(LARGE)
+    room.join("broken")
+    room.join("last")
+    room.publish(1)
+    nursery.start_soon(room.fanout.run)
+    await settle()
+    room.publish(2)
+    room.catch_up("broken")
+    await settle()
+    assert room.given["last"] == [1, 2]
+    assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError] * 2
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_group_that_shrinks_during_its_flush(nursery):
+    """Regression: the flusher then settled less than had been given, and what was pending was lost."""
+    room = Room(LARGE)
+    with patch.object(module, "SLICE", 10):
+        nursery.start_soon(room.fanout.run)
+        await settle()
+        room.publish("first")
+        while not room.batches:
+            await trio.lowlevel.checkpoint()
+        assert room.batches < LARGE  # in the middle of it
+        room.leave(0)
+        room.publish("second")  # small now: written at once
+        for member in ("x", "y", "z"):
+            room.join(member)
+        room.publish("third")  # large again
+        await settle()
+    assert room.given[0] == ["first"]
+    assert room.given[LARGE - 1] == ["first", "second", "third"]
+    assert room.given["x"] == ["third"]
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("size", [1, MAX_PENDING_BYTES])
+async def test_what_is_pending_is_bounded(nursery, size):
+    room = Room(LARGE)
+    nursery.start_soon(room.fanout.run)
+    await settle()
+    group = room.index.groups["room"]
+    count = 3 * MAX_PENDING
+    for _ in range(count):
+        room.publish("x" * size)
+        assert len(group.pending) < room.fanout.max_pending
+        assert group.pending_bytes < room.fanout.max_pending_bytes + 2 * size
+    await settle()
+    assert all(len(given) == count for given in room.given.values())
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_flusher_that_is_cancelled_leaves_nothing_pending():
+    room = Room(LARGE)
+    with patch.object(module, "SLICE", 10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(room.fanout.run)
+            await settle()
+            room.publish(1)
+            while not room.batches:
+                await trio.lowlevel.checkpoint()
+            room.publish(2)
+            nursery.cancel_scope.cancel()
+    assert all(given == [1, 2] for given in room.given.values())
+    room.publish(3)  # and without a flusher it goes on
+    assert all(given == [1, 2, 3] for given in room.given.values())
+
+
+@pytest.mark.parametrize("first_to_go", [0, 1])
+async def test_when_one_of_two_lifespans_ends_the_other_goes_on(nursery, first_to_go):
+    """Regression: the other one slept for ever, and large groups got nothing."""
+    room = Room(LARGE)
+    nurseries = []
+    async with trio.open_nursery() as outer:
+        for _ in range(2):
+            nurseries.append(await outer.start(run_in_a_nursery, room.fanout))
+            await settle()
+        room.publish(1)
+        await settle()
+        nurseries[first_to_go].cancel_scope.cancel()
+        await settle()
+        room.publish(2)
+        await settle()
+        assert all(given == [1, 2] for given in room.given.values())
+        nurseries[1 - first_to_go].cancel_scope.cancel()
+
+
+async def run_in_a_nursery(fanout, task_status):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fanout.run)
+        task_status.started(nursery)
+
+
+# ---------------------------------------------------------------- whatever happens
+
+members = st.integers(0, 5)
+steps = st.one_of(
+    st.tuples(st.just("publish"), st.lists(members, max_size=2)),
+    st.tuples(st.just("publish"), st.just([])),
+    st.tuples(st.sampled_from(["join", "leave", "write"]), members),
+    st.tuples(st.just("wait"), st.integers(1, 6)),
+    st.tuples(st.just("flushers"), st.integers(0, 2)),
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(steps, max_size=40))
+def test_order_and_completeness_whoever_flushes_when(script):
+    """Against a model: what was published since a member joined, without what it was left out of."""
+
+    async def main():
+        room = Room()
+        owed = {}
+        count = 0
+        scopes = []
+        async with trio.open_nursery() as nursery:
+            for action, argument in script:
+                if action == "publish":
+                    count += 1
+                    room.publish(count, argument)
+                    for member, messages in owed.items():
+                        if member not in argument:
+                            messages.append(count)
+                elif action == "join" and argument not in owed:
+                    room.join(argument)
+                    owed[argument] = []
+                elif action == "leave" and argument in owed:
+                    room.leave(argument)
+                    assert room.given[argument] == owed.pop(argument)
+                elif action == "write" and argument in owed:
+                    room.catch_up(argument)
+                    assert room.given[argument] == owed[argument]
+                elif action == "wait":
+                    for _ in range(argument):
+                        await trio.lowlevel.checkpoint()
+                elif action == "flushers":
+                    while len(scopes) > argument:
+                        scopes.pop().cancel()
+                    while len(scopes) < argument:
+                        scopes.append(await nursery.start(run_cancellable, room.fanout))
+                for member, messages in owed.items():
+                    given_ = room.given[member]
+                    assert given_ == messages[: len(given_)]
+            await settle()
+            assert {member: room.given[member] for member in owed} == owed
+            assert not room.fanout.dirty
+            nursery.cancel_scope.cancel()
+
+    with patch.object(module, "SMALL_GROUP", 2), patch.object(module, "SLICE", 1):
+        trio.run(main)
+
+
+async def run_cancellable(fanout, task_status):
+    with trio.CancelScope() as scope:
+        task_status.started(scope)
+        await fanout.run()
