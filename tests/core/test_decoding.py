@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -83,3 +84,15 @@ def test_a_history_is_readable_from_deep_down():
         return down(frames - 1) if frames else message.payload
 
     assert down(500) == nested(MAX_DEPTH)
+
+
+def test_a_small_encoding_takes_no_more_memory_than_it_has_bytes():
+    """orjson's own keep a buffer of 4 KiB each."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        kept = [encode_json([number]) for number in range(1000)]
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (after - before) / len(kept) < 200

@@ -66,6 +66,11 @@ class Member:
     def _parse(self) -> None:
         buffer = self._received
         while len(buffer) >= 4:
+            if buffer[0] == 0x89:  # a ping
+                if len(buffer) < 2 + buffer[1]:
+                    return
+                del buffer[: 2 + buffer[1]]
+                continue
             assert buffer[:2] == b"\x81\x7e", "text frames of 126 to 65535 bytes are expected"
             end = 4 + int.from_bytes(buffer[2:4], "big")
             if len(buffer) < end:

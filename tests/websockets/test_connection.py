@@ -1,6 +1,8 @@
 """One connection from its request to its end: every way out, what the peer sees of it, and that nothing stays behind."""
 
+import gc
 import logging
+import weakref
 
 import pytest
 import trio
@@ -668,3 +670,28 @@ async def test_a_server_that_fails_at_the_goodbye_does_not_keep_the_channel(capl
         inside.shut_down()
     assert len(notes.ends) == 1
     assert len(failures(caplog)) == 1
+
+
+async def test_a_connection_is_freed_without_the_collector():
+    """Its parts do not refer to each other in circles when it is over."""
+    freed = []
+
+    async def endpoint(ws):
+        await ws.accept()
+        channel = Channel(ws, expires=100)
+        channel.on_message(lambda channel, message: None)
+        freed.extend(map(weakref.ref, (ws, channel, ws._peer.transport)))
+        async with channel.member("room"):
+            await channel.receive()
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with house() as inside:
+            wire = await inside.connect(endpoint)
+            wire.say("1")
+            await wire.done.wait()
+            await settle()
+        assert [reference() for reference in freed] == [None] * 3
+    finally:
+        gc.enable()

@@ -29,6 +29,10 @@ class PayloadTypeEnum(str, Enum):
         return self.value
 
 
+# What orjson makes keeps the whole buffer that it was written into, of this size at least: queues of small
+# messages would take forty times the bytes that they are counted with. So small ones are copied.
+ORJSON_BUFFER = 4096
+
 MIN_DEFLATE_SIZE = 128  # bytes; below, compression costs more than it saves
 
 # A payload type as an index: hashing an enum member costs more than the rest of a delivery's bookkeeping.
@@ -131,6 +135,8 @@ def encode_json(payload: Any) -> bytes:
         return _encode_json_slowly(payload)  # integers beyond 64 bits are legal JSON; anything else gets its error here
     if b"null" in data:  # orjson writes NaN as null
         _refuse_non_finite(payload)
+    if len(data) < ORJSON_BUFFER:
+        data = bytes(memoryview(data))
     return _refuse_deep(payload, data)
 
 

@@ -13,21 +13,17 @@ from urllib.parse import unquote
 
 import attrs
 from websockets.exceptions import InvalidHandshake, InvalidHeader
-from websockets.headers import parse_extension, parse_subprotocol
+from websockets.headers import parse_subprotocol
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
+
+from ..transports import deflate
 
 HEAD_END = b"\r\n\r\n"
 
 Headers = Sequence[tuple[bytes, bytes]]
 
-# Parameters of permessage-deflate, and their values; server_max_window_bits is none that we could keep to.
-_OFFERED_VALUES: dict[str, tuple[str | None, ...]] = {
-    "server_no_context_takeover": (None,),
-    "client_no_context_takeover": (None,),
-    "client_max_window_bits": (None, "8", "9", "10", "11", "12", "13", "14", "15"),
-}
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[ \t]*websocket", re.IGNORECASE)
 _HANDSHAKES = ServerProtocol()  # used for its checks only, which keep nothing
 
@@ -63,9 +59,7 @@ class Upgrade:
         if subprotocol is not None:
             lines.append(b"Sec-WebSocket-Protocol: " + subprotocol.encode())
         if self.deflate:
-            lines.append(
-                b"Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover"
-            )
+            lines.append(b"Sec-WebSocket-Extensions: " + deflate.RESPONSE)
         lines += [name + b": " + value for name, value in headers]
         return b"\r\n".join(lines) + HEAD_END
 
@@ -98,14 +92,14 @@ def parse_upgrade(head: bytes, *, compression: bool = False) -> Upgrade:
         accept, _, _ = _HANDSHAKES.process_request(request)
         offered = request.headers.get_all("Sec-WebSocket-Protocol")
         subprotocols = [str(name) for value in offered for name in parse_subprotocol(value)]
-        deflate = compression and _can_deflate(request.headers.get_all("Sec-WebSocket-Extensions"))
+        takes_deflate = compression and deflate.is_offered(request.headers.get_all("Sec-WebSocket-Extensions"))
     except InvalidHandshake as error:
         status = 426 if isinstance(error, InvalidHeader) and error.name == "Sec-WebSocket-Version" else 400
         raise BadUpgrade(status, f"{error}\n", [(b"sec-websocket-version", b"13")]) from None
     if not request.path.startswith("/"):
         raise BadUpgrade(400, "the request target must be a path\n")
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in request.headers.raw_items()]
-    return Upgrade(request.path, headers, accept, subprotocols, deflate)
+    return Upgrade(request.path, headers, accept, subprotocols, takes_deflate)
 
 
 def _parse(head: bytes) -> Request:
@@ -123,23 +117,6 @@ def _parse(head: bytes) -> Request:
     except Exception:
         raise BadUpgrade(400, "the request is malformed\n") from None
     raise BadUpgrade(400, "the request is incomplete\n")
-
-
-def _can_deflate(values: Sequence[str]) -> bool:
-    """Whether some offer of permessage-deflate is in order and lets the server use the full window."""
-    return any(
-        name == "permessage-deflate" and _is_offer(parameters)
-        for value in values
-        for name, parameters in parse_extension(value)
-    )
-
-
-def _is_offer(parameters: Sequence[tuple[str, str | None]]) -> bool:
-    """RFC 7692, section 7.1: what is unknown, doubled or has a wrong value declines the offer."""
-    names = [name for name, _ in parameters]
-    return len(set(names)) == len(names) and all(
-        value in _OFFERED_VALUES.get(str(name), ()) for name, value in parameters
-    )
 
 
 def http_response(status: int, headers: Headers, body: bytes) -> bytes:

@@ -6,8 +6,8 @@ its own block: the connection ends, its memberships are gone, its handler runs o
 """
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Hashable
+from contextlib import asynccontextmanager, contextmanager
 from math import inf
 from typing import Any
 
@@ -47,6 +47,7 @@ class AsgiTransport(Transport):
         super().__init__(scope, settings)
         self._outbox: Outbox | None = None
         self._poller = poller  # for a socket that can be taken over
+        self._claim: takeover.Claim | None = None
         self._successor: DirectTransport | None = None
         self._receive = receive
         self._send = send
@@ -74,6 +75,27 @@ class AsgiTransport(Transport):
     @asynccontextmanager
     async def open(self, sweeper: Sweeper) -> AsyncGenerator[None]:
         self._sweeper = sweeper
+        with self._claiming():
+            async with self._running(sweeper):
+                yield
+
+    @contextmanager
+    def _claiming(self) -> Generator[None]:
+        """Where the server's socket can be taken over, lay hands on it, before anything can go wrong with it."""
+        if self._poller is not None:
+            self._claim = takeover.claim(self._receive, self._send, self.settings)
+        if self._claim is None:
+            yield
+            return
+        try:
+            if self._claim.is_lost:
+                self._lost()
+            yield
+        finally:
+            self._claim.release()
+
+    @asynccontextmanager
+    async def _running(self, sweeper: Sweeper) -> AsyncGenerator[None]:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read)
             nursery.start_soon(self._write)
@@ -87,6 +109,7 @@ class AsgiTransport(Transport):
                         await self._written.wait()
                 self._sweeper = None
                 sweeper.stop(self._alarm)
+                self._alarm.ring = self.inbox.on_room = _nothing
                 self._writing.cancel(reason="the connection has ended")
                 nursery.cancel_scope.cancel(reason="the connection has ended")
 
@@ -94,28 +117,29 @@ class AsgiTransport(Transport):
         await checkpoint()
         if not self.lifecycle.advance(Occurrence.ACCEPT):
             raise self._disconnect()
-        claim = takeover.claim(self._send) if self._poller is not None else None
+        more = self._claim.headers if self._claim is not None else ()
+        event = {"type": "websocket.accept", "subprotocol": subprotocol, "headers": [*headers, *more]}
         try:
-            has_said = await self._say({"type": "websocket.accept", "subprotocol": subprotocol, "headers": [*headers]})
-            if claim is not None and self._poller is not None and self.end is None:
-                return self._hand_over(claim, self._poller)
+            has_said = await self._say(event)
+            if has_said and self.end is None:
+                self._hand_over()
         except trio.Cancelled:  # the server may have answered or not; a goodbye is right in both cases
             self.evict(End.of(Cause.CANCELLED))
             raise
         finally:
             self._may_write.set()
-            if claim is not None and self._successor is None:
-                claim.abandon()
         if not has_said:
             raise self._disconnect()
-        return self
+        return self._successor or self
 
-    def _hand_over(self, claim: takeover.Claim, poller: Poller) -> DirectTransport:
-        """The socket is ours: from here on this object is only the block that its successor lives in."""
-        self._reading.cancel(reason="taken over")
-        self._writing.cancel(reason="taken over")
-        self._successor = claim.complete(self, self._outbox, poller, self._sweeper, self.settings)
-        return self._successor
+    def _hand_over(self) -> None:
+        """If the socket becomes ours, this object is only the block that its successor lives in from here on."""
+        if self._claim is None or self._poller is None or self._sweeper is None:
+            return
+        self._successor = self._claim.complete(self, self._outbox, self._poller, self._sweeper, self.settings)
+        if self._successor is not None:
+            self._reading.cancel(reason="taken over")
+            self._writing.cancel(reason="taken over")
 
     async def deny(self, status: int, headers: Headers, body: bytes, reason: str = "") -> None:
         if not self._ended(Occurrence.DENY, End(1006, reason, Cause.DENIED)):
@@ -141,9 +165,13 @@ class AsgiTransport(Transport):
         except MessageTooBig:
             await checkpoint()
             raise
+        if self._successor is not None:  # while this waited for room
+            self._successor.flush()
 
     def offer(self, frame: Frame, key: Hashable = None) -> None:
-        if not self.outbox.offer(frame, key):
+        if self._successor is not None:  # a group that was joined before the handshake was answered
+            self._successor.offer(frame, key)
+        elif not self.outbox.offer(frame, key):
             self.evict(End.of(Cause.OVERFLOW, "too slow"))
 
     def offer_batch(self, kind: Kind, batch: Batch) -> Backlog | None:
@@ -283,3 +311,7 @@ class AsgiTransport(Transport):
             self.kill(End.of(Cause.WRITE_TIMEOUT, "the peer does not read"))
         else:
             self._set_alarm()
+
+
+def _nothing() -> None:
+    """Stands where a method stood: without it, this object and its parts refer to each other in circles."""

@@ -143,29 +143,26 @@ class DirectTransport(Transport):
         self._ping = b""  # the payload of the last one, until it is answered
         self.latency: float | None = None  # seconds, of the last ping that was answered
 
-    def adopt(self, other: Transport, outbox: Outbox | None, sweeper: Sweeper | None) -> None:
+    def adopt(self, other: Transport, outbox: Outbox | None, sweeper: Sweeper) -> None:
         """Go on for a transport that has answered the handshake: its life, its queues and its owner are ours now.
 
-        Somebody else still reads from the socket; `inherit` brings what came, and from then on we read.
+        Somebody else reads from the socket, until `inherit` is called. `leave` must follow.
         """
         self.lifecycle, self.counts, self.policy = other.lifecycle, other.counts, other.policy
-        self.inbox, self._outbox, self._sweeper = other.inbox, outbox, sweeper
+        self.inbox, self._outbox = other.inbox, outbox
         self.inbox.on_room = self._resume_reading
         self.on_message = self.inbox.put
         self.on_end = other.on_end
         self._may_read = False
+        self.start(sweeper)
         self.begin()
 
     def inherit(self, data: bytes) -> None:
-        """The last of what somebody else has read; nothing means that the peer has left."""
+        """From here on we read. `data` is what somebody else has read last."""
         self._may_read = True
-        if self._is_gone:
-            return
-        if not data:
-            self._lost()
-            return
-        self._watch(READ | PEER_LEFT | self._events)
-        self._heard(data)
+        self._watch(self._events | READ | PEER_LEFT)
+        if data and not self._is_gone:
+            self._heard(data)
 
     # The block
 
@@ -257,7 +254,7 @@ class DirectTransport(Transport):
             self._write(self._answer(subprotocol, headers))
         self.begin()
         await cancel_shielded_checkpoint()
-        if self._is_gone:
+        if self._is_gone and not self.inbox:  # what came with the request is read before its end is seen
             raise self._disconnect()
         return self
 
@@ -308,7 +305,11 @@ class DirectTransport(Transport):
         except MessageTooBig:
             await checkpoint()
             raise
-        if self._clear:  # the backlog went away while this waited
+        self.flush()
+
+    def flush(self) -> None:
+        """Somebody has waited for room in the outbox, and meanwhile the backlog may have gone away."""
+        if self._clear:
             self._clear = False
             self._drain()
 

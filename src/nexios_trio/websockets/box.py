@@ -7,30 +7,27 @@ which gives each message its position and calls `_deliver`; from there to the me
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from math import inf
 from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 import attrs
 import trio
 from trio.lowlevel import checkpoint
 
-from ..core.groups import GroupIndex, Removed
 from ..core.history import DEFAULT_MAX_BYTES, History
 from ..core.lifecycle import check_close_code, check_reason
 from ..core.messages import Message
 from ..core.names import check_group_name
 from ..engines.base import Engine, HistoryLimits
 from ..engines.memory import MemoryEngine
-from ..exceptions import LifecycleError, MessageTooBig, SettingsError
-from ..transports.outbox import DeliveryCounts
-from ..transports.sweeper import Alarm, Sweeper
+from ..exceptions import MessageTooBig, SettingsError
 from .authorization import Authorize, acting_channel, check_authorize, require
-from .fanout import Fanout, Member
+from .roster import BoxMember, Roster, excluded_ids
 from .statuses import ChannelAddStatusEnum, ChannelMessageDC, ChannelRemoveStatusEnum, GroupSendStatusEnum
 
 logger = logging.getLogger("nexios_trio.box")
@@ -39,54 +36,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
+MAX_HISTORY = 10_000  # messages of one group, unless said otherwise; each takes half a KiB besides its payload
 HISTORY_SIZE_VARIABLE = "CHANNEL_BOX_HISTORY_SIZE"
 _NO_PAYLOAD: Any = object()
-_NOBODY = UUID(int=0)
-_ADDED = {True: ChannelAddStatusEnum.CHANNEL_ADDED, False: ChannelAddStatusEnum.CHANNEL_EXIST}
-_REMOVED = {
-    Removed.MEMBER: ChannelRemoveStatusEnum.CHANNEL_REMOVED,
-    Removed.GROUP: ChannelRemoveStatusEnum.GROUP_REMOVED,
-    Removed.NO_MEMBER: ChannelRemoveStatusEnum.CHANNEL_DOES_NOT_EXIST,
-    Removed.NO_GROUP: ChannelRemoveStatusEnum.GROUP_DOES_NOT_EXIST,
-}
-
-
-class BoxMember(Member, Protocol):
-    """What a box needs of a channel."""
-
-    uuid: UUID
-    close_on_expire: bool
-
-    @property
-    def expires_at(self) -> float | None: ...
-
-    @property
-    def expired(self) -> bool: ...
-
-    @property
-    def is_over(self) -> bool: ...
-
-    def check_joinable(self) -> None:
-        """Raises WebSocketDisconnect when the channel can join nothing any more."""
-
-    def entered(self, box: "ChannelBox") -> None:
-        """The box knows the channel from now on; the channel tells it when its connection is over."""
-
-    def expire(self) -> None:
-        """The time to live is over, and the channel is out of its groups."""
-
-    def push(self, payload: Any) -> None:
-        """Queue a payload for this channel alone, under the overflow policy."""
-
-    async def shut(self, code: int, reason: str) -> None:
-        """Close the connection, in bounded time, raising nothing."""
-
-
-class Counted(Protocol):
-    """A connection that counts what its peer did not get."""
-
-    @property
-    def counts(self) -> DeliveryCounts: ...
 
 
 @attrs.frozen
@@ -135,7 +87,7 @@ class GroupsView:
         return self._box._members_of(name) if name in self._box._index else default
 
 
-class ChannelBox:
+class ChannelBox(Roster):
     """Groups of channels, group messages and their history.
 
     Every method may be called on an instance, or on the class: then it acts on the box of the application that the
@@ -145,7 +97,7 @@ class ChannelBox:
         engine: carries messages to other processes; by default there is only this one.
         history_overflow: what a history does when it is over its size: "clear" (keep the newest only) or "trim".
         history_ttl: seconds that a message is kept; None for ever.
-        history_limit: messages kept per group; None for any number within the size.
+        history_limit: messages kept per group; None for 10,000, whose memory the size does not tell when they are tiny.
         history_bytes: the size, in bytes of serialized messages per group. None reads the environment variable
             `CHANNEL_BOX_HISTORY_SIZE` whenever a message is saved, 1 MiB where it is not set.
         max_groups_per_channel: more are refused with `ValueError`.
@@ -169,20 +121,17 @@ class ChannelBox:
         History[Message](overflow=history_overflow, ttl=history_ttl, limit=history_limit)  # raises ValueError
         if history_bytes is not None and history_bytes < 0:
             raise ValueError(f"history_bytes must be a number of bytes from 0, or None, not {history_bytes!r}")
+        super().__init__(max_groups_per_channel)
         self.engine = engine if engine is not None else MemoryEngine()
-        self.fanout = Fanout()
-        self.sweeper = Sweeper()
-        self._index: GroupIndex[Any] = GroupIndex()
-        self._channels: dict[UUID, BoxMember] = {}
-        self._alarms: dict[BoxMember, Alarm] = {}
-        self._limits = (history_limit, history_ttl, history_overflow, history_bytes)
-        self._max_groups_per_channel = max_groups_per_channel
+        self._limits = (
+            MAX_HISTORY if history_limit is None else history_limit,
+            history_ttl,
+            history_overflow,
+            history_bytes,
+        )
         self._authorize = check_authorize(authorize)
         self._max_message_size = inf  # of what is sent to groups
         self._published = 0
-        self._expired = 0
-        self._connections: dict[Counted, None] = {}
-        self._undelivered = 0  # by connections that have ended
         self.engine.attach(self._deliver)
 
     # Membership
@@ -202,7 +151,7 @@ class ChannelBox:
             await require(self._authorize, channel, group_name, "join")
         else:
             await checkpoint()
-        return self._join(channel, group_name)
+        return self.join_nowait(channel, group_name)
 
     @_OnCurrentBox
     async def remove_channel_from_group(self, channel: BoxMember, group_name: str) -> ChannelRemoveStatusEnum:
@@ -214,11 +163,6 @@ class ChannelBox:
         await checkpoint()
         return status
 
-    def leave_nowait(self, channel: BoxMember, group_name: str) -> ChannelRemoveStatusEnum:
-        """`remove_channel_from_group`, synchronously."""
-        self.fanout.catch_up(self._index.memberships(channel))
-        return _REMOVED[self._index.remove(channel, group_name)]
-
     @_OnCurrentBox
     @asynccontextmanager
     async def member(self, channel: BoxMember, group_name: str = "default") -> AsyncGenerator[ChannelAddStatusEnum]:
@@ -228,57 +172,6 @@ class ChannelBox:
             yield status
         finally:
             self.leave_nowait(channel, group_name)
-
-    def forget(self, channel: BoxMember) -> None:
-        """Leave every group and the registry: the connection is over."""
-        self.leave_all(channel)
-        self._channels.pop(channel.uuid, None)
-        alarm = self._alarms.pop(channel, None)
-        if alarm is not None:
-            self.sweeper.stop(alarm)
-
-    def track(self, channel: BoxMember) -> None:
-        """Know a channel, so that `send_to` finds it and its time to live is watched."""
-        if self._channels.setdefault(channel.uuid, channel) is not channel:
-            raise ValueError(f"another channel has the id {channel.uuid}")
-        channel.entered(self)
-        self.watch(channel)
-
-    def watch(self, channel: BoxMember) -> None:
-        """Follow the channel's `expires_at`, which may have moved."""
-        if channel.expires_at is None or channel.uuid not in self._channels:
-            return
-        alarm = self._alarms.get(channel)
-        if alarm is None:
-            alarm = self._alarms[channel] = Alarm(lambda: self._expire(channel))
-        self.sweeper.set(alarm, channel.expires_at)
-
-    def _join(self, channel: BoxMember, group_name: str) -> ChannelAddStatusEnum:
-        channel.check_joinable()
-        if self._channels.get(channel.uuid) is not channel:
-            self.track(channel)
-        if channel.expired:
-            raise LifecycleError(f"channel {channel.uuid} has expired; touch() it to go on")
-        joined = self._index.memberships(channel)
-        if len(joined) >= self._max_groups_per_channel and group_name not in {m.group.name for m in joined}:
-            raise ValueError(f"a channel may be in {self._max_groups_per_channel} groups at a time")
-        return _ADDED[self._index.add(channel, group_name, channel.receiver())]
-
-    def rewire(self, channel: BoxMember) -> None:
-        """The channel's receiver is another one from now on."""
-        for membership in self._index.memberships(channel):
-            membership.deliver = channel.receiver()
-
-    def leave_all(self, channel: BoxMember) -> None:
-        """Leave every group."""
-        self.fanout.catch_up(self._index.memberships(channel))
-        self._index.discard(channel)
-
-    def _expire(self, channel: BoxMember) -> None:
-        del self._alarms[channel]
-        self._expired += 1
-        self.leave_all(channel)
-        channel.expire()
 
     # Sending
 
@@ -308,7 +201,7 @@ class ChannelBox:
         Source: 002.
         """
         check_group_name(group_name)
-        message = Message({} if payload is _NO_PAYLOAD else payload, time.time(), excluded=_ids(exclude))
+        message = Message({} if payload is _NO_PAYLOAD else payload, time.time(), excluded=excluded_ids(exclude))
         if message.size > self._max_message_size:
             await checkpoint()
             raise MessageTooBig(f"a group message of {message.size} bytes: outboxes hold {self._max_message_size:g}")
@@ -346,18 +239,13 @@ class ChannelBox:
         Checkpoint: always. Raises: ValueError when the payload cannot be encoded; MessageTooBig. Source: 002.
         """
         await checkpoint()
-        channel = self._channels.get(as_uuid(channel_id))
-        if channel is None or channel.is_over:
+        channel = self.find(channel_id)
+        if channel is None:
             logger.info("send_to: there is no channel %r", str(channel_id)[:64])
             return False
         self.catch_up(channel)
         channel.push(payload)  # raises MessageTooBig before anything is queued
         return True
-
-    def catch_up(self, channel: BoxMember) -> None:
-        """Give a channel the group messages that are on their way to it, before anything else is sent to it."""
-        if self.fanout.dirty:
-            self.fanout.catch_up(self._index.memberships(channel))
 
     # Looking
 
@@ -419,32 +307,9 @@ class ChannelBox:
     @_OnCurrentBox
     def statistics(self) -> BoxStatistics:
         """Sizes and counts."""
-        undelivered = self._undelivered + sum(one.counts.undelivered for one in self._connections)
         return BoxStatistics(
-            len(self._channels), len(self._index), self._published, self.fanout.deliveries, undelivered
+            len(self._channels), len(self._index), self._published, self.fanout.deliveries, self.undelivered
         )
-
-    @contextmanager
-    def counting(self, connection: Counted) -> Generator[None]:
-        """Include what `connection` counts in the statistics, during the block and after it."""
-        self._connections[connection] = None
-        try:
-            yield
-        finally:
-            del self._connections[connection]
-            self._undelivered += connection.counts.undelivered
-
-    def channels(self) -> list[Any]:
-        """Every channel that is connected."""
-        return list(self._channels.values())
-
-    def size_of(self, group_name: str) -> int:
-        """How many channels are in the group."""
-        group = self._index.groups.get(group_name)
-        return len(group.members) if group is not None else 0
-
-    def _members_of(self, group_name: str) -> dict[Any, UUID]:
-        return {channel: channel.uuid for channel in self._index.groups[group_name].members}
 
     def _history_limits(self) -> HistoryLimits:
         limit, ttl, overflow, size = self._limits
@@ -462,28 +327,6 @@ def _history_size() -> int:
     if size < 0:
         raise SettingsError(f"{HISTORY_SIZE_VARIABLE} must be a number of bytes, not {text!r}")
     return size
-
-
-def as_uuid(channel_id: UUID | str) -> UUID:
-    """A UUID that is nobody's for what is none."""
-    try:
-        return channel_id if isinstance(channel_id, UUID) else UUID(channel_id)
-    except (ValueError, AttributeError, TypeError):
-        return _NOBODY
-
-
-def _ids(exclude: Any) -> frozenset[UUID]:
-    if exclude is None:
-        return frozenset()
-    is_one = isinstance(exclude, UUID | str) or hasattr(exclude, "uuid") or not isinstance(exclude, Iterable)
-    return frozenset([_id(exclude)] if is_one else map(_id, cast(Iterable[Any], exclude)))
-
-
-def _id(one: Any) -> UUID:
-    uuid = as_uuid(getattr(one, "uuid", one))
-    if uuid == _NOBODY:
-        raise ValueError(f"exclude takes channels and their ids, one or a list of them, not {one!r}")
-    return uuid
 
 
 _current: ContextVar[ChannelBox] = ContextVar("nexios_trio.current_box")

@@ -1,43 +1,27 @@
 """`Channel`: one connection's mailbox, as groups and other connections see it."""
 
-import inspect
-import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from enum import Enum
-from functools import partial
 from math import inf
 from typing import Any, TypeVar
-from uuid import UUID, uuid4
 
 import trio
 from trio.lowlevel import checkpoint
 
-from ..core.groups import Backlog, Deliver
-from ..core.lifecycle import Cause, End
-from ..core.messages import KINDS, Batch, Frame, Kind, PayloadTypeEnum, encode
+from ..core.messages import PayloadTypeEnum, encode
 from ..core.messages import payload_type as to_payload_type
-from ..exceptions import MessageTooBig, WebSocketDisconnect
 from ..transports.base import SendStatistics
+from .attachment import Attachment
 from .base import UntilDisconnect, WebSocket
-from .box import ChannelBox, current_box
-from .relay import Relay
+from .box import current_box
+from .events import Event
 from .statuses import ChannelAddStatusEnum
-
-logger = logging.getLogger("nexios_trio.channel")
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
 
 
-class _Event(Enum):
-    CONNECT = "on_connect"
-    DISCONNECT = "on_disconnect"
-    MESSAGE = "on_message"
-    ERROR = "on_error"
-
-
-class Channel:
+class Channel(Attachment):
     """A connection with a payload type, an identity and a time to live. Several may share one connection.
 
     Subclasses may override `send`, `_send` and `receive`; group messages then go through the override, one after the
@@ -64,28 +48,14 @@ class Channel:
             raise TypeError(f"a Channel wraps a WebSocket, not {type(websocket).__name__}")
         kind = to_payload_type(payload_type)
         _check_expires(expires)
+        cls = type(self)
+        is_relayed = cls.send is not Channel.send or cls._send is not Channel._send
+        super().__init__(websocket._peer, kind, is_relayed=is_relayed, close_on_expire=close_on_expire)
         self.websocket = websocket
         self.payload_type: str = kind.value
         self.expires = expires
-        self.close_on_expire = close_on_expire
-        self.uuid: UUID = uuid4()
         self.created = time.time()  # wall clock: for people
-        self._kind: Kind = KINDS[kind]
-        self._encoding = kind
         self._expires_at = trio.current_time() + expires if expires is not None else None
-        self._boxes: tuple[ChannelBox, ...] = ()
-        self._releases: tuple[Callable[[Channel], None], ...] = ()
-        self._handlers: dict[_Event, list[Callable[..., Any]]] = {}
-        self._relay: Relay | None = None
-        cls = type(self)
-        self._is_relayed = cls.send is not Channel.send or cls._send is not Channel._send
-        self._is_over = False
-        self._is_released = False
-        self._peer = websocket._peer
-        self._is_connected_told = self._peer.is_accepted
-        if self._peer.is_released:
-            raise self._gone()
-        self._peer.channels.append(self)
         current_box().track(self)
 
     def __repr__(self) -> str:
@@ -170,9 +140,9 @@ class Channel:
         try:
             message = await receive()
         except ValueError as error:
-            await self._fire(_Event.ERROR, error)
+            await self._events.fire(Event.ERROR, self, error)
             raise
-        await self._fire(_Event.MESSAGE, message)
+        await self._events.fire(Event.MESSAGE, self, message)
         return message
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -202,152 +172,29 @@ class Channel:
         """`async with channel.member("room"):` leaving is guaranteed."""
         return current_box().member(self, group_name)
 
-    @property
-    def is_over(self) -> bool:
-        """Either side has closed, or the channel was released."""
-        return self._is_released or self._peer.transport.end is not None
-
     # Events: each registers a function, sync or async, and returns it unchanged. Source: 004.
 
     def on_connect(self, handler: Callback) -> Callback:
         """Call `handler(channel)` once: before `accept` returns, or in a task of its own if that was earlier."""
-        self._handlers.setdefault(_Event.CONNECT, []).append(handler)
+        self._events.add(Event.CONNECT, handler)
         if self._is_connected_told and not self._peer.is_over:
-            self._peer.start_soon(self._call, _Event.CONNECT, handler)
+            self._peer.start_soon(self._events.call, Event.CONNECT, handler, self)
         return handler
 
     def on_disconnect(self, handler: Callback) -> Callback:
         """Call `handler(channel)` exactly once, when the connection is over; shielded, with `cleanup_timeout` each."""
-        self._handlers.setdefault(_Event.DISCONNECT, []).append(handler)
+        self._events.add(Event.DISCONNECT, handler)
         return handler
 
     def on_message(self, handler: Callback) -> Callback:
         """Call `handler(channel, message)` for each message that was received and decoded."""
-        self._handlers.setdefault(_Event.MESSAGE, []).append(handler)
+        self._events.add(Event.MESSAGE, handler)
         return handler
 
     def on_error(self, handler: Callback) -> Callback:
         """Call `handler(channel, error)` for messages that cannot be decoded, and handlers and overrides that fail."""
-        self._handlers.setdefault(_Event.ERROR, []).append(handler)
+        self._events.add(Event.ERROR, handler)
         return handler
-
-    async def _fire(self, event: _Event, *args: Any) -> None:
-        for handler in self._handlers.get(event, ()):
-            await self._call(event, handler, *args)
-
-    async def _call(self, event: _Event, handler: Callable[..., Any], *args: Any) -> None:
-        """Errors of handlers are reported and go no further."""
-        try:
-            result = handler(self, *args)
-            if inspect.isawaitable(result):
-                await result
-        except Exception as error:
-            await self._failed(event, error)
-
-    async def _failed(self, event: _Event, error: Exception) -> None:
-        logger.error("%s of channel %s failed", event.value, self.uuid, exc_info=error, extra={"channel": self.uuid})
-        if event is not _Event.ERROR:
-            await self._fire(_Event.ERROR, error)
-
-    async def relay_failed(self, error: Exception) -> None:
-        """An overridden `send` raised for a group message."""
-        if isinstance(error, WebSocketDisconnect):
-            await checkpoint()
-            return
-        logger.error("send of channel %s failed", self.uuid, exc_info=error, extra={"channel": self.uuid})
-        await self._fire(_Event.ERROR, error)
-
-    # What the box and the connection call
-
-    def receiver(self) -> Deliver:
-        return self._relayed if self._is_relayed else partial(self._peer.transport.offer_batch, self._kind)
-
-    def push(self, payload: Any) -> None:
-        frame = encode(payload, self._encoding)
-        limit = self._peer.runtime.settings.outbox_bytes
-        if frame.size > limit:
-            raise MessageTooBig(f"a message of {frame.size} bytes: an outbox holds {limit}")
-        if self._is_relayed:
-            self._to_relay(payload, frame)
-            return
-        transport = self._peer.transport
-        key_of = transport.policy.key
-        transport.offer(frame, None if key_of is None else key_of(payload))
-
-    def _relayed(self, batch: Batch) -> Backlog | None:
-        for message in batch.messages:
-            self._to_relay(message.payload, message.frame(self._kind))
-        return self._relay if self._relay is not None and self._relay.is_high else None
-
-    def _to_relay(self, payload: Any, frame: Frame) -> None:
-        if self._relay is None:
-            self._relay = Relay(self._peer, self.send, self.relay_failed)
-        self._relay.offer(payload, frame)
-
-    def entered(self, box: ChannelBox) -> None:
-        self._boxes = (*self._boxes, box)
-
-    def expire(self) -> None:
-        if self.close_on_expire:
-            self._peer.expire()
-
-    def catch_up(self) -> None:
-        for box in self._boxes:
-            box.catch_up(self)
-
-    async def accepted(self) -> None:
-        for box in self._boxes:
-            box.rewire(self)
-        if not self._is_connected_told:
-            self._is_connected_told = True
-            await self._fire(_Event.CONNECT)
-
-    async def disconnected(self) -> None:
-        if self._is_over:
-            return
-        self._is_over = True
-        for handler in self._handlers.get(_Event.DISCONNECT, ()):
-            with trio.move_on_after(self._peer.runtime.settings.cleanup_timeout, shield=True) as scope:
-                await self._call(_Event.DISCONNECT, handler)
-            if scope.cancelled_caught:
-                logger.error("on_disconnect of channel %s took too long", self.uuid, extra={"channel": self.uuid})
-
-    def on_release(self, release: Callable[["Channel"], None]) -> None:
-        """Call `release(channel)`, which must not block, when the channel leaves every group for good."""
-        if release not in self._releases:
-            self._releases = (*self._releases, release)
-
-    def check_joinable(self) -> None:
-        """Raises WebSocketDisconnect when there is nobody left who would take the channel out again."""
-        if self._is_released or self._peer.is_dropped:
-            raise self._gone()
-
-    def leave_groups(self) -> None:
-        for box in self._boxes:
-            box.leave_all(self)
-
-    def release(self) -> None:
-        self._is_released = True
-        for box in self._boxes:
-            box.forget(self)
-        for release in self._releases:
-            release(self)
-        self._boxes = self._releases = ()
-
-    def _gone(self) -> WebSocketDisconnect:
-        end = self._peer.transport.end
-        return WebSocketDisconnect(1000) if end is None else WebSocketDisconnect(end.code, end.reason)
-
-    async def shut(self, code: int, reason: str) -> None:
-        """`close`, whatever a subclass makes of it, in bounded time."""
-        settings = self._peer.runtime.settings
-        with trio.move_on_after(settings.write_timeout + settings.close_timeout) as scope:
-            try:
-                await self.close(code, reason)
-            except Exception:
-                logger.exception("close of channel %s failed", self.uuid, extra={"channel": self.uuid})
-        if scope.cancelled_caught:
-            self._peer.transport.kill(End(code, reason, Cause.LOCAL_CLOSE))
 
 
 def _check_expires(expires: object) -> None:

@@ -178,12 +178,16 @@ class Peer:
         self.transport.evict(End.of(Cause.EXPIRED, "expired"))
 
     def release(self) -> None:
-        """Nothing of the connection is left anywhere."""
+        """Nothing of the connection is left anywhere. Nor do its parts refer to each other in circles any more."""
         self.is_released = True
         for relay in self.relays:
             relay.discard()
         for channel in self.channels:
             channel.release()
+        self.relays.clear()
+        self.channels.clear()
+        self._alarm.ring = _nothing
+        self.transport.on_end = _nothing
 
     def log_fields(self, **more: Any) -> dict[str, Any]:
         """What every record about this connection carries (`extra=`)."""
@@ -232,3 +236,7 @@ class Peer:
             what, seconds = "the handler of %r went on for %g s after the end", settings.disconnect_grace
         logger.warning(what, path, seconds, extra=self.log_fields())
         self._cancel_handler()
+
+
+def _nothing(end: End | None = None) -> None:
+    """Stands where nobody has to be told any more."""

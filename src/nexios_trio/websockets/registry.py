@@ -6,8 +6,9 @@ from uuid import UUID
 from trio.lowlevel import checkpoint
 
 from ..core.names import check_group_name
-from .box import as_uuid, current_box
+from .box import current_box
 from .channel import Channel
+from .roster import as_uuid
 from .statuses import ChannelAddStatusEnum, ChannelRemoveStatusEnum, GroupSendStatusEnum
 
 

@@ -1,0 +1,33 @@
+"""Test WebSocket applications in memory, in virtual time, at every interleaving.
+
+connect.py      `connect`: a client without sockets, against the ASGI events of a chosen server
+lifespan.py     `run_app`: an application's startup and shutdown around a block
+world.py        `World`: servers, clients, a network with faults, hours in milliseconds, the same for the same seed
+cancel.py       `cancel_everywhere`: a scenario, cancelled at every step
+"""
+
+from .cancel import CancelledAt, CancelReport, cancel_everywhere
+from .client import Client
+from .connect import connect
+from .determinism import run
+from .errors import ConnectionOver, Denied, Unmet
+from .hub import Hub
+from .lifespan import run_app
+from .net import Net
+from .world import World
+
+__all__ = [
+    "CancelReport",
+    "CancelledAt",
+    "Client",
+    "ConnectionOver",
+    "Denied",
+    "Hub",
+    "Net",
+    "Unmet",
+    "World",
+    "cancel_everywhere",
+    "connect",
+    "run",
+    "run_app",
+]

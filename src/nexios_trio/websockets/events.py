@@ -1,0 +1,58 @@
+"""Functions that a user has registered with a channel, called when something happens to it."""
+
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any
+
+logger = logging.getLogger("nexios_trio.channel")
+
+Handler = Callable[..., Any]  # sync or async; gets the channel, then what has happened
+
+
+class Event(Enum):
+    """What can happen; the value is what the log calls its handlers."""
+
+    CONNECT = "on_connect"
+    DISCONNECT = "on_disconnect"
+    MESSAGE = "on_message"
+    ERROR = "on_error"
+
+
+class Events:
+    """One channel's handlers. An error in one is reported, and goes no further.
+
+    The channel is an argument everywhere: a channel that its events refer to would be freed by the collector only.
+    """
+
+    __slots__ = ("_handlers",)
+
+    def __init__(self) -> None:
+        self._handlers: dict[Event, list[Handler]] = {}
+
+    def add(self, event: Event, handler: Handler) -> None:
+        self._handlers.setdefault(event, []).append(handler)
+
+    def of(self, event: Event) -> Sequence[Handler]:
+        return self._handlers.get(event, ())
+
+    async def fire(self, event: Event, channel: Any, *args: Any) -> None:
+        """Call each handler, in the order of registration."""
+        for handler in self.of(event):
+            await self.call(event, handler, channel, *args)
+
+    async def call(self, event: Event, handler: Handler, channel: Any, *args: Any) -> None:
+        try:
+            result = handler(channel, *args)
+            if inspect.isawaitable(result):
+                await result
+        except Exception as error:
+            await self.failed(event.value, channel, error, is_told=event is not Event.ERROR)
+
+    async def failed(self, what: str, channel: Any, error: Exception, *, is_told: bool = True) -> None:
+        """Report an error; `is_told`: to the handlers for errors as well."""
+        uuid = channel.uuid
+        logger.error("%s of channel %s failed", what, uuid, exc_info=error, extra={"channel": uuid})
+        if is_told:
+            await self.fire(Event.ERROR, channel, error)

@@ -1,0 +1,1 @@
+"""Attacks on a running server, each with innocent clients beside it: `make attack`."""
