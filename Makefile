@@ -5,17 +5,20 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 PYTEST_ARGS ?=
+ARGS ?=
+SOAK_SECONDS ?= 600
+FUZZ_SECONDS ?= 60
 
 BIN := .venv/bin
 LOCK := requirements-dev.lock
 # Twice quiet: where pip has several places to look in, it warns about each that lacks a package.
 PIP_INSTALL := -m pip install -qq --disable-pip-version-check
-CODE := $(wildcard src examples tests benchmarks)
+CODE := $(wildcard src examples tests benchmarks fuzz)
 # Formatted and linted, but not type-checked.
 LINTED := $(CODE) docs/conf.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench clean lock core dev chromium
+.PHONY: help demo test lint format docs bench attack soak fuzz clean lock core dev soaking chromium
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -48,9 +51,18 @@ docs: dev ## build the documentation into docs/_build/html; warnings are errors
 bench: core ## run the benchmarks
 	$(BIN)/python -m benchmarks
 
+attack: dev ## attack the server, innocent clients beside; count survivors (ARGS="--server runner -v")
+	$(BIN)/python -m tests.attack $(ARGS)
+
+soak: soaking ## ten minutes of coming and going; what grows, what stays (SOAK_SECONDS=60)
+	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m tests.soak $(ARGS)
+
+fuzz: dev ## look for input that breaks the parsers (FUZZ_SECONDS=600 for each)
+	for target in frames payloads requests; do $(BIN)/python -m fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
+
 clean: ## remove the environment and everything that was built
-	rm -rf .venv .venv-lock build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage
-	find src tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	rm -rf .venv .venv-lock build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage soak.png
+	find src tests examples benchmarks fuzz docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The lock is what a new environment resolves to today, as plain pins: no addresses, no hashes. It
 # constrains every installation here; packages may come from any index that pip is set up for. Resolve with
@@ -58,7 +70,7 @@ clean: ## remove the environment and everything that was built
 lock: ## resolve the development dependencies anew into requirements-dev.lock
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python $(PIP_INSTALL) -e '.[dev]'
+	.venv-lock/bin/python $(PIP_INSTALL) -e '.[dev,soak]'
 	{ echo '# Written by `make lock`; constrains what the Makefile installs.'; \
 	  .venv-lock/bin/python -m pip list --format=freeze --exclude-editable \
 	    --exclude pip --exclude setuptools --exclude wheel; } > $(LOCK)
@@ -81,6 +93,13 @@ dev: .venv/.stamp-dev
 .venv/.stamp-dev: .venv/.stamp
 	@echo 'Installing the development tools into .venv (about a minute)'
 	@$(BIN)/python $(PIP_INSTALL) -c $(LOCK) -e '.[dev]'
+	@touch $@
+
+# matplotlib draws the soak's plot and nothing else, so only `make soak` installs it.
+soaking: .venv/.stamp-soak
+.venv/.stamp-soak: .venv/.stamp-dev
+	@echo 'Installing matplotlib into .venv'
+	@$(BIN)/python $(PIP_INSTALL) -c $(LOCK) -e '.[dev,soak]'
 	@touch $@
 
 # The browser tests drive Debian's chromium.

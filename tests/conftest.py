@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
@@ -15,9 +16,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture(autouse=True)
-def unlimited_log() -> None:
-    """No test's records count against another's."""
+def separate_logs() -> Generator[None]:
+    """No test's records count against another's, and what a test sets up for its logs is gone after it."""
     for name in LOGGERS:
         for guard in logging.getLogger(name).filters:
             if isinstance(guard, Guard):
                 guard.reset()
+    ours = logging.getLogger("nexios_trio")
+    level, handlers = ours.level, list(ours.handlers)
+    yield
+    ours.setLevel(level)
+    ours.handlers[:] = handlers

@@ -7,6 +7,7 @@ the environment.
 import hmac
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -177,9 +178,30 @@ async def file(req: Any, res: Any, name: str) -> Any:
     return res.json({"name": name})
 
 
+@router.get("/number/{number:int}")
+async def number(req: Any, res: Any, number: int) -> Any:
+    return res.text("a number")
+
+
+@router.get("/big")
+async def big(req: Any, res: Any) -> Any:
+    return res.text("x" * 8_000_000)
+
+
+@router.ws_route("/cookies")
+async def cookies(ws: WebSocket) -> None:
+    await ws.accept()
+    await ws.send_json(len(ws.cookies))
+
+
 @router.get("/client")
 async def client(req: Any, res: Any) -> Any:
     return res.json({"host": req.client.host if req.client else None})
+
+
+def _resident() -> int:
+    """Bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @router.get("/state")
@@ -187,7 +209,7 @@ async def state(req: Any, res: Any) -> Any:
     """What must be back where it was when an attack is over."""
     sizes = ChannelBox.statistics()
     tasks = trio.lowlevel.current_statistics().tasks_living
-    resident = int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    resident = _resident()
     descriptors = len(os.listdir("/proc/self/fd"))
     queued = sum(channel.statistics().queued_messages for channel in app.box.channels())
     counts = {"queued": queued, "channels": sizes.channels, "groups": sizes.groups, "undelivered": sizes.undelivered}

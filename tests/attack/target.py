@@ -190,18 +190,20 @@ class Innocents:
 async def innocents(port: int, count: int = 3) -> AsyncIterator[Innocents]:
     """Innocent clients that live during the block. Raises: InnocentLost."""
     group = Innocents()
-    async with trio.open_nursery() as nursery:
-        with trio.fail_after(DEADLINE):
-            for _ in range(count):
-                await group.join(nursery, port)
-        async with trio.open_nursery() as life:
-            life.start_soon(group.live)
-            yield group
-            life.cancel_scope.cancel()
-        for client in group._clients:
-            if client.closed:
-                raise InnocentLost("an innocent was disconnected")
-        # No closing handshake: trio-websocket fails where a ping comes in the middle of one.
-        nursery.cancel_scope.cancel()
+    try:
+        async with trio.open_nursery() as nursery:
+            with trio.fail_after(DEADLINE):
+                for _ in range(count):
+                    await group.join(nursery, port)
+            async with trio.open_nursery() as life:
+                life.start_soon(group.live)
+                yield group
+                life.cancel_scope.cancel()
+            for client in group._clients:
+                if client.closed:
+                    raise InnocentLost("an innocent was disconnected")
+            # No closing handshake: trio-websocket fails where a ping comes in the middle of one.
+            nursery.cancel_scope.cancel()
+    finally:
         for stream in group.streams:
-            await trio.aclose_forcefully(stream)
+            stream.socket.close()

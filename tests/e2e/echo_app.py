@@ -1,22 +1,21 @@
-"""What the conformance cases talk to: every message comes back."""
+"""What the conformance cases talk to: every message comes back. `/` tells which transports that went over."""
 
 from nexios_trio import NexiosApp
 from nexios_trio.http import Request, Response
 from nexios_trio.websockets import WebSocket
 
 app = NexiosApp()
+lanes: set[str] = set()
 
 
 @app.ws_route("/")
 async def echo(ws: WebSocket) -> None:
     await ws.accept()
-    while (event := await ws.receive())["type"] == "websocket.receive":
-        if "text" in event:
-            await ws.send_text(event["text"])
-        else:
-            await ws.send_bytes(event["bytes"])
+    lanes.add(ws._peer.transport.name)
+    async for message in ws:
+        await (ws.send_text(message) if isinstance(message, str) else ws.send_bytes(message))
 
 
 @app.get("/")
-async def ready(req: Request, res: Response) -> str:
-    return "ready"
+async def transports(req: Request, res: Response) -> list[str]:
+    return sorted(lanes)

@@ -133,7 +133,8 @@ async def serving(application: Application | Any, **options: Any) -> AsyncGenera
         serve: Any = functools.partial(hypercorn.trio.serve, cast(Any, app), config, shutdown_trigger=stop.wait)
         [address] = await nursery.start(serve)
         await settle()
-        server = Server(int(address.rpartition(":")[2]), stop)
+        number = address.rpartition(":")[2]
+        server = Server(int(number) if number.isdigit() else 0, stop)
         try:
             yield server
             if not stop.is_set():
@@ -178,6 +179,21 @@ async def test_it_is_in_force() -> None:
         for opcode, payload in [(TEXT, b"hello"), (BINARY, b"\0\xff"), (TEXT, BIG.encode()), (TEXT, b"")]:
             await peer.send(client_frame(opcode, payload))
             assert await peer.frame() == ServerFrame(opcode, payload)
+    assert application.lanes == ["takeover"]
+
+
+async def test_a_unix_socket(tmp_path: Path) -> None:
+    application = Application()
+    path = str(tmp_path / "socket")
+    async with serving(application, bind=[f"unix:{path}"]) as server:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(path)
+        peer = Peer(sock)
+        server.peers.append(peer)
+        await peer.send(upgrade("/echo"))
+        await peer.head()
+        await peer.send(text("hello"))
+        assert await peer.frame() == ServerFrame(TEXT, b"hello")
     assert application.lanes == ["takeover"]
 
 
@@ -318,6 +334,29 @@ async def test_messages_of_groups_joined_before_accept_are_in_order() -> None:
         peer = await server.join("/")
         received = [frame.payload.decode() for frame in await peer.frames(7)]
     assert received == ["before", "before", "while it is accepted", "while it is accepted", "welcome", "after", "after"]
+
+
+async def test_a_task_that_sends_while_the_handshake_is_answered() -> None:
+    """It waits for room in a queue that is handed over under its feet."""
+    app = NexiosApp(outbox_messages=2)
+
+    @app.ws_route("/")
+    async def handler(ws: WebSocket) -> None:
+        async def count() -> None:
+            while not ws.is_connected():
+                await trio.lowlevel.checkpoint()
+            for number in range(10):
+                await ws.send_text(f"{number}")
+
+        ws.start_soon(count)
+        await trio.lowlevel.checkpoint()
+        await ws.accept()
+        await ws.receive()
+
+    for _ in range(10):
+        async with serving(app) as server:
+            peer = await server.join("/")
+            assert [frame.payload for frame in await peer.frames(10)] == [b"%d" % number for number in range(10)]
 
 
 # ---------------------------------------------------------------- what plain ASGI cannot do

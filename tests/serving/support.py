@@ -48,8 +48,11 @@ class Running:
     def port(self) -> int:
         return int(self.addresses[0].rpartition(":")[2])
 
-    async def connect(self) -> "Raw":
-        return Raw(await trio.open_tcp_stream("127.0.0.1", self.port))
+    async def connect(self, *, tls: bool = False) -> "Raw":
+        stream: Any = await trio.open_tcp_stream("127.0.0.1", self.port)
+        if tls:
+            stream = trio.SSLStream(stream, CLIENT_TLS, server_hostname="localhost", https_compatible=True)
+        return Raw(stream)
 
     async def request(self, data: bytes) -> bytes:
         """Everything that comes back for some bytes, until the server closes or resets."""
@@ -208,7 +211,7 @@ async def websocket(
     async with stream:
         async with trio.open_nursery() as nursery:
             with trio.fail_after(DEADLINE):
-                client = await trio_websocket.wrap_client_stream(nursery, stream, f"localhost:{port}", path, **options)
+                client = await trio_websocket.wrap_client_stream(nursery, stream, "localhost", path, **options)
             yield client
             with trio.fail_after(DEADLINE):
                 await client.aclose()
@@ -230,7 +233,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
 
 def make_app(**options: Any) -> NexiosApp:
     """/echo echoes; /stubborn does not notice the end; / is HTTP."""
-    app = NexiosApp(settings=settings(), **options)
+    app = NexiosApp(**{"settings": settings(), **options})
 
     @app.ws_route("/echo")
     async def echo(ws: Any) -> None:

@@ -355,6 +355,7 @@ async def test_a_crashed_task_of_the_application_stops_the_server():
             await client.handshake()
             crash.set()
             assert await client.closed() in (1011, 1012)
+            await client.send(frame(8, b"\x03\xf4"))
             await server.stopped()
 
 

@@ -211,7 +211,7 @@ async def test_leaks_are_found(autojump_clock):
         kept.append(trio.open_memory_channel(3))
         await ws.receive()
 
-    async with World(app, check=False) as w:
+    async with World(app) as w:
         for path, problem in (
             ("/busy", "and its handler still runs, at\n.*sleep.20"),
             ("/memory", r"1 more memory channel\(s\)"),

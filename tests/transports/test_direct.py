@@ -553,6 +553,16 @@ async def test_a_goodbye_gives_no_more_time(clock, nursery):
         assert await peer.end() == "reset"
 
 
+async def test_a_peer_that_vanishes_with_a_backlog(clock):
+    async with direct(small=True) as (transport, peer):
+        stall(transport)
+        transport.offer(text_frame("queued"))
+        peer.reset()
+        await settle()
+        assert end_of(transport).cause is Cause.PEER_LOST
+        assert transport.counts.lost == 2
+
+
 # ---------------------------------------------------------------- goodbyes
 
 

@@ -29,8 +29,8 @@ class PayloadTypeEnum(str, Enum):
         return self.value
 
 
-# What orjson makes keeps the whole buffer that it was written into, of this size at least: queues of small
-# messages would take forty times the bytes that they are counted with. So small ones are copied.
+# What orjson makes keeps the whole buffer that it was written into, of this size at least: queues and histories of
+# small messages would take forty times the bytes that they are counted with. So small ones are copied.
 ORJSON_BUFFER = 4096
 
 MIN_DEFLATE_SIZE = 128  # bytes; below, compression costs more than it saves

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+from trio import current_time
 from trio.lowlevel import checkpoint
 
 from ..core.lifecycle import Cause, End, Phase, check_close_code, check_reason
 from ..core.messages import binary_frame, text_frame
 from ..exceptions import WebSocketDisconnect
 from ..transports.direct import DirectTransport
-from ..transports.sweeper import Sweeper
+from ..transports.sweeper import Alarm, Sweeper
 from ..websockets.handshake import check_headers, check_subprotocol
 
 # What the response of a refusal says by itself.
@@ -25,6 +26,7 @@ class AsgiBridge:
         self._said_connect = False
         self._denial: tuple[int, list[tuple[bytes, bytes]]] | None = None
         self._body = b""
+        self._alarm = Alarm(self._out_of_patience)
 
     async def receive(self) -> dict[str, Any]:
         self._use()
@@ -65,6 +67,7 @@ class AsgiBridge:
     async def _accept(self, subprotocol: str | None, headers: Any) -> None:
         check_subprotocol(subprotocol, self._transport.scope["subprotocols"])
         await self._transport.accept(subprotocol, check_headers(headers))
+        self._sweeper.stop(self._alarm)
 
     async def _close(self, code: int, reason: str | None) -> None:
         if self._transport.lifecycle.phase is Phase.CONNECTING:
@@ -85,17 +88,25 @@ class AsgiBridge:
         if not self._is_used:
             self._is_used = True
             self._transport.start(self._sweeper)
+            self._sweeper.set(self._alarm, current_time() + self._transport.settings.accept_timeout)
+
+    def _out_of_patience(self) -> None:
+        """The application has neither accepted nor refused."""
+        if self._transport.lifecycle.phase is Phase.CONNECTING:
+            self._transport.kill(End.of(Cause.ACCEPT_TIMEOUT))
 
     async def finish(self, failed: bool) -> None:
         """The application has returned, or raised. Bounded, and shielded where it must be."""
         transport = self._transport
-        self._use()
+        if not self._is_used:
+            transport.start(self._sweeper)
         try:
             if transport.lifecycle.phase is Phase.CONNECTING:
                 await transport.deny(500, [], b"")
             else:
                 await transport.close(End.of(Cause.HANDLER_ERROR if failed else Cause.HANDLER_RETURNED))
         finally:
+            self._sweeper.retire(self._alarm)
             await transport.leave()
 
 

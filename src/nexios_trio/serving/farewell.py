@@ -91,6 +91,6 @@ class Lingering:
 
     def end(self) -> None:
         self._farewells.poller.forget(self._arrival.sock)
-        self._farewells.sweeper.stop(self._alarm)
+        self._farewells.sweeper.retire(self._alarm)
         self._farewells.discard(self)
         self._arrival.leave()

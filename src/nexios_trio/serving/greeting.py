@@ -120,5 +120,5 @@ class Greeting:
 
     def _leave(self) -> None:
         self._all.poller.forget(self._arrival.sock)
-        self._all.sweeper.stop(self._alarm)
+        self._all.sweeper.retire(self._alarm)
         self._all.discard(self)

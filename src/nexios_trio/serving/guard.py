@@ -104,6 +104,7 @@ class GuardedServer(TCPServer):
         super().__init__(app, config, context, state, stream)  # type: ignore[arg-type]
         self._arrival = arrival
         self._silence = settings.ping_timeout
+        self._is_over = False  # the peer has left; the application may still be at work
 
     async def serve(self) -> bytes | None:
         """Serve the connection until it ends, or asks for a WebSocket: then returns that request."""
@@ -137,6 +138,8 @@ class GuardedServer(TCPServer):
             )
             await self.idle_task.restart(task_group, self._idle_timeout)
             await self._read_data()
+            self._is_over = True
+            await self.idle_task.stop()
         await self._close()
 
     async def _read_data(self) -> None:
@@ -150,6 +153,10 @@ class GuardedServer(TCPServer):
             if not data:
                 break
         await self.protocol.handle(Closed())
+
+    async def _idle_timeout(self) -> None:
+        if not self._is_over:  # or the connection would be kept for as long as an idle one
+            await super()._idle_timeout()
 
     def _patience(self) -> float:
         """Seconds in which the peer has to send something."""

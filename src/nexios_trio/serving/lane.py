@@ -164,6 +164,7 @@ class Lane:
             with trio.CancelScope(shield=True):  # bounded by write_timeout and close_timeout
                 await bridge.finish(failed)
             self.connections.discard(transport)
+            scope["extensions"].pop(TRANSPORT_EXTENSION, None)  # refers to the scope
             arrival.leave()
             free()
 

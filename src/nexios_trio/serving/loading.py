@@ -54,7 +54,7 @@ def _get(module: Any, name: str, spec: str) -> Any:
             raise LoadError(f"there is no {part!r} in {spec.partition(':')[0]!r}{_suggest(part, found)}")
         found = getattr(found, part)
     if not callable(found):
-        raise LoadError(f"{spec!r} is a {type(found).__name__}; an ASGI application is callable")
+        raise LoadError(f"{spec!r} is of type {type(found).__name__}; an ASGI application is callable")
     return found
 
 
@@ -62,6 +62,6 @@ def _suggest(name: str, owner: Any) -> str:
     """What was perhaps meant: what has a similar name, or looks like an application."""
     names = [other for other in vars(owner) if not other.startswith("_") and callable(getattr(owner, other))]
     close = difflib.get_close_matches(name, names, 3, 0.6)
-    close += [other for other in names if hasattr(getattr(owner, other), "ws_route") and other not in close]
+    close = close or [other for other in names if hasattr(getattr(owner, other), "ws_route")]
     applications = [other for other in close if not isinstance(getattr(owner, other), type)]
     return f"; did you mean {' or '.join(applications)}?" if applications else ""

@@ -43,6 +43,7 @@ logger = logging.getLogger("nexios_trio.server")
 # Seconds within which a second signal is the first one again: supervisors signal a parent and its workers, and the
 # parent signals its workers too.
 SAME_SIGNAL: Final = 1.0
+LAST_WORDS: Final = 1.0  # seconds that the application's shutdown has at least, after the connections' drain
 
 Trigger = Callable[..., Awaitable[Any]]
 
@@ -130,7 +131,7 @@ class Server:
                 drain = Drain(lane, web, schedule, self.stop.hurried, services.start_soon)
                 services.start_soon(drain.run, connections.cancel_scope, relays.cancel_scope, name="drain")
             services.cancel_scope.cancel(reason="no connection is left")
-        return max(schedule.end, trio.current_time() + settings.drain_timeout / 4)
+        return max(schedule.end, trio.current_time() + LAST_WORDS)
 
     def _lane(self, web: Web, start_soon: Callable[..., None]) -> Lane:
         trusted = self.settings.trusted_proxies
@@ -165,7 +166,7 @@ class Server:
             for listener in listeners:
                 receive = lane.receive
                 if listener.is_secure and self.ssl_context is not None:
-                    timeout = self.config.ssl_handshake_timeout
+                    timeout = min(self.config.ssl_handshake_timeout, self.settings.handshake_timeout)
                     receive = TlsRelays(self.ssl_context, self.settings, timeout, lane, start_relay).receive
                 listener.sock.listen(backlog_of(self.config))
                 nursery.start_soon(accept_forever, listener.sock, receive, name=f"accepting on {listener.address}")

@@ -99,13 +99,12 @@ class Supervisor:
             if self._ready == self.count and not self._is_stopping:
                 self.on_ready()
         status = await worker.process.wait()
-        if not self._is_stopping:
-            logger.error("worker %d (process %d) ended %s", worker.number, worker.process.pid, _how(status))
+        if status != 0:
+            did = "stopped" if self._is_stopping else "ended"
+            logger.error("worker %d (process %d) %s %s", worker.number, worker.process.pid, did, _how(status))
             self._status = 1
+        if not self._is_stopping:  # with status 0: it got the signal that everyone gets sooner than we did
             self._stop("a worker's end")
-        elif status != 0:
-            logger.error("worker %d (process %d) stopped %s", worker.number, worker.process.pid, _how(status))
-            self._status = 1
 
     def _stop(self, why: str) -> None:
         """Tell every worker to stop; a later time, to hurry: they know what is the same signal."""

@@ -52,10 +52,7 @@ class Guest:
         self._request = lambda: function(*args)
         self._token.run_sync_soon(self._wake)
         self._run_until(lambda: self._result is not None or self._end is not None)
-        if self._result is None:
-            raise RuntimeError("the run has ended")
-        value: T = self._result.unwrap()  # type: ignore[unreachable]
-        return value
+        return self._answer()  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """End the run: its tasks are cancelled. Idempotent."""
@@ -75,6 +72,11 @@ class Guest:
             if self._request is None:
                 return
             self._result = await outcome.acapture(self._request)
+
+    def _answer(self) -> Any:
+        if self._result is None:
+            raise RuntimeError("the run has ended")
+        return self._result.unwrap()
 
     def _wake(self) -> None:
         self._wake_up.set()

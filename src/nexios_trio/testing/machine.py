@@ -1,6 +1,7 @@
 """`GroupMembershipMachine`: a Hypothesis machine that compares an application's groups with a dict."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from ..application import NexiosApp
 from ..websockets import ChannelBox, WebSocket, open_channel
 from .guest import Guest
 from .membership import Disconnect, Join, Leave, Member, Membership, Operation, Send
-from .strategies import payloads, seeds
+from .strategies import seeds
 
 __all__ = ["GroupMembershipMachine"]
 
@@ -81,13 +82,13 @@ class GroupMembershipMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.model.members) < self.max_members)
     @rule(data=st.data())
     def connect(self, data: st.DataObject) -> None:
-        expires = data.draw(st.sampled_from(list(self.expires)), label="expires")
+        expires = data.draw(_times(tuple(self.expires)), label="expires")
         self.guest.call(self.model.connect, expires)
 
     @precondition(lambda self: self.model.members)
     @rule(data=st.data())
     def at_once(self, data: st.DataObject) -> None:
-        operations = data.draw(st.lists(self._operations(), min_size=1, max_size=4), label="at once")
+        operations = data.draw(_bursts(self.max_members, tuple(self.groups)), label="at once")
         self.guest.call(self.model.perform, operations)
 
     @precondition(lambda self: any(member.expires_at is not None for member in self.model.members.values()))
@@ -107,13 +108,19 @@ class GroupMembershipMachine(RuleBasedStateMachine):
             finally:
                 self.guest.close()
 
-    # Inside
 
-    def _operations(self) -> st.SearchStrategy[Operation]:
-        member, group = st.sampled_from(sorted(self.model.members)), st.sampled_from(list(self.groups))
-        return st.one_of(
-            st.builds(Join, member, group),
-            st.builds(Send, member, group, payloads(binary=False)),
-            st.builds(Leave, member, group),
-            st.builds(Disconnect, member, st.sampled_from(["close", "lose", "server"])),
-        )
+@cache
+def _bursts(members: int, groups: tuple[str, ...]) -> st.SearchStrategy[list[Operation]]:
+    member, group = st.integers(0, members - 1), st.sampled_from(groups)
+    operation = st.one_of(
+        st.builds(Join, member, group),
+        st.builds(Send, member, group),
+        st.builds(Leave, member, group),
+        st.builds(Disconnect, member, st.sampled_from(["close", "lose", "server"])),
+    )
+    return st.lists(operation, min_size=1, max_size=4)
+
+
+@cache
+def _times(times: tuple[float | None, ...]) -> st.SearchStrategy[float | None]:
+    return st.sampled_from(times)

@@ -27,7 +27,7 @@ __all__ = ["Disconnect", "Hooks", "Join", "Leave", "Member", "Membership", "Oper
 
 @attrs.frozen
 class Join:
-    """A member joins a group. Members are counted from 0; a number that nobody has is left out."""
+    """A member joins a group. Members are counted from 0 among those that are there, and over again."""
 
     member: int
     group: str
@@ -137,12 +137,13 @@ class Membership:
     async def close(self) -> None:
         """Everybody goes; then nothing may be left."""
         try:
-            await self.perform([Disconnect(number) for number in self.members])
+            await self.perform([Disconnect(place) for place in range(len(self.members))])
             await self.check()
             self.world.assert_no_leaks()
-        finally:
-            with trio.CancelScope(shield=True):  # bounded by the caller's patience
-                await self._stack.aclose()
+        except BaseException as error:
+            await self._stack.__aexit__(type(error), error, error.__traceback__)
+            raise
+        await self._stack.aclose()
 
     async def connect(self, expires: float | None) -> None:
         assert self._start is not None
@@ -171,7 +172,8 @@ class Membership:
 
     async def perform(self, operations: Sequence[Operation]) -> None:
         """Begin all operations at the same moment, and take note of what must and what may come of them."""
-        known = [each for each in operations if each.member in self.members]
+        numbers = sorted(self.members)
+        known = [attrs.evolve(each, member=numbers[each.member % len(numbers)]) for each in operations if numbers]
         going = {each.member for each in known if isinstance(each, Disconnect)}
         sendings: list[_Sending] = []
         async with trio.open_nursery() as nursery:

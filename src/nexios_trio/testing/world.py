@@ -18,7 +18,7 @@ from .connect import open_client
 from .determinism import deterministic, frozen_world, jump_ahead
 from .errors import ConnectionOver, Unmet
 from .inside import box_of
-from .leaks import count_memory_channels, leaks_of
+from .leaks import Census, leaks_of
 from .link import Link
 from .net import Net, Traffic
 from .node import Node
@@ -51,7 +51,7 @@ class World:
         server: whose ASGI events the applications get: "hypercorn" or "direct".
         buffer: bytes that each direction of a connection holds when its reader does not read.
         timeout: seconds for every wait of a client, for startup and for shutdown.
-        check: whether to look for gaps and leaks at the end of a block that did not fail.
+        check: whether to look for gaps and leaks at the end of a block that did not fail, and to count memory channels.
     """
 
     def __init__(
@@ -90,10 +90,9 @@ class World:
         self._names = 0
         self._begin = 0.0
         self._settled = 0.0
-        self._memory_channels = 0
+        self._census = Census()
         self._start_soon: Callable[..., None] = _not_running
         self._start: Callable[..., Any] = _not_running
-        self._serving_channels = 0
         self._block: AbstractAsyncContextManager[None] | None = None
 
     async def __aenter__(self) -> "World":
@@ -221,10 +220,10 @@ class World:
 
     def assert_no_leaks(self) -> None:
         """Fail if anything outlived its connection: a task, a membership, an entry in a registry, a memory channel."""
-        left = [problem for node in self.nodes for problem in leaks_of(node)]
+        left = [problem for node in self.nodes for problem in leaks_of(node, self._census)]
         if not left and not any(node.clients for node in self.nodes):
-            more = count_memory_channels() - self._memory_channels - self._serving_channels
-            left = [f"{more} more memory channel(s) than before are alive"] if more > 0 else []
+            more = self._census.memory_channels()
+            left = [f"{more} more memory channel(s) than before are alive"] if more else []
         self._fail("nothing to outlive its connection", left)
 
     def story(self, last: int = 60) -> str:
@@ -242,26 +241,19 @@ class World:
     async def _open(self) -> AsyncGenerator[None]:
         if self._clock is not None:
             jump_ahead(self._clock)
-        collects = gc.isenabled()
-        gc.disable()  # finalizers at unpredictable moments would change the order of tasks
         failure: Exception | None = None
-        try:
-            with deterministic(self.seed), frozen_world(self.seed):
-                self._begin = self._settled = trio.current_time()
-                self._memory_channels = count_memory_channels()
-                async with trio.open_nursery() as nursery:
-                    await self._begin_in(nursery)
-                    try:
-                        yield
-                        await self._end()
-                    except Exception as error:
-                        failure = error
-                    finally:
-                        self._start_soon = self._start = _not_running
-                    nursery.cancel_scope.cancel(reason="the world ends")
-        finally:
-            if collects:
-                gc.enable()
+        with deterministic(self.seed), frozen_world(self.seed), self._census.taken(counting=self._check):
+            self._begin = self._settled = trio.current_time()
+            async with trio.open_nursery() as nursery:
+                await self._begin_in(nursery)
+                try:
+                    yield
+                    await self._end()
+                except Exception as error:
+                    failure = error
+                finally:
+                    self._start_soon = self._start = _not_running
+                nursery.cancel_scope.cancel(reason="the world ends")
         if failure is not None:
             raise failure
 
@@ -274,7 +266,7 @@ class World:
             )
             self.nodes.append(node)
             await self._start_node(node)
-        self._serving_channels = count_memory_channels() - self._memory_channels
+        self._census.begin()
 
     async def _start_node(self, node: Node) -> None:
         box = box_of(node.app)
@@ -290,7 +282,7 @@ class World:
             if node.is_up:
                 await node.stop()
         if self._check:
-            self._serving_channels = 0
+            self._census.end()
             self.assert_no_leaks()
 
     async def _call_at(self, when: float, fault: Callable[..., Any], args: tuple[Any, ...]) -> None:

@@ -6,8 +6,8 @@ its own block: the connection ends, its memberships are gone, its handler runs o
 """
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Hashable
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
+from contextlib import asynccontextmanager
 from math import inf
 from typing import Any
 
@@ -75,43 +75,38 @@ class AsgiTransport(Transport):
     @asynccontextmanager
     async def open(self, sweeper: Sweeper) -> AsyncGenerator[None]:
         self._sweeper = sweeper
-        with self._claiming():
-            async with self._running(sweeper):
-                yield
+        self._lay_claim()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._read)
+                nursery.start_soon(self._write)
+                try:
+                    yield
+                finally:
+                    await self._part()  # shielded, and bounded
+                    self._sweeper = None
+                    sweeper.retire(self._alarm)
+                    self.inbox.on_room = self._inbox_has_room.set  # refers back to us no more
+                    self._writing.cancel(reason="the connection has ended")
+                    nursery.cancel_scope.cancel(reason="the connection has ended")
+        finally:
+            if self._claim is not None:
+                self._claim.release()
 
-    @contextmanager
-    def _claiming(self) -> Generator[None]:
-        """Where the server's socket can be taken over, lay hands on it, before anything can go wrong with it."""
+    async def _part(self) -> None:
+        """Let the goodbyes get through."""
+        if self._successor is not None:
+            await self._successor.leave()
+        elif self.end is not None and self._may_write.is_set() and not self._is_gone:
+            with trio.move_on_after(self.settings.close_timeout, shield=True):
+                await self._written.wait()
+
+    def _lay_claim(self) -> None:
+        """Where the server's socket can be taken over, do so before anything can go wrong with it."""
         if self._poller is not None:
             self._claim = takeover.claim(self._receive, self._send, self.settings)
-        if self._claim is None:
-            yield
-            return
-        try:
-            if self._claim.is_lost:
+            if self._claim is not None and self._claim.is_lost:
                 self._lost()
-            yield
-        finally:
-            self._claim.release()
-
-    @asynccontextmanager
-    async def _running(self, sweeper: Sweeper) -> AsyncGenerator[None]:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._read)
-            nursery.start_soon(self._write)
-            try:
-                yield
-            finally:
-                if self._successor is not None:
-                    await self._successor.leave()  # shielded, and bounded
-                elif self.end is not None and self._may_write.is_set() and not self._is_gone:
-                    with trio.move_on_after(self.settings.close_timeout, shield=True):
-                        await self._written.wait()
-                self._sweeper = None
-                sweeper.stop(self._alarm)
-                self._alarm.ring = self.inbox.on_room = _nothing
-                self._writing.cancel(reason="the connection has ended")
-                nursery.cancel_scope.cancel(reason="the connection has ended")
 
     async def accept(self, subprotocol: str | None, headers: Headers) -> Transport:
         await checkpoint()
@@ -176,7 +171,7 @@ class AsgiTransport(Transport):
 
     def offer_batch(self, kind: Kind, batch: Batch) -> Backlog | None:
         super().offer_batch(kind, batch)
-        return self.outbox if self.outbox.is_high else None
+        return self._outbox if self._outbox is not None and self._outbox.is_high else None
 
     async def close(self, end: End) -> None:
         is_connecting = self.lifecycle.phase is Phase.CONNECTING
@@ -200,15 +195,7 @@ class AsgiTransport(Transport):
             self._may_write.set()
 
     def statistics(self) -> SendStatistics:
-        counts = self.counts
-        return SendStatistics(
-            self.outbox.messages,
-            self.outbox.bytes,
-            counts.dropped_oldest,
-            counts.dropped_latest,
-            counts.replaced,
-            counts.lost,
-        )
+        return SendStatistics.of(self.outbox.messages, self.outbox.bytes, self.counts)
 
     def _abort(self) -> None:
         self._is_gone = True
@@ -311,7 +298,3 @@ class AsgiTransport(Transport):
             self.kill(End.of(Cause.WRITE_TIMEOUT, "the peer does not read"))
         else:
             self._set_alarm()
-
-
-def _nothing() -> None:
-    """Stands where a method stood: without it, this object and its parts refer to each other in circles."""

@@ -45,6 +45,11 @@ class SendStatistics:
     replaced: int
     lost: int
 
+    @classmethod
+    def of(cls, messages: int, size: int, counts: DeliveryCounts) -> "SendStatistics":
+        """Of `messages` queued messages, of `size` bytes together."""
+        return cls(messages, size, counts.dropped_oldest, counts.dropped_latest, counts.replaced, counts.lost)
+
     @property
     def undelivered(self) -> int:
         return self.dropped_oldest + self.dropped_latest + self.replaced + self.lost

@@ -193,6 +193,9 @@ class DirectTransport(Transport):
         if self._sweeper is not None:
             self._sweeper.stop(self._alarm)
         self._let_go(reset=is_stalled or not self._goodbye_sent)
+        # Whatever refers back to us: a cycle would wait for a full collection, which is rare (`application.garbage`).
+        self._alarm.ring = self.inbox.on_room = self.on_end = _nothing
+        self._parser.release()
 
     async def _until_parted(self, *, in_a_hurry: bool) -> None:
         if not in_a_hurry:
@@ -628,14 +631,13 @@ class DirectTransport(Transport):
             self._write(control_frame(PING, self._ping))
 
     def statistics(self) -> SendStatistics:
-        counts = self.counts
-        outbox = self._outbox
-        unsent = len(self._unsent) if self._unsent is not None else 0
-        return SendStatistics(
-            (outbox.messages if outbox is not None else 0) + (1 if unsent else 0),
-            (outbox.bytes if outbox is not None else 0) + unsent,
-            counts.dropped_oldest,
-            counts.dropped_latest,
-            counts.replaced,
-            counts.lost,
-        )
+        messages = size = 0
+        if self._unsent is not None:
+            messages, size = 1, len(self._unsent)
+        if self._outbox is not None:
+            messages, size = messages + self._outbox.messages, size + self._outbox.bytes
+        return SendStatistics.of(messages, size, self.counts)
+
+
+def _nothing(*_: object) -> None:
+    """Stands for a callback that nobody calls any more."""

@@ -50,6 +50,20 @@ class Receiver(Protocol):
         """What follows in the bytes at hand is thrown away."""
 
 
+class _Nobody:
+    """Stands for a receiver that is gone."""
+
+    is_full = False
+
+    def on_message(self, message: str | bytes) -> None: ...
+    def on_ping(self, payload: bytes) -> None: ...
+    def on_pong(self, payload: bytes) -> None: ...
+    def on_close(self, code: int, reason: str) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
 class FrameParser:
     """The frames of one client.
 
@@ -103,6 +117,10 @@ class FrameParser:
         rest = self._parse(data)
         if rest < len(data):
             self._buffer += data[rest:]
+
+    def release(self) -> None:
+        """Let go of the receiver, which usually refers to the parser. What is fed after this, nobody hears."""
+        self._receiver = _NOBODY
 
     def _parse(self, data: bytes) -> int:
         """Parse whole frames; the index behind the last. Sets `_missing` for what follows it."""

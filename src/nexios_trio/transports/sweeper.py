@@ -43,6 +43,11 @@ class Sweeper:
         alarm.is_due = False
         self._deadlines.discard(alarm)
 
+    def retire(self, alarm: Alarm) -> None:
+        """Stop it for good. It lets go of its owner, so that the two are no cycle for the collector to find."""
+        self.stop(alarm)
+        alarm.ring = _nothing
+
     def sweep(self, now: float) -> int:
         """Ring all that is due; how many that were. One that another one's owner stops or moves stays silent."""
         due = self._deadlines.pop_due(now)
@@ -70,3 +75,7 @@ class Sweeper:
             with trio.move_on_at(self._asleep_until):
                 await self._sooner.wait()
             self.sweep(trio.current_time())
+
+
+def _nothing() -> None:
+    """What a retired alarm would do."""

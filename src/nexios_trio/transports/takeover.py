@@ -21,7 +21,6 @@ import socket
 import sys
 from typing import Any
 
-import h11
 import trio
 from websockets.exceptions import InvalidHeaderFormat
 
@@ -49,7 +48,7 @@ class TakenOver(DirectTransport):
 class Claim:
     """Stands for the protocol of one hypercorn connection, whose socket may become ours. `release` must follow."""
 
-    def __init__(self, server: Any, protocol: Any, websocket: Any, *, deflate: bool) -> None:
+    def __init__(self, server: Any, protocol: Any, websocket: Any, *, is_lost: bool, deflate: bool) -> None:
         self._server: Any = server
         self._protocol: Any = server.protocol
         self._websocket: Any = websocket
@@ -59,8 +58,7 @@ class Claim:
         self._settled = trio.Event()  # who gets what is read
         self._has_arrived = False  # hypercorn's reader
         self._is_over = trio.Event()
-        # The peer is gone, or hypercorn is sending it away.
-        self.is_lost = protocol.connection.h11_connection.our_state is not h11.SEND_RESPONSE
+        self.is_lost = is_lost  # the peer is gone, or hypercorn is sending it away
         protocol.connection.buffer.clear()
         websocket.handshake.extensions = None  # hypercorn's compression would be another one than ours
         server.protocol = self
@@ -146,6 +144,7 @@ def _version() -> str:
 
 
 def _follow(receive: Any, send: Any, settings: Settings) -> Claim | None:
+    import h11
     from hypercorn.protocol import ProtocolWrapper
     from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
     from hypercorn.protocol.ws_stream import ASGIWebsocketState, Handshake, WSStream
@@ -167,8 +166,9 @@ def _follow(receive: Any, send: Any, settings: Settings) -> Claim | None:
         raise Mismatch(changed)
     if websocket.closed or websocket.state is not ASGIWebsocketState.HANDSHAKE or server.stream.socket.fileno() < 0:
         return None  # the peer has left
+    is_answered = protocol.connection.h11_connection.our_state is not h11.SEND_RESPONSE
     takes_deflate = settings.compression and _is_deflate_offered(websocket.handshake.extensions)
-    return Claim(server, protocol, websocket, deflate=takes_deflate)
+    return Claim(server, protocol, websocket, is_lost=is_answered, deflate=takes_deflate)
 
 
 def _owner(method: Any, owner: type, name: str, otherwise: str) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from enum import Enum
+from functools import partial
 from math import inf
 from typing import Any, Generic, TypeVar
 
@@ -79,7 +80,7 @@ class WebSocket(HTTPConnection):
         self._peer = peer
         self._told_disconnect = False
         self._fanout = peer.runtime.box.fanout
-        self._get: Callable[[], Awaitable[str | bytes | End]] = self._not_accepted
+        self._get: Callable[[], Awaitable[str | bytes | End]] = partial(not_accepted, peer)
 
     # Information
 
@@ -266,13 +267,6 @@ class WebSocket(HTTPConnection):
         """`receive_json` until the connection is over."""
         return UntilDisconnect(self.receive_json)
 
-    async def _not_accepted(self) -> str | bytes | End:
-        """Stands for the inbox until `accept` has been called."""
-        transport = self._peer.transport
-        if transport.lifecycle.phase is Phase.CONNECTING:
-            raise LifecycleError("call accept() before receiving")
-        return await transport.inbox.get()
-
     # Sending
 
     async def send_text(self, data: str) -> None:
@@ -376,6 +370,13 @@ class WebSocket(HTTPConnection):
         Raises: LifecycleError when the connection is over.
         """
         self._peer.start_soon(function, *args)
+
+
+async def not_accepted(peer: Peer) -> str | bytes | End:
+    """Stands for the inbox until `accept` has been called."""
+    if peer.transport.lifecycle.phase is Phase.CONNECTING:
+        raise LifecycleError("call accept() before receiving")
+    return await peer.transport.inbox.get()
 
 
 def _check_mode(mode: str | None) -> None:

@@ -189,7 +189,8 @@ class ChannelBox(Roster):
     ) -> GroupSendStatusEnum:
         """Send to every member of the group, in order, waiting for none of them.
 
-        Each member's overflow policy decides what happens when its outbox is full.
+        Each member's overflow policy decides what happens when its outbox is full. After a burst this lets the members'
+        writers catch up as long as they get on, for some scheduler passes: a loop of sends drops nobody who keeps up.
 
         Checkpoint: always. Cancellation: with the engine of one process, nothing was sent.
         Args:

@@ -6,12 +6,13 @@ groups send goes past it: it is framed once for all members.
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 from ..core.lifecycle import End, Phase
 from ..core.messages import Frame
 from ..transports.base import Headers, Transport
-from .base import WebSocket
+from .base import WebSocket, not_accepted
 
 __all__ = ["Interposed", "through"]
 
@@ -76,4 +77,4 @@ def through(websocket: WebSocket, interpose: Callable[[Transport], Interposed]) 
 def _use(websocket: WebSocket, transport: Transport) -> None:
     websocket._peer.transport = transport
     is_connecting = transport.lifecycle.phase is Phase.CONNECTING
-    websocket._get = websocket._not_accepted if is_connecting else transport.inbox.get
+    websocket._get = partial(not_accepted, websocket._peer) if is_connecting else transport.inbox.get

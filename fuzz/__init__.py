@@ -1,0 +1,1 @@
+"""What peers send, mutated: `make fuzz`."""

@@ -1,0 +1,1 @@
+"""Ten minutes of coming and going: `make soak`."""
