@@ -1,0 +1,10 @@
+"""The socket itself: no task, no protocol stack and no copy between a message and the kernel.
+
+One object for each peer, in four storeys: `Wire` has the socket, `Writer` and `Reader` what goes out and comes in, and
+`DirectTransport` the rest of what a transport is. They are storeys and not parts, because a message's way through them
+is counted in attribute look-ups.
+"""
+
+from .transport import DirectTransport
+
+__all__ = ["DirectTransport"]

@@ -1,0 +1,196 @@
+"""The transport on a socket of ours: its block, its handshake, its deadlines."""
+
+import socket
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from math import inf
+from random import random
+
+import trio
+from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
+
+from ...core.lifecycle import Cause, End, Occurrence
+from ...core.settings import Settings
+from ..base import Headers, Scope, Transport
+from ..frames import PING, control_frame
+from ..outbox import Outbox
+from ..poller import PEER_LEFT, READ, Poller
+from ..sweeper import Alarm, Sweeper
+from .reader import SENT_AT, Reader
+from .writer import Refusal
+
+Answer = Callable[[str | None, Headers], bytes]
+
+
+class DirectTransport(Reader):
+    """One peer on a non-blocking socket of ours.
+
+    Args:
+        answer: the bytes of the handshake's 101 response.
+        refuse: the bytes of an HTTP error response.
+        received: what the peer sent behind its request.
+        deflate: permessage-deflate was negotiated.
+    """
+
+    __slots__ = ("__weakref__", "_alarm", "_answer", "_heard_at", "_next_ping", "_received", "_sweeper")
+
+    name = "direct"
+    can_abort = True
+
+    def __init__(
+        self,
+        scope: Scope,
+        settings: Settings,
+        sock: socket.socket,
+        poller: Poller,
+        *,
+        answer: Answer | None = None,
+        refuse: Refusal | None = None,
+        received: bytes = b"",
+        deflate: bool = False,
+    ) -> None:
+        super().__init__(scope, settings, sock, poller, refuse=refuse, deflate=deflate)
+        self._answer = answer
+        self._received = received
+        # Write deadline and heartbeat share one alarm.
+        self._sweeper: Sweeper | None = None
+        self._alarm = Alarm(self._ring)
+        self._heard_at = 0.0
+        self._next_ping = inf
+
+    def adopt(self, other: Transport, outbox: Outbox | None, sweeper: Sweeper) -> None:
+        """Go on for a transport that has answered the handshake: its life, its queues and its owner are ours now.
+
+        Somebody else reads from the socket, until `inherit` is called. `leave` must follow.
+        """
+        self.lifecycle, self.counts, self.policy = other.lifecycle, other.counts, other.policy
+        self.inbox, self._outbox = other.inbox, outbox
+        self.inbox.on_room = self._resume_reading
+        self.on_message = self.inbox.put
+        self.on_end = other.on_end
+        self._may_read = False
+        self.start(sweeper)
+        self.begin()
+
+    def inherit(self, data: bytes) -> None:
+        """From here on we read. `data` is what somebody else has read last."""
+        self._may_read = True
+        self._watch(self._events | READ | PEER_LEFT)
+        if data and not self._is_gone:
+            self._heard(data)
+
+    @asynccontextmanager
+    async def open(self, sweeper: Sweeper) -> AsyncGenerator[None]:
+        self.start(sweeper)
+        try:
+            yield
+        finally:
+            await self.leave()
+
+    def start(self, sweeper: Sweeper) -> None:
+        """Notice from now on when the peer leaves. `leave` must follow."""
+        self._sweeper = sweeper
+        self._watch(self._events | PEER_LEFT)
+
+    async def leave(self) -> None:
+        """Wait until both goodbyes are through, shielded, within `close_timeout`; close the socket.
+
+        In a cancelled scope only ours is waited for.
+        """
+        is_stalled = False
+        if not self._is_gone and self.lifecycle.end is not None:
+            is_cancelled = trio.current_effective_deadline() == -inf
+            with trio.move_on_after(self.settings.close_timeout, shield=True) as scope:
+                await self._until_parted(in_a_hurry=is_cancelled)
+            is_stalled = scope.cancelled_caught
+        if self._sweeper is not None:
+            self._sweeper.stop(self._alarm)
+        self._let_go(reset=is_stalled or not self._goodbye_sent)
+        # Whatever refers back to us: a cycle would wait for a full collection, which is rare (`application.garbage`).
+        self._alarm.ring = self.inbox.on_room = self.on_end = _nothing
+        self._parser.release()
+
+    async def _until_parted(self, *, in_a_hurry: bool) -> None:
+        if not in_a_hurry:
+            self._gone = trio.Event()
+            await self._gone.wait()
+            return
+        if not self._goodbye_sent:
+            await self._until_flushed()
+        self._skim()
+
+    # Handshake
+
+    async def accept(self, subprotocol: str | None, headers: Headers) -> Transport:
+        await checkpoint_if_cancelled()
+        if not self.lifecycle.advance(Occurrence.ACCEPT):
+            await cancel_shielded_checkpoint()
+            raise self._disconnect()
+        if self._answer is not None:
+            self._write(self._answer(subprotocol, headers))
+        self.begin()
+        await cancel_shielded_checkpoint()
+        if self._is_gone and not self.inbox:  # what came with the request is read before its end is seen
+            raise self._disconnect()
+        return self
+
+    def begin(self) -> None:
+        """The handshake is answered: frames from here on."""
+        if self._is_gone:
+            return
+        self._is_begun = True
+        self._clear = self._unsent is None
+        now = trio.current_time()
+        self._heard_at = now
+        if self.settings.ping_interval < inf:
+            self._next_ping = now + self.settings.ping_interval * (0.5 + random() / 2)  # spread over the clients
+        self._set_alarm()
+        if self._outbox is not None:  # messages from before the handshake
+            self._drain()
+        self._resume_reading()
+        if self._received:
+            data, self._received = self._received, b""
+            self._feed(data)
+
+    async def deny(self, status: int, headers: Headers, body: bytes, reason: str = "") -> None:
+        await checkpoint_if_cancelled()
+        if self._ended(Occurrence.DENY, End.of(Cause.DENIED, reason)):
+            self._say_goodbye(self._refuse(status, headers, body) if self._refuse is not None else b"")
+            await self._until_goodbye_sent()
+        else:
+            await cancel_shielded_checkpoint()
+
+    # Deadlines
+
+    def _set_alarm(self) -> None:
+        if self._sweeper is not None:
+            due = min(self._writing_since + self.settings.write_timeout, self._next_ping)
+            if due < inf:
+                self._sweeper.set(self._alarm, due)
+
+    def _ring(self) -> None:
+        now = trio.current_time()
+        if self._writing_since + self.settings.write_timeout <= now:
+            self.kill(End.of(Cause.WRITE_TIMEOUT, "the peer does not read"))
+        elif self._next_ping <= now:
+            self._heartbeat(now)
+        if not self._is_gone:
+            self._set_alarm()
+
+    def _heartbeat(self, now: float) -> None:
+        settings = self.settings
+        if not self._is_silent or self.is_full:  # we do not listen while it is
+            self._is_silent = True
+            self._heard_at = now
+        if now - self._heard_at >= settings.ping_timeout:
+            self._next_ping = inf
+            self.kill(End.of(Cause.HEARTBEAT_TIMEOUT, "nothing was heard of the peer"))
+            return
+        self._next_ping = now + min(settings.ping_interval, max(self._heard_at + settings.ping_timeout - now, 0.001))
+        if self._clear:
+            self._ping = SENT_AT.pack(now)
+            self._write(control_frame(PING, self._ping))
+
+
+def _nothing(*_: object) -> None:
+    """Stands for a callback that nobody calls any more."""
