@@ -1,5 +1,7 @@
 """The direct lane's transport on a real socket: what the peer sees, in which order, and when it is let go."""
 
+from contextlib import AsyncExitStack
+
 import pytest
 import trio
 from hypothesis import given
@@ -978,18 +980,30 @@ async def test_pings_come_at_intervals_and_pongs_tell_the_latency(clock):
     async with direct(ping_interval=20.0, ping_timeout=60.0) as (transport, peer):
         await later(clock, 9.9)
         assert peer.take() == b""
-        await later(clock, 10.2)  # the first comes after half an interval to a whole one
+        await later(clock, 10.6)  # the first comes after half an interval to a whole one
         ping = await peer.frame()
         assert ping.opcode == PING
         await later(clock, 0.25)
         await peer.send(client_frame(PONG, ping.payload))
         await settle()
         assert transport.latency == pytest.approx(0.25, abs=0.001)
-        await later(clock, 20)
+        await later(clock, 20.5)
         assert (await peer.frame()).opcode == PING
         await peer.send(client_frame(PONG, ping.payload))  # the old one's
         await settle()
         assert transport.latency == pytest.approx(0.25, abs=0.001)
+
+
+async def test_the_pings_of_many_clients_share_a_few_moments(clock):
+    """Waking up costs more than a ping: ten thousand idle connections must not wake the process for each."""
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(direct(ping_interval=20.0)) for _ in range(60)]
+        moments = []
+        for _ in range(205):
+            await later(clock, 0.1)
+            moments.append(sum(bool(peer.take()) for _, peer in clients))
+        assert sum(moments) == len(clients)
+        assert sum(count > 0 for count in moments) <= 21
 
 
 async def test_a_silent_peer_is_reset(clock):

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from math import inf
+from math import ceil, inf
 from random import random
 
 import trio
@@ -18,6 +18,8 @@ from ..poller import PEER_LEFT, READ, Poller
 from ..sweeper import Alarm, Sweeper
 from .reader import SENT_AT, Reader
 from .writer import Refusal
+
+MAX_BEAT = 0.5  # seconds
 
 Answer = Callable[[str | None, Headers], bytes]
 
@@ -143,7 +145,7 @@ class DirectTransport(Reader):
         now = trio.current_time()
         self._heard_at = now
         if self.settings.ping_interval < inf:
-            self._next_ping = now + self.settings.ping_interval * (0.5 + random() / 2)  # spread over the clients
+            self._next_ping = self._on_beat(now + self.settings.ping_interval * (0.5 + random() / 2))
         self._set_alarm()
         if self._outbox is not None:  # messages from before the handshake
             self._drain()
@@ -186,10 +188,16 @@ class DirectTransport(Reader):
             self._next_ping = inf
             self.kill(End.of(Cause.HEARTBEAT_TIMEOUT, "nothing was heard of the peer"))
             return
-        self._next_ping = now + min(settings.ping_interval, max(self._heard_at + settings.ping_timeout - now, 0.001))
+        wait = min(settings.ping_interval, max(self._heard_at + settings.ping_timeout - now, 0.001))
+        self._next_ping = self._on_beat(now + wait)
         if self._clear:
             self._ping = SENT_AT.pack(now)
             self._write(control_frame(PING, self._ping))
+
+    def _on_beat(self, when: float) -> float:
+        """When to ping: spread over the clients, but many at a time, or waking up would cost more than the pings."""
+        beat = min(MAX_BEAT, self.settings.ping_interval / 16)
+        return ceil(when / beat) * beat
 
 
 def _nothing(*_: object) -> None:
