@@ -13,8 +13,8 @@ then, and the error goes on to our own runner. Where a server serves on, `is_ref
 
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from enum import Enum
 from typing import Any
 
@@ -58,14 +58,9 @@ class Lifespan:
         """The application cannot serve: it stops, or has failed."""
         return self._phase in (_Phase.STOPPING, _Phase.FAILED)
 
-    @asynccontextmanager
-    async def runtime(self) -> AsyncGenerator[None]:
+    def runtime(self) -> AbstractAsyncContextManager[None]:
         """The lifespan's runtime, or one for this block where no server told us to start."""
-        if self._phase is not _Phase.STOPPED:
-            yield
-        else:
-            async with self._runtime.running():
-                yield
+        return nullcontext() if self._phase is not _Phase.STOPPED else self._runtime.running()
 
     async def run(self, scope: Event, receive: Receive, send: Send) -> None:
         """Serve one lifespan connection.

@@ -8,18 +8,24 @@ from collections import deque
 from collections.abc import Callable
 
 import trio
+from outcome import Value
 from trio.lowlevel import Abort, Task, checkpoint, current_task, reschedule, wait_task_rescheduled
 
 from ..core.lifecycle import End
 
+_NONE: deque[str | bytes] = deque(maxlen=0)
+
 
 class Inbox:
-    """A bounded queue of str (text) and bytes (binary) messages, then an `End`."""
+    """A bounded queue of str (text) and bytes (binary) messages, then an `End`.
+
+    A message that somebody waits for is handed over and never queued: an idle connection has no queue.
+    """
 
     __slots__ = ("_bytes", "_items", "_max_bytes", "_max_messages", "_reading", "_waiter", "end", "full", "on_room")
 
     def __init__(self, max_messages: int, max_bytes: int, on_room: Callable[[], None]) -> None:
-        self._items: deque[str | bytes] = deque()
+        self._items: deque[str | bytes] = _NONE  # made for the first message that nobody waits for
         self._bytes = 0
         self._max_messages = max_messages
         self._max_bytes = max_bytes
@@ -36,14 +42,17 @@ class Inbox:
         """Queue one message. After the end it is thrown away: nobody is left to read it."""
         if self.end is not None:
             return
+        if self._waiter is not None:
+            waiter, self._waiter = self._waiter, None
+            reschedule(waiter, Value(item))
+            return
         items = self._items
+        if items is _NONE:
+            items = self._items = deque()
         items.append(item)
         self._bytes += len(item)
         if len(items) >= self._max_messages or self._bytes >= self._max_bytes:
             self.full = True
-        if self._waiter is not None:
-            reschedule(self._waiter)
-            self._waiter = None
 
     def finish(self, end: End) -> None:
         """No more messages follow. The first end stays."""
@@ -69,11 +78,13 @@ class Inbox:
             raise trio.BusyResourceError("another task is already receiving from this connection")
         self._reading = True
         try:
-            if self._items or self.end is not None:
-                await checkpoint()
-            else:
+            if not self._items and self.end is None:
                 self._waiter = current_task()
-                await wait_task_rescheduled(self._abandon)
+                item: str | bytes | None = await wait_task_rescheduled(self._abandon)
+                if item is not None:
+                    return item
+            else:
+                await checkpoint()
         finally:
             self._reading = False
         return self._pop()

@@ -7,8 +7,7 @@ application act for nobody, and are not asked about.
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, Literal, Protocol
 
@@ -39,14 +38,19 @@ class Acting(Protocol):
 _acting: ContextVar[Acting | None] = ContextVar("nexios_trio.acting_peer", default=None)
 
 
-@contextmanager
-def acting_for(peer: Acting | None) -> Generator[None]:
+class acting_for:  # noqa: N801  # a block; every connection is in one, and a generator would be five times as large
     """What this task and those it starts do in the block, they do for this connection."""
-    token = _acting.set(peer)
-    try:
-        yield
-    finally:
-        _acting.reset(token)
+
+    __slots__ = ("_peer", "_token")
+
+    def __init__(self, peer: Acting | None) -> None:
+        self._peer = peer
+
+    def __enter__(self) -> None:
+        self._token = _acting.set(self._peer)
+
+    def __exit__(self, *_: object) -> None:
+        _acting.reset(self._token)
 
 
 def acting_channel() -> tuple[bool, Any]:

@@ -58,15 +58,19 @@ async def serve_connection(transport: Transport, endpoint: Endpoint, runtime: Ru
     Cancellation: the handler is cancelled, the peer gets 1012, cleanup is bounded by `cleanup_timeout`.
     """
     peer = Peer(transport, runtime, app)
-    with runtime.activate(), acting_for(peer), runtime.box.counting(peer):
-        async with transport.open(runtime.box.sweeper):
-            peer.await_accept()
-            try:
-                mistake = await _run_handler(peer, endpoint)
-            except BaseException:
-                await _finish(peer, End.of(Cause.SERVER_SHUTDOWN))
-                raise
-            await _finish(peer, peer.verdict or _end_after(peer, mistake), mistake)
+    runtime.box.begin_counting(peer)
+    try:
+        with runtime.activate(), acting_for(peer):
+            async with transport.open(runtime.box.sweeper):
+                peer.await_accept()
+                try:
+                    mistake = await _run_handler(peer, endpoint)
+                except BaseException:
+                    await _finish(peer, End.of(Cause.SERVER_SHUTDOWN))
+                    raise
+                await _finish(peer, peer.verdict or _end_after(peer, mistake), mistake)
+    finally:
+        runtime.box.end_counting(peer)
 
 
 async def _run_handler(peer: Peer, endpoint: Endpoint) -> Exception | None:

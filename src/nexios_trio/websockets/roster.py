@@ -1,7 +1,6 @@
 """Who is connected, and who is in which group of one box. Synchronous throughout: cleaning up cannot be cancelled."""
 
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any, Protocol, cast
 from uuid import UUID
 
@@ -140,15 +139,13 @@ class Roster:
         if self.fanout.dirty:
             self.fanout.catch_up(self._index.memberships(channel))
 
-    @contextmanager
-    def counting(self, connection: Counted) -> Generator[None]:
-        """Include what `connection` counts in the statistics, during the block and after it."""
+    def begin_counting(self, connection: Counted) -> None:
+        """Include what `connection` counts in the statistics. `end_counting` must follow."""
         self._connections[connection] = None
-        try:
-            yield
-        finally:
-            del self._connections[connection]
-            self._undelivered += connection.counts.undelivered
+
+    def end_counting(self, connection: Counted) -> None:
+        del self._connections[connection]
+        self._undelivered += connection.counts.undelivered
 
     def channels(self) -> list[Any]:
         """Every channel that is connected."""

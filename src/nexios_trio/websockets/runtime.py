@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import Any, Literal
 
 import trio
@@ -39,11 +39,9 @@ class Runtime:
     def running_now(self) -> bool:
         return bool(self._start_soon)
 
-    @contextmanager
-    def activate(self) -> Generator[None]:
+    def activate(self) -> AbstractContextManager[None]:
         """Make this application's box the current one for this task and its children."""
-        with use_box(self.box):
-            yield
+        return use_box(self.box)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:

@@ -1,8 +1,8 @@
 """The transport on a socket of ours: its block, its handshake, its deadlines."""
 
 import socket
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from math import ceil, inf
 from random import random
 
@@ -81,13 +81,8 @@ class DirectTransport(Reader):
         if data and not self._is_gone:
             self._heard(data)
 
-    @asynccontextmanager
-    async def open(self, sweeper: Sweeper) -> AsyncGenerator[None]:
-        self.start(sweeper)
-        try:
-            yield
-        finally:
-            await self.leave()
+    def open(self, sweeper: Sweeper) -> AbstractAsyncContextManager[None]:
+        return _Block(self, sweeper)
 
     def start(self, sweeper: Sweeper) -> None:
         """Notice from now on when the peer leaves. `leave` must follow."""
@@ -198,6 +193,22 @@ class DirectTransport(Reader):
         """When to ping: spread over the clients, but many at a time, or waking up would cost more than the pings."""
         beat = min(MAX_BEAT, self.settings.ping_interval / 16)
         return ceil(when / beat) * beat
+
+
+class _Block:
+    """`DirectTransport.open`: a class, since every idle connection has one, and a generator takes half a KiB."""
+
+    __slots__ = ("_sweeper", "_transport")
+
+    def __init__(self, transport: DirectTransport, sweeper: Sweeper) -> None:
+        self._transport = transport
+        self._sweeper = sweeper
+
+    async def __aenter__(self) -> None:
+        self._transport.start(self._sweeper)
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._transport.leave()
 
 
 def _nothing(*_: object) -> None:
