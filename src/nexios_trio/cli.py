@@ -7,6 +7,7 @@ worker ended by itself, 2 for a mistake on the command line or in a setting, 3 w
 import difflib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -86,6 +87,8 @@ def _serve(application: str, config: Config, given: Sequence[str], level: str, w
         _warn_of_islands(app)
     if worker is None:
         _write_pid(config)
+    else:  # while the server serves it has handlers of its own; a signal that comes behind its end is an old one
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     announcement = _Announcement(application, worker is not None)
     try:
         trio.run(_run, app, config, announcement)

@@ -74,7 +74,7 @@ async def test_a_signal_to_everyone_is_one_signal(log):
             for pid in [server.process.pid, *workers]:
                 os.kill(pid, signal.SIGTERM)
             assert await client.closed() == 1012
-        assert await server.status() == 0
+        assert await server.status() == 0, server.log
     assert "hurrying" not in log.read_text()
 
 
