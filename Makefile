@@ -18,7 +18,7 @@ CODE := $(wildcard src examples tests benchmarks fuzz)
 LINTED := $(CODE) docs/conf.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench attack soak fuzz clean lock core dev soaking chromium
+.PHONY: help demo test lint format docs bench attack soak fuzz clean lock core dev plots chromium
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -48,20 +48,20 @@ docs: dev ## build the documentation into docs/_build/html; warnings are errors
 	$(BIN)/sphinx-build -q -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html
 	@echo 'The documentation is in docs/_build/html/index.html'
 
-bench: core ## run the benchmarks
-	$(BIN)/python -m benchmarks
+bench: plots .venv-bench/.stamp ## measure side by side with others, half an hour (ARGS=--quick: 3 minutes)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 attack: dev ## attack the server, innocent clients beside; count survivors (ARGS="--server runner -v")
 	$(BIN)/python -m tests.attack $(ARGS)
 
-soak: soaking ## ten minutes of coming and going; what grows, what stays (SOAK_SECONDS=60)
+soak: plots ## ten minutes of coming and going; what grows, what stays (SOAK_SECONDS=60)
 	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m tests.soak $(ARGS)
 
 fuzz: dev ## look for input that breaks the parsers (FUZZ_SECONDS=600 for each)
 	for target in frames payloads requests; do $(BIN)/python -m fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
 
 clean: ## remove the environment and everything that was built
-	rm -rf .venv .venv-lock build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage soak.png
+	rm -rf .venv .venv-lock .venv-bench build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage soak.png
 	find src tests examples benchmarks fuzz docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The lock is what a new environment resolves to today, as plain pins: no addresses, no hashes. It
@@ -70,7 +70,7 @@ clean: ## remove the environment and everything that was built
 lock: ## resolve the development dependencies anew into requirements-dev.lock
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python $(PIP_INSTALL) -e '.[dev,soak]'
+	.venv-lock/bin/python $(PIP_INSTALL) -e '.[dev,plots]'
 	{ echo '# Written by `make lock`; constrains what the Makefile installs.'; \
 	  .venv-lock/bin/python -m pip list --format=freeze --exclude-editable \
 	    --exclude pip --exclude setuptools --exclude wheel; } > $(LOCK)
@@ -95,11 +95,19 @@ dev: .venv/.stamp-dev
 	@$(BIN)/python $(PIP_INSTALL) -c $(LOCK) -e '.[dev]'
 	@touch $@
 
-# matplotlib draws the soak's plot and nothing else, so only `make soak` installs it.
-soaking: .venv/.stamp-soak
-.venv/.stamp-soak: .venv/.stamp-dev
+# matplotlib draws the plots of `make bench` and `make soak`, and nothing else needs it.
+plots: .venv/.stamp-plots
+.venv/.stamp-plots: .venv/.stamp-dev
 	@echo 'Installing matplotlib into .venv'
-	@$(BIN)/python $(PIP_INSTALL) -c $(LOCK) -e '.[dev,soak]'
+	@$(BIN)/python $(PIP_INSTALL) -c $(LOCK) -e '.[dev,plots]'
+	@touch $@
+
+# What `make bench` compares with must not meet our own dependencies.
+.venv-bench/.stamp: benchmarks/peers/requirements.txt
+	@rm -rf .venv-bench
+	@PYTHON='$(PYTHON)' bash .ci/venv .venv-bench
+	@echo 'Installing the peers into .venv-bench (about a minute)'
+	@.venv-bench/bin/python $(PIP_INSTALL) -r benchmarks/peers/requirements.txt
 	@touch $@
 
 # The browser tests drive Debian's chromium.

@@ -132,7 +132,7 @@ def plot(samples: Sequence[Sample], path: Path) -> None:
     try:
         import matplotlib
     except ImportError:
-        print("plot         matplotlib is not installed (pip install 'nexios-trio[soak]')")
+        print("plot         matplotlib is not installed (pip install 'nexios-trio[plots]')")
         return
     matplotlib.use("agg")
     from matplotlib import pyplot
