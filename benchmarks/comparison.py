@@ -71,12 +71,13 @@ class Comparison:
         runs = self.seen.get((server, workload))
         if not runs:
             return None
-        return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        keys = [key for key in runs[0] if all(key in run for run in runs)]
+        return {key: statistics.median(run[key] for run in runs) for key in keys}
 
     def times(self, key: str | None, server: str, other: str, workload: str) -> float | None:
         """How many times `other`'s figure is of `server`'s."""
         mine, theirs = self.median(server, workload), self.median(other, workload)
-        if key is None or mine is None or theirs is None or not mine.get(key):
+        if key is None or mine is None or theirs is None or not mine.get(key) or key not in theirs:
             return None
         return theirs[key] / mine[key]
 

@@ -19,7 +19,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
         " | ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))])
         for row in rows
     ]
-    rule = "-|-".join(["-" * first, *("-" * (width - 1) + ":" for width in others)])
+    rule = " | ".join(["-" * first, *("-" * (width - 1) + ":" for width in others)])
     return "\n".join(f"| {line} |" for line in [lines[0], rule, *lines[1:]])
 
 

@@ -172,7 +172,8 @@ static void measure(void) {
     double seconds = (double)(now() - began) / 1e9, used = (double)(cpu_time() - cpu);
     printf(",\"messages\":%llu,\"rate\":%.1f,\"cpu_us\":%.3f,\"cpu_share\":%.5f", (unsigned long long)messages,
            (double)messages / seconds, per(used / 1e3, messages), used / 1e9 / seconds);
-    printf(",\"p50_us\":%.1f,\"p99_us\":%.1f", quantile(0.5) / 1e3, quantile(0.99) / 1e3);
+    if (recorded)
+        printf(",\"p50_us\":%.1f,\"p99_us\":%.1f", quantile(0.5) / 1e3, quantile(0.99) / 1e3);
 }
 
 static void stop_reading(void) {

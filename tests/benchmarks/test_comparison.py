@@ -59,6 +59,13 @@ def test_ratios_are_those_of_medians():
     assert len(rows) == 4  # none for the one that was not measured
 
 
+def test_a_figure_that_one_round_lacks_is_not_shown():
+    comparison = Comparison()
+    comparison.add("runner", F100, SEEN)
+    comparison.add("runner", F100, {key: value for key, value in SEEN.items() if key != "p50_us"})
+    assert cells(table(comparison, F100, [BY_NAME["runner"]]))[2][3:5] == ["-", "2.00"]
+
+
 def test_growth_is_from_the_smallest_group():
     rows = cells(growth(compared(("runner", 5.0, 5.5)), [BY_NAME["runner"]]))
     assert rows[0] == ["server", "100 members", "1,000 members"]
@@ -69,7 +76,7 @@ def test_growth_is_from_the_smallest_group():
 def test_columns_are_aligned():
     assert aligned([["a", "long head"], ["long cell", "b"]]).splitlines() == [
         "| a         | long head |",
-        "| ----------|---------: |",
+        "| --------- | --------: |",
         "| long cell |         b |",
     ]
 
