@@ -4,11 +4,12 @@ changed, adapt `nexios_trio.serving`, run the crash corpus, then write the new v
 
 import hashlib
 import inspect
-from importlib.metadata import version
+from importlib.metadata import requires, version
 from typing import Any
 
 import pytest
 from hypercorn.config import Config
+from hypercorn.events import Closed, RawData
 from hypercorn.logging import AccessLogAtoms, Logger
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
@@ -16,6 +17,9 @@ from hypercorn.trio.statsd import StatsdLogger
 from hypercorn.trio.task_group import TaskGroup, _handle
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import EventWrapper, TrioSingleTask, WorkerContext
+from hypercorn.typing import AppWrapper
+
+from nexios_trio.transports import takeover
 
 # What the guard takes over, overrides or steers: the first 16 digits of its source's SHA-256.
 HELD: dict[Any, str] = {
@@ -35,6 +39,11 @@ HELD: dict[Any, str] = {
     Config.set_statsd_logger_class: "246bef958093c084",
     Config.response_headers: "5a637c3d48180e55",
     StatsdLogger: "f5bf5ba1221af637",
+    Closed: "fdf0811a40db6ca8",
+    RawData: "ef90de8e4a2d6245",
+    AppWrapper: "7ee0cf8bf31c4900",
+    Config.log.fget: "23b378cc32953e34",
+    Config.ssl_enabled.fget: "05244dd4e680b843",
 }
 
 
@@ -44,6 +53,8 @@ def digest(thing: Any) -> str:
 
 def test_the_version_is_the_pinned_one():
     assert version("hypercorn").startswith("0.18."), "pyproject.toml pins hypercorn; adapt the guard first"
+    assert "hypercorn<0.19,>=0.18" in (requires("nexios-trio") or ())
+    assert takeover.SUPPORTED == "0.18."
 
 
 @pytest.mark.parametrize(("thing", "expected"), HELD.items(), ids=lambda value: getattr(value, "__qualname__", ""))
