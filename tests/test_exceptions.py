@@ -7,7 +7,9 @@ import pytest
 
 from nexios_trio import exceptions
 from nexios_trio.exceptions import (
+    AuthenticationError,
     HandshakeError,
+    InvalidMessage,
     InvalidName,
     LifecycleError,
     MessageError,
@@ -73,6 +75,8 @@ def test_every_exported_error_is_ours_and_is_drawn():
         WebSocketDisconnect(1001, "x"),
         WebSocketException(4000, "y"),
         HandshakeError(426, "version", ((b"a", b"b"),)),
+        AuthenticationError("expired"),
+        InvalidMessage([{"field": "x", "problem": "is missing"}]),
     ],
 )
 def test_copies_are_equal_in_everything(error):

@@ -5,19 +5,26 @@ The type says whose mistake it was, the text says what was wrong and what is acc
     NexiosError
     ├── WebSocketDisconnect            the peer (or the network) ended the connection: a normal end
     ├── WebSocketException             the application asks to close with this code and reason
-    │   └── NotAuthorized              `authorize` said no to a join or a send
+    │   ├── NotAuthorized              `authorize` said no to a join or a send
+    │   └── AuthenticationError        nobody is authenticated on this connection
     ├── HandshakeError                 the client's opening request is refused with an HTTP status
     ├── LifecycleError (RuntimeError)  the program called something in the wrong state
     ├── MessageError (ValueError)      one message is at fault, the connection is intact
     │   ├── WrongFrameType             text was asked for and a binary frame came, or the reverse
     │   ├── MessageTooBig              it can never fit in the bound it has to pass
+    │   ├── InvalidMessage             it is not what the declared `message_type` takes
     │   └── PayloadError               it cannot be encoded, or does not decode to what was asked for
     ├── InvalidName (ValueError)       a group or channel name that is not accepted
     └── SettingsError (ValueError)     a limit or switch with a value that is not accepted
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 __all__ = [
+    "AuthenticationError",
     "HandshakeError",
+    "InvalidMessage",
     "InvalidName",
     "LifecycleError",
     "MessageError",
@@ -30,6 +37,10 @@ __all__ = [
     "WebSocketException",
     "WrongFrameType",
 ]
+
+
+MAX_PROBLEMS = 8  # of one message, that are told
+MAX_TEXT = 120  # characters
 
 
 class NexiosError(Exception):
@@ -84,6 +95,16 @@ class NotAuthorized(WebSocketException):
         self.group = group
 
 
+class AuthenticationError(WebSocketException):
+    """Nobody is authenticated on this connection. Left uncaught in a handler, it closes the connection with 4001."""
+
+    def __init__(self, reason: str = "authentication failed") -> None:
+        super().__init__(4001, reason)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason,)
+
+
 class HandshakeError(NexiosError):
     """The opening request is refused; the peer gets this HTTP status and no WebSocket.
 
@@ -123,6 +144,29 @@ class PayloadError(MessageError):
     """The payload cannot be encoded, or does not decode to what was asked for."""
 
 
+class InvalidMessage(MessageError):
+    """A message is JSON, and not what the declared `message_type` takes.
+
+    Args:
+        problems: one mapping for each: "field" (a path such as ``players[0].name``; "" for the message itself),
+            "problem", and "accepted" where that is known. Texts are safe to show to the peer.
+    """
+
+    def __init__(self, problems: Sequence[Mapping[str, str]]) -> None:
+        super().__init__(problems)
+        self.problems = [{key: _clipped(text) for key, text in problem.items()} for problem in problems]
+
+    def reply(self) -> dict[str, Any]:
+        """What the peer is told: at most 8 problems, and how many more there are. A few KiB at most."""
+        answer: dict[str, Any] = {"error": "invalid message", "details": self.problems[:MAX_PROBLEMS]}
+        if len(self.problems) > MAX_PROBLEMS:
+            answer["more"] = len(self.problems) - MAX_PROBLEMS
+        return answer
+
+    def __str__(self) -> str:
+        return "; ".join(_told(problem) for problem in self.problems[:MAX_PROBLEMS])
+
+
 class InvalidName(NexiosError, ValueError):
     """A group or channel name that is not accepted."""
 
@@ -134,3 +178,12 @@ class SettingsError(NexiosError, ValueError):
 def _describe(what: str, code: int, reason: str) -> str:
     # !r keeps control characters of a peer's text out of logs and terminals
     return f"{what} {code}: {reason!r}" if reason else f"{what} {code}"
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
+
+
+def _told(problem: Mapping[str, str]) -> str:
+    field, accepted = problem["field"] or "the message", problem.get("accepted")
+    return f"{field!r}: {problem['problem']!r}" + (f", accepted: {accepted!r}" if accepted else "")

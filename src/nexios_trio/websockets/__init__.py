@@ -16,6 +16,7 @@ from .channels import (
     open_channel,
 )
 from .consumers import WebSocketConsumer, WebSocketEndpoint
+from .validation import InvalidMessage, valid_messages, validator
 
 __all__ = [
     "BoxStatistics",
@@ -28,6 +29,7 @@ __all__ = [
     "ChannelRemoveStatusEnum",
     "GroupSendStatusEnum",
     "GroupsView",
+    "InvalidMessage",
     "PayloadTypeEnum",
     "WebSocket",
     "WebSocketConsumer",
@@ -36,4 +38,6 @@ __all__ = [
     "WebSocketException",
     "WebSocketState",
     "open_channel",
+    "valid_messages",
+    "validator",
 ]

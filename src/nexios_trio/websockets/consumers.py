@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 import trio
 
 from ..core.lifecycle import Cause
-from ..exceptions import WebSocketDisconnect, WebSocketException, WrongFrameType
+from ..exceptions import InvalidMessage, WebSocketDisconnect, WebSocketException, WrongFrameType
 from .base import WebSocket
 from .box import current_box
 from .channel import Channel
 from .outcome import mistake_in
 from .route import WebsocketRoute
 from .statuses import ChannelAddStatusEnum, ChannelRemoveStatusEnum, GroupSendStatusEnum
+from .validation import Validate, not_json, validator
 
 __all__ = ["WebSocketConsumer", "WebSocketEndpoint"]
 
@@ -29,6 +30,8 @@ class WebSocketConsumer:
     Attributes:
         encoding: how received messages are decoded for `on_receive`: "json", "text", "bytes", or None for str or bytes
             as they come. It is also the payload type of `self.channel` ("json" for None).
+        message_type: a pydantic model, a msgspec Struct or an attrs class: `on_receive` gets its objects, and a message
+            that is none is answered, see `on_invalid`. The encoding is then "json".
         channel_class: what `self.channel` is made of.
         expires: seconds that the channel lives; None for ever.
         middleware: runs innermost, around this consumer.
@@ -38,11 +41,14 @@ class WebSocketConsumer:
     """
 
     encoding: ClassVar[str | None] = None
+    message_type: ClassVar[type[Any] | None] = None
     channel_class: ClassVar[type[Channel]] = Channel
     expires: ClassVar[float | None] = 3600
     middleware: ClassVar[Sequence[Any]] = ()
     logging_enabled: bool = True
     logger: logging.Logger = logging.getLogger("nexios_trio.consumer")
+
+    _validate: ClassVar[Validate[Any] | None] = None
 
     # Set for the life of a connection.
     websocket: WebSocket
@@ -57,6 +63,17 @@ class WebSocketConsumer:
         if cls.encoding not in _ENCODINGS:
             accepted = ", ".join(map(repr, _ENCODINGS))
             raise ValueError(f"{cls.__name__}.encoding must be one of {accepted}, not {cls.encoding!r}")
+        cls._declare_messages()
+
+    @classmethod
+    def _declare_messages(cls) -> None:
+        if cls.message_type is None:
+            cls._validate = None
+            return
+        if cls.encoding not in (None, "json"):
+            raise ValueError(f'{cls.__name__} has a message_type: its encoding must be "json", not {cls.encoding!r}')
+        cls.encoding = "json"
+        cls._validate = validator(cls.message_type)
 
     @classmethod
     def as_route(
@@ -92,9 +109,19 @@ class WebSocketConsumer:
         await trio.lowlevel.checkpoint()
 
     async def on_decode_error(self, websocket: WebSocket, error: ValueError) -> None:
-        """A message did not decode. By default the connection is closed: 1007 for bad UTF-8, else 1003."""
-        code = 1007 if isinstance(error.__cause__ or error, UnicodeDecodeError) else 1003
-        await websocket.close(code, f"the message is not {self.encoding}")
+        """A message did not decode. By default the connection is closed: 1007 for bad UTF-8, else 1003.
+
+        With a `message_type`, what is not JSON is an invalid message, see `on_invalid`.
+        """
+        is_bad_text = isinstance(error.__cause__ or error, UnicodeDecodeError)
+        if self.message_type is not None and not is_bad_text:
+            await self.on_invalid(websocket, not_json())
+        else:
+            await websocket.close(1007 if is_bad_text else 1003, f"the message is not {self.encoding}")
+
+    async def on_invalid(self, websocket: WebSocket, error: InvalidMessage) -> None:
+        """A message is not what `message_type` takes. By default the peer gets `error.reply()`, and may go on."""
+        await websocket.send_json(error.reply())
 
     # For the methods above
 
@@ -154,6 +181,8 @@ class WebSocketConsumer:
         while not _was_closed_here(websocket):  # what came before that is of no interest any more
             try:
                 data = await self._decode(websocket)
+            except InvalidMessage as error:
+                await self.on_invalid(websocket, error)
             except (WrongFrameType, json.JSONDecodeError, UnicodeDecodeError) as error:
                 await self.on_decode_error(websocket, error)
             else:
@@ -162,7 +191,9 @@ class WebSocketConsumer:
     async def _decode(self, websocket: WebSocket) -> Any:
         if self.encoding is None:
             return await websocket.receive_message()
-        return await self.channel.receive()
+        message = await self.channel.receive()
+        validate = type(self)._validate
+        return message if validate is None else validate(message)
 
     async def _say_goodbye(self, websocket: WebSocket, code: int) -> None:
         try:
