@@ -16,9 +16,12 @@ from .channels import (
     open_channel,
 )
 from .consumers import WebSocketConsumer, WebSocketEndpoint
+from .offline import OfflineQueue, OfflineStatistics
+from .secure import AuthenticationError, SecureChannel
 from .validation import InvalidMessage, valid_messages, validator
 
 __all__ = [
+    "AuthenticationError",
     "BoxStatistics",
     "Channel",
     "ChannelAddStatusEnum",
@@ -30,7 +33,10 @@ __all__ = [
     "GroupSendStatusEnum",
     "GroupsView",
     "InvalidMessage",
+    "OfflineQueue",
+    "OfflineStatistics",
     "PayloadTypeEnum",
+    "SecureChannel",
     "WebSocket",
     "WebSocketConsumer",
     "WebSocketDisconnect",
