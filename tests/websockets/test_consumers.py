@@ -240,6 +240,25 @@ async def test_an_error_in_on_disconnect_is_logged_once(caplog):
     assert wire.closes == []
 
 
+async def test_a_failing_on_disconnect_of_a_refused_connection_says_why_it_ran(caplog):
+    async def on_connect(self, ws):
+        await ws.reject(4004, "no such room") if self.is_told else await ws.close(4004)
+        self.room = "red"
+
+    async def on_disconnect(self, ws, code):
+        raise AttributeError("room")
+
+    async with house() as inside:
+        refused = await inside.connect(noting(on_connect=on_connect, on_disconnect=on_disconnect, is_told=False)())
+        closed = await inside.connect(noting(on_connect=on_connect, on_disconnect=on_disconnect, is_told=True)())
+        assert (refused.status, closed.closes) == (403, [(4004, "no such room")])
+    texts = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert texts == [
+        "on_disconnect of Consumer failed: it also runs for connections that on_connect did not accept",
+        "on_disconnect of Consumer failed",
+    ]
+
+
 async def test_on_disconnect_of_an_evicted_consumer(autojump_clock):
     async def on_connect(self, ws):
         await self.join_group("room")

@@ -1,12 +1,14 @@
 """A handler's outcome as the end of its connection."""
 
+import asyncio
 import logging
 
 import pytest
 
 from nexios_trio.core.lifecycle import Cause, End
 from nexios_trio.exceptions import HandshakeError, WebSocketDisconnect, WebSocketException
-from nexios_trio.websockets.outcome import end_after, is_reportable, mistake_in
+from nexios_trio.websockets.outcome import end_after, explain, is_reportable, mistake_in
+from tests.wire import house
 
 GONE = WebSocketDisconnect(1001)
 ONE, TWO = ZeroDivisionError("secret"), KeyError("two")
@@ -79,3 +81,19 @@ def test_a_close_code_that_may_not_be_sent_is_a_failure(caplog):
 )
 def test_ways_of_ending_are_not_failures(mistake, expected):
     assert is_reportable(mistake) is expected
+
+
+async def test_who_uses_asyncio_is_told_what_to_change(caplog):
+    async def handler(ws):
+        await ws.accept()
+        await asyncio.sleep(1)
+
+    async with house() as inside:
+        assert (await inside.connect(handler)).closes == [(1011, "")]
+    assert "runs on Trio, not on asyncio: app.start_soon(f) for asyncio.create_task(f()), trio.sleep" in caplog.text
+
+
+def test_other_errors_are_left_alone():
+    error = RuntimeError("anything else")
+    explain(error)
+    assert not hasattr(error, "__notes__")

@@ -21,6 +21,7 @@ from typing import Any
 import trio
 
 from ..websockets.callables import describe
+from ..websockets.outcome import explain
 from ..websockets.runtime import Runtime
 from .garbage import tuned_collector
 
@@ -111,6 +112,7 @@ class Lifespan:
 
     async def _failed(self, error: Exception, send: Send) -> None:
         error = _unwrap(error)
+        explain(error)
         if self._phase is _Phase.STARTING:
             self._phase = _Phase.STOPPED
             logger.error("the application failed to start", exc_info=error)
@@ -149,4 +151,4 @@ def _unwrap(error: Exception) -> Exception:
 
 
 def _describe_error(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    return ". ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])

@@ -1,5 +1,6 @@
 """`WebSocket`: one connection, as its handler sees it."""
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from enum import Enum
 from functools import partial
@@ -21,6 +22,8 @@ from .peer import Peer
 
 __all__ = ["WebSocket", "WebSocketDisconnect", "WebSocketException", "WebSocketState"]
 
+
+logger = logging.getLogger("nexios_trio.connection")
 
 T = TypeVar("T")
 
@@ -326,6 +329,10 @@ class WebSocket(HTTPConnection):
         check_close_code(code)
         end = End(code, check_reason(reason), Cause.LOCAL_CLOSE)
         if self._peer.transport.lifecycle.phase is Phase.CONNECTING:
+            if code != 1000:
+                logger.debug(
+                    "closed with %d before accept(): the client sees HTTP 403; reject() tells it the code", code
+                )
             await self._peer.transport.deny(403, _content_length(b""), b"", end.reason)
         elif self.is_connected():
             await self._peer.close(end)

@@ -22,7 +22,7 @@ from ..exceptions import HandshakeError
 from ..transports.base import Transport
 from .authorization import acting_for
 from .base import WebSocket
-from .outcome import end_after, is_reportable, mistake_in
+from .outcome import end_after, explain, is_reportable, mistake_in
 from .peer import DROPPED, Peer
 from .runtime import Runtime
 
@@ -97,8 +97,9 @@ async def _run_handler(peer: Peer, endpoint: Endpoint) -> Exception | None:
 
 def _report(peer: Peer, error: Exception) -> Exception | None:
     mistake = mistake_in(error)
-    if is_reportable(mistake):
+    if mistake is not None and is_reportable(mistake):
         path = peer.transport.scope.get("path")
+        explain(mistake)
         logger.error("the handler of %r failed", path, exc_info=mistake, extra=peer.log_fields())
     return mistake
 

@@ -21,6 +21,15 @@ def mistake_in(error: Exception) -> Exception | None:
     return None if isinstance(error, WebSocketDisconnect) else error
 
 
+def explain(error: BaseException) -> None:
+    """Add the next step to an error whose own text does not say it."""
+    if isinstance(error, RuntimeError) and "no running event loop" in str(error):
+        error.add_note(
+            "This program runs on Trio, not on asyncio: app.start_soon(f) for asyncio.create_task(f()), trio.sleep for "
+            "asyncio.sleep, and libraries that work on Trio."
+        )
+
+
 def end_after(mistake: Exception | None, *, is_connecting: bool, debug: bool) -> End:
     """The end that belongs to a handler that has returned, or raised `mistake`."""
     if mistake is None:
