@@ -4,13 +4,16 @@ connect.py      `connect`: a client without sockets, against the ASGI events of 
 lifespan.py     `run_app`: an application's startup and shutdown around a block
 world.py        `World`: servers, clients, a network with faults, hours in milliseconds, the same for the same seed
 cancel.py       `cancel_everywhere`: a scenario, cancelled at every step
+stuck.py        a run that could never end does end, and says which task is to blame
+machine.py      `GroupMembershipMachine`: a Hypothesis machine, to be subclassed (needs the extra `testing`)
+strategies.py   what users, peers and networks do (needs the extra `testing`)
 """
 
 from .cancel import CancelledAt, CancelReport, cancel_everywhere
 from .client import Client
 from .connect import connect
 from .determinism import run
-from .errors import ConnectionOver, Denied, Unmet
+from .errors import ConnectionOver, Denied, Stuck, Unmet
 from .hub import Hub
 from .lifespan import run_app
 from .net import Net
@@ -24,6 +27,7 @@ __all__ = [
     "Denied",
     "Hub",
     "Net",
+    "Stuck",
     "Unmet",
     "World",
     "cancel_everywhere",

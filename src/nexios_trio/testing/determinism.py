@@ -18,6 +18,8 @@ import trio
 import trio.testing
 from trio._core import _run as _scheduler
 
+from .stuck import TOTAL, Guard
+
 __all__ = ["EPOCH", "deterministic", "frozen_world", "jump_ahead", "run"]
 
 T = TypeVar("T")
@@ -88,7 +90,9 @@ def run(
 
     Args:
         clock: by default one that jumps to the next deadline as soon as every task waits.
+    Raises: what the function raises; Stuck when virtual time cannot pass any more.
     """
     virtual = trio.testing.MockClock(autojump_threshold=0) if clock is None else clock
-    with deterministic(seed):
-        return trio.run(function, *args, clock=virtual, instruments=instruments)
+    guard = Guard(quiet=TOTAL)
+    with deterministic(seed), guard.enforced():
+        return trio.run(guard.watch, function, *args, clock=virtual, instruments=[*instruments, guard])

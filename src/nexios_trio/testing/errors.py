@@ -5,7 +5,8 @@
     NexiosError
     ├── Unmet (AssertionError)             something was expected and something else, or nothing, came
     │   └── ConnectionOver                 the connection ended instead; also a WebSocketDisconnect
-    └── Denied (AssertionError)            the handshake got an HTTP answer instead of a WebSocket
+    ├── Denied (AssertionError)            the handshake got an HTTP answer instead of a WebSocket
+    └── Stuck (AssertionError)             virtual time could not pass any more
 """
 
 import json
@@ -13,7 +14,7 @@ from typing import Any
 
 from ..exceptions import NexiosError, WebSocketDisconnect
 
-__all__ = ["ConnectionOver", "Denied", "Unmet"]
+__all__ = ["ConnectionOver", "Denied", "Stuck", "Unmet"]
 
 
 class Unmet(NexiosError, AssertionError):
@@ -74,3 +75,9 @@ class Denied(NexiosError, AssertionError):
     def __str__(self) -> str:
         shown = f": {self.body[:200]!r}" if self.body else ""
         return f"the handshake was refused with HTTP status {self.status}{shown}"
+
+
+class Stuck(NexiosError, AssertionError):
+    """The run could never have ended, because virtual time could not pass: a task goes round and round without ever
+    waiting, or every task waits and there is no deadline. The text says which, and where they stood.
+    """

@@ -1,6 +1,11 @@
-"""A trio run that stands still between calls: for code that is not async, such as the rules of a Hypothesis machine."""
+"""A trio run that stands still between calls: for code that is not async, such as the rules of a Hypothesis machine.
+
+Between calls no time passes. While a call waits and nothing else can be done, the clock jumps to the next deadline, so
+that every timeout comes.
+"""
 
 from collections.abc import Awaitable, Callable
+from math import inf
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -9,12 +14,14 @@ import trio
 import trio.testing
 
 from .determinism import deterministic
+from .stuck import Guard
 
 __all__ = ["Guest"]
 
 T = TypeVar("T")
 
 PATIENCE = 30.0  # seconds of real time for one call
+QUIET_CALL = 50_000  # passes of the scheduler in one call in which no time passes
 
 
 class Guest:
@@ -31,25 +38,33 @@ class Guest:
         self._wake_up = trio.Event()
         self._token: trio.lowlevel.TrioToken | None = None
         self._end: outcome.Outcome[None] | None = None
+        self._clock = trio.testing.MockClock()
+        self._guard = Guard(quiet=QUIET_CALL)
         self._order = deterministic(seed)
         self._order.__enter__()
         trio.lowlevel.start_guest_run(
             self._serve,
             run_sync_soon_threadsafe=self._todo.put,
             done_callback=self._done,
-            clock=trio.testing.MockClock(),
+            clock=self._clock,
+            instruments=[self._guard],
         )
         self._run_until(lambda: self._token is not None)
 
-    def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+    def call(self, function: Callable[..., Awaitable[T]], *args: Any, scoped: bool = True) -> T:
         """Run an async function to its end. What other tasks do meanwhile goes on.
 
-        Raises: what it raises; TimeoutError after half a minute of real time.
+        Args:
+            scoped: False for a function that opens a block which a later call closes; it cannot be cancelled.
+        Raises: what it raises; Stuck when it could never end; TimeoutError when nothing happens for half a minute of
+            real time.
         """
         if self._end is not None or self._token is None:
             raise RuntimeError("this run is over")
         self._result = None
-        self._request = lambda: function(*args)
+        self._guard.begin_again()
+        self._guard.scope = None
+        self._request = (lambda: self._guard.watch(function, *args)) if scoped else (lambda: function(*args))
         self._token.run_sync_soon(self._wake)
         self._run_until(lambda: self._result is not None or self._end is not None)
         return self._answer()  # type: ignore[no-any-return]
@@ -71,12 +86,15 @@ class Guest:
             self._wake_up = trio.Event()
             if self._request is None:
                 return
+            self._clock.autojump_threshold = 0
             self._result = await outcome.acapture(self._request)
+            self._clock.autojump_threshold = inf
 
     def _answer(self) -> Any:
-        if self._result is None:
-            raise RuntimeError("the run has ended")
-        return self._result.unwrap()
+        with self._guard.enforced():
+            if self._result is None:
+                raise RuntimeError("the run has ended")
+            return self._result.unwrap()
 
     def _wake(self) -> None:
         self._wake_up.set()

@@ -77,7 +77,7 @@ class GroupMembershipMachine(RuleBasedStateMachine):
     def begin(self, seed: int) -> None:
         self.guest = Guest(seed)
         self.model = Membership(self, seed)
-        self.guest.call(self.model.open)
+        self.guest.call(self.model.open, scoped=False)
 
     @precondition(lambda self: len(self.model.members) < self.max_members)
     @rule(data=st.data())
@@ -104,7 +104,7 @@ class GroupMembershipMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "guest"):
             try:
-                self.guest.call(self.model.close)
+                self.guest.call(self.model.close, scoped=False)
             finally:
                 self.guest.close()
 

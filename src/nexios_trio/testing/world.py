@@ -24,6 +24,7 @@ from .net import Net, Traffic
 from .node import Node
 from .request import HeaderValues, QueryValues, make_scope
 from .servers import App, ServerName
+from .stuck import Guard
 from .timeline import Timeline
 from .witness import MARK, Record, Witness
 
@@ -91,6 +92,7 @@ class World:
         self._begin = 0.0
         self._settled = 0.0
         self._census = Census()
+        self._guard = Guard()
         self._start_soon: Callable[..., None] = _not_running
         self._start: Callable[..., Any] = _not_running
         self._block: AbstractAsyncContextManager[None] | None = None
@@ -192,14 +194,14 @@ class World:
             self._forget(client)
 
     def _forget(self, client: Client) -> None:
-        if client in self.clients:
-            self.clients.remove(client)
+        self.clients = [each for each in self.clients if each is not client]
         client.go_away()
         problem = self._records.pop(client).problem(-inf)
         if problem is not None:
             self._gaps.append(problem)
 
     def _note_client(self, record: Record, what: str, data: Any) -> None:
+        self._guard.progress()
         if what == "got":
             record.got(data)
         self.timeline.note(record.name, what, data)
@@ -242,9 +244,11 @@ class World:
         if self._clock is not None:
             jump_ahead(self._clock)
         failure: Exception | None = None
-        with deterministic(self.seed), frozen_world(self.seed), self._census.taken(counting=self._check):
+        census, guard = self._census.taken(counting=self._check), self._guard.installed(self._clock is not None)
+        with deterministic(self.seed), frozen_world(self.seed), census, guard:
             self._begin = self._settled = trio.current_time()
             async with trio.open_nursery() as nursery:
+                self._guard.scope = nursery.cancel_scope
                 await self._begin_in(nursery)
                 try:
                     yield
@@ -254,8 +258,8 @@ class World:
                 finally:
                     self._start_soon = self._start = _not_running
                 nursery.cancel_scope.cancel(reason="the world ends")
-        if failure is not None:
-            raise failure
+            if failure is not None:
+                raise failure
 
     async def _begin_in(self, nursery: trio.Nursery) -> None:
         self._start_soon, self._start = nursery.start_soon, nursery.start
