@@ -101,6 +101,13 @@ async def test_resuming_gives_what_was_missed_or_says_that_there_is_a_gap(node):
     assert (await node.history("unknown", since=positions[0]))[1] is False
 
 
+async def test_nobody_missed_anything_in_a_group_that_was_never_published_to(node):
+    page = await node.engine.history("room")
+    assert await node.history(since=page.top) == ([], True)
+    await node.publish("room", "a")
+    assert await node.history(since=page.top) == (["a"], True)
+
+
 async def test_a_message_that_was_not_kept_is_a_gap(node):
     first = await node.publish("room", "a")
     unkept = await node.publish("room", "b", None)

@@ -78,7 +78,8 @@ class MemoryEngine(Engine):
         await checkpoint()
         log = self._logs.get(group)
         if log is None:
-            return HistoryPage((), since is None, Position(0, f"{self._run}.{self._forgotten}"))
+            top = Position(0, f"{self._run}.{self._forgotten}")
+            return HistoryPage((), since is None or since == top, top)
         messages: list[Message] = []
         complete = since is None or since == log.top
         if log.history is not None:

@@ -6,6 +6,7 @@ world.py        `World`: servers, clients, a network with faults, hours in milli
 cancel.py       `cancel_everywhere`: a scenario, cancelled at every step
 stuck.py        a run that could never end does end, and says which task is to blame
 machine.py      `GroupMembershipMachine`: a Hypothesis machine, to be subclassed (needs the extra `testing`)
+history.py      `HistoryMachine`: the same for history and resuming
 strategies.py   what users, peers and networks do (needs the extra `testing`)
 """
 

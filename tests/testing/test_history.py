@@ -1,0 +1,68 @@
+"""The ready machine for histories, over our own engine and over some with a mistake."""
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from nexios_trio.core.messages import Position
+from nexios_trio.engines.base import HistoryPage
+from nexios_trio.engines.memory import MemoryEngine
+from nexios_trio.testing.history import HistoryMachine
+
+FEW = settings(max_examples=30, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
+
+TestOurEngine = HistoryMachine.TestCase
+TestOurEngine.settings = FEW
+
+
+class OffByOne(MemoryEngine):
+    """Gives again what was seen last."""
+
+    async def history(self, group, since=None, limit=None):
+        if since is not None and since.offset > 0:
+            since = Position(since.offset - 1, since.epoch)
+        return await super().history(group, since, limit)
+
+
+class Silent(MemoryEngine):
+    """Tells of no gap."""
+
+    async def history(self, group, since=None, limit=None):
+        page = await super().history(group, since, limit)
+        return HistoryPage(page.messages, True, page.top)
+
+
+class Hoarder(MemoryEngine):
+    """Forgets nothing."""
+
+    async def flush_history(self, group=None):
+        await super().history(group or "a")
+
+
+@pytest.mark.parametrize(
+    ("engine", "text"),
+    [
+        (OffByOne, "after offset 1 of group 'a' "),
+        (Silent, "after offset 0 of group 'a' the engine tells of no gap, but there is one"),
+        (Hoarder, "the history of group 'a' is"),
+    ],
+)
+def test_a_mistake_is_found_and_shrunk(engine, text):
+    class Mistaken(HistoryMachine):
+        groups = ("a",)
+
+        def make_engine(self):
+            return engine()
+
+    once = settings(
+        FEW,
+        max_examples=100,
+        stateful_step_count=6,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        report_multiple_bugs=False,
+    )
+    with pytest.raises(AssertionError, match=text) as caught:
+        run_state_machine_as_test(Mistaken, settings=once)
+    steps = "\n".join(getattr(caught.value, "__notes__", []))
+    assert steps.count("state.send") == 1
