@@ -281,7 +281,8 @@ class Client:
 
     async def _wait(self, expected: str, timeout: float | None) -> None:
         """Until there is a message or the end."""
-        await checkpoint()
+        if self._inbox or self.end is not None:
+            await checkpoint()
         while not self._inbox and self.end is None:
             await self._news_within(self.timeout if timeout is None else timeout, expected)
 

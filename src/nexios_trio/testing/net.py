@@ -57,8 +57,7 @@ class Traffic:
         self._chance = chance
         self._due: list[tuple[float, int, Callable[[], None]]] = []  # a heap
         self._count = 0  # keeps what arrives at the same time in order
-        self._asleep_until = -inf
-        self._sooner = trio.Event()
+        self._sleep = trio.CancelScope()
 
     def path(self) -> "Path | None":
         """One direction of a connection; None where everything arrives at once."""
@@ -67,16 +66,14 @@ class Traffic:
     def call_at(self, when: float, function: Callable[[], None]) -> None:
         self._count += 1
         heappush(self._due, (when, self._count, function))
-        if when < self._asleep_until:
-            self._sooner.set()
+        if when < self._sleep.deadline:
+            self._sleep.deadline = when
 
     async def run(self) -> None:
         """For ever. Cancellation: between two arrivals."""
         while True:
-            self._asleep_until = self._due[0][0] if self._due else inf
-            with trio.move_on_at(self._asleep_until):
-                await self._sooner.wait()
-                self._sooner = trio.Event()
+            with trio.CancelScope(deadline=self._due[0][0] if self._due else inf) as self._sleep:
+                await trio.sleep_forever()
             now = trio.current_time()
             while self._due and self._due[0][0] <= now:
                 heappop(self._due)[2]()

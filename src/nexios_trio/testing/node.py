@@ -68,11 +68,13 @@ class Node:
     async def stop(self) -> None:
         """Cancel the connections, as a server does that is told to stop; then shut the application down."""
         self._note(self.name, "stops", None)
+        self._start_soon = None  # from now on nobody can connect
         self._stop.set()
         await self._stopped.wait()
 
     async def kill(self) -> None:
         """Stop without a word to anybody: no client hears more than that the connection was lost."""
+        self._start_soon = None
         for client in list(self.clients):
             client.cut_server()
         await self.stop()
