@@ -53,7 +53,8 @@ class Request(starlette.requests.Request):
         self._deadline: float | None = None  # from the first call on
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
-        """The body in pieces. Checkpoint: while it arrives."""
+        """The body in pieces. Checkpoint: always."""
+        await trio.lowlevel.checkpoint()
         size = 0
         async with aclosing(super().stream()) as chunks:
             async for chunk in chunks:

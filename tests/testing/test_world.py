@@ -116,6 +116,14 @@ async def test_a_killed_server_says_nothing(autojump_clock):
             pass
 
 
+async def test_a_restart_during_a_handshake(autojump_clock):
+    async with World(make_chat(), net=Net(rtt=1)) as w:
+        w.at(0.4, w.restart)
+        with pytest.raises(ConnectionOver, match="the connection was lost"):
+            async with w.connect("/chat/1"):  # the request would arrive at 0.5
+                pass
+
+
 async def test_nodes_share_an_engine(autojump_clock):
     hub = Hub()
     async with World(make=lambda: make_chat(box=ChannelBox(hub.engine())), nodes=2) as w:

@@ -198,6 +198,7 @@ class Client:
         return self.end is None and not self._is_stalled and not self._link.down.is_held
 
     async def shake_hands(self) -> None:
+        await checkpoint()
         while self._welcome is None:
             if self.end is not None:
                 raise self._gone("an answer to the handshake") from self.app_error

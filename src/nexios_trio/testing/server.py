@@ -49,7 +49,7 @@ class Server:
             await app(scope, self.receive, self.send)
             failed = False
         except trio.Cancelled:  # the server stops: its sockets close
-            if self.state == CONNECTED:
+            if self.state != CLOSED:
                 self.state = CLOSED
                 self.link.down.put_nowait(Lost())
             raise

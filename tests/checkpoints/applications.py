@@ -1,0 +1,141 @@
+"""How to call what makes up an application, and what serves it."""
+
+import logging
+from typing import Any
+
+from trio.lowlevel import checkpoint
+
+from nexios_trio import NexiosApp, Router, Settings, WebSocket, conflate, get_application, max_lag, serve
+from nexios_trio.http import Request, Response, error_response, serve_request
+from nexios_trio.logs import Guard, guard_loggers, printable
+from nexios_trio.routing import HttpRoute
+from nexios_trio.websockets.middleware import (
+    AuthenticationMiddleware,
+    ConnectionRateLimitMiddleware,
+    HeartbeatMiddleware,
+    MessageRateLimitMiddleware,
+    OriginMiddleware,
+    token_in_cookie,
+    token_in_first_message,
+    token_in_subprotocol,
+    wrap_asgi,
+)
+from tests.checkpoints.stage import Recipe
+from tests.serving.support import config
+
+SCOPE: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}
+
+
+async def receive() -> dict[str, Any]:
+    """A body that is there already."""
+    return {"type": "http.request", "body": b"1", "more_body": False}
+
+
+async def send(_: Any) -> None:
+    await checkpoint()
+
+
+async def handle_http(req: Any, res: Any) -> None:
+    await checkpoint()
+
+
+async def handle(ws: WebSocket) -> None:
+    await ws.accept()
+
+
+async def pass_on(ws: WebSocket, following: Any) -> None:
+    await following(ws)
+
+
+async def endpoint(ws: WebSocket) -> None:
+    await checkpoint()
+
+
+async def nobody(_: Any) -> None:
+    await checkpoint()
+
+
+def request() -> Request:
+    return Request(SCOPE, receive, send, Settings())
+
+
+def inner(app: Any) -> Any:
+    return app
+
+
+ROUTES: dict[str, Recipe] = {
+    "Router.__init__": lambda s: Router(),
+    "RouteTree.find_http": lambda s: list(s.app.find_http("/")),
+    "RouteTree.find_websocket": lambda s: s.app.find_websocket("/"),
+    "Routes.add_route": lambda s: s.app.add_route(HttpRoute("/x", handle_http, "GET")),
+    "Routes.add_ws_middleware": lambda s: s.app.add_ws_middleware(pass_on),
+    "Routes.add_ws_route": lambda s: s.app.add_ws_route("/x", handle),
+    "Routes.mount_router": lambda s: s.app.mount_router(Router()),
+    "Routes.mount_ws_router": lambda s: s.app.mount_ws_router(Router(), "/x"),
+    "Routes.ws_route": lambda s: s.app.ws_route("/x")(handle),
+    "Routes.delete": lambda s: s.app.delete("/x")(handle_http),
+    "Routes.get": lambda s: s.app.get("/x")(handle_http),
+    "Routes.patch": lambda s: s.app.patch("/x")(handle_http),
+    "Routes.post": lambda s: s.app.post("/x")(handle_http),
+    "Routes.put": lambda s: s.app.put("/x")(handle_http),
+}
+
+APPLICATION: dict[str, Recipe] = {
+    "NexiosApp.__init__": lambda s: NexiosApp(),
+    "NexiosApp.__call__": lambda s: s.app(SCOPE, receive, send),
+    "NexiosApp.on_shutdown": lambda s: s.app.on_shutdown(Router),
+    "NexiosApp.on_startup": lambda s: s.app.on_startup(Router),
+    "NexiosApp.start_soon": lambda s: s.app.start_soon(checkpoint),
+    "Settings.describe": lambda s: Settings().describe(),
+    "Settings.evolve": lambda s: Settings().evolve(debug=True),
+    "Settings.from_environ": lambda s: Settings.from_environ({}),
+    "get_application": lambda s: get_application(),
+    "conflate": lambda s: conflate(str),
+    "max_lag": lambda s: max_lag(1),
+    "serve": lambda s: serve(s.app, config(), shutdown_trigger=checkpoint),
+}
+
+HTTP: dict[str, Recipe] = {
+    "Request.__init__": lambda s: request(),
+    "Request.body": lambda s: request().body(),
+    "Request.json": lambda s: request().json(),
+    "Request.stream": lambda s: request().stream(),
+    "Request.text": lambda s: request().text(),
+    "Response.__init__": lambda s: Response(),
+    "Response.__call__": lambda s: Response()(SCOPE, receive, send),
+    "Response.bytes": lambda s: Response().bytes(b"x"),
+    "Response.html": lambda s: Response().html("x"),
+    "Response.json": lambda s: Response().json(1),
+    "Response.status": lambda s: Response().status(404),
+    "Response.text": lambda s: Response().text("x"),
+    "error_response": lambda s: error_response(404),
+    "serve_request": lambda s: serve_request(s.app, SCOPE, receive, send, Settings()),
+}
+
+MIDDLEWARE: dict[str, Recipe] = {
+    "AuthenticationMiddleware.__init__": lambda s: AuthenticationMiddleware(nobody),
+    "AuthenticationMiddleware.__call__": lambda s: AuthenticationMiddleware(nobody)(s.ws, endpoint),
+    "ConnectionRateLimitMiddleware.__init__": lambda s: ConnectionRateLimitMiddleware(),
+    "ConnectionRateLimitMiddleware.__call__": lambda s: ConnectionRateLimitMiddleware()(s.ws, endpoint),
+    "ConnectionRateLimitMiddleware.admit": lambda s: ConnectionRateLimitMiddleware().admit("x", 0),
+    "HeartbeatMiddleware.__init__": lambda s: HeartbeatMiddleware(),
+    "HeartbeatMiddleware.__call__": lambda s: HeartbeatMiddleware()(s.ws, endpoint),
+    "MessageRateLimitMiddleware.__init__": lambda s: MessageRateLimitMiddleware(),
+    "MessageRateLimitMiddleware.__call__": lambda s: MessageRateLimitMiddleware()(s.ws, endpoint),
+    "OriginMiddleware.__init__": lambda s: OriginMiddleware(),
+    "OriginMiddleware.__call__": lambda s: OriginMiddleware()(s.ws, endpoint),
+    "token_in_cookie": lambda s: token_in_cookie("x", dict),
+    "token_in_first_message": lambda s: token_in_first_message(dict),
+    "token_in_subprotocol": lambda s: token_in_subprotocol(dict),
+    "wrap_asgi": lambda s: wrap_asgi(inner),
+}
+
+LOGS: dict[str, Recipe] = {
+    "Guard.__init__": lambda s: Guard(),
+    "Guard.filter": lambda s: Guard().filter(logging.makeLogRecord({"levelno": logging.INFO})),
+    "Guard.reset": lambda s: Guard().reset(),
+    "guard_loggers": lambda s: guard_loggers(),
+    "printable": lambda s: printable("x"),
+}
+
+RECIPES = {**ROUTES, **APPLICATION, **HTTP, **MIDDLEWARE, **LOGS}

@@ -1,0 +1,185 @@
+"""How to call what deals with connections, channels and groups. After a comma: in which situation."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from trio.lowlevel import checkpoint
+from trio.testing import wait_all_tasks_blocked
+
+from nexios_trio.websockets import (
+    Channel,
+    ChannelBox,
+    ChannelGroup,
+    ChannelRegistry,
+    GroupsView,
+    WebSocket,
+    WebSocketConsumer,
+    open_channel,
+)
+from tests.checkpoints.stage import Recipe, Stage
+
+
+def heard(message: str | bytes, receive: Callable[[Stage], Awaitable[Any]]) -> Recipe:
+    """Receive a message that is there already: nothing makes the function wait."""
+
+    async def prepare(s: Stage) -> Callable[[], Awaitable[Any]]:
+        s.wire.say(message)
+        await wait_all_tasks_blocked()
+        return lambda: receive(s)
+
+    return prepare
+
+
+async def known(s: Stage) -> Callable[[], Awaitable[Any]]:
+    await s.registry.add(s.channel)
+    return lambda: s.registry.remove(s.channel)
+
+
+async def expired(s: Stage) -> Callable[[], Any]:
+    s.channel.release()
+    await checkpoint()
+    return lambda: s.box.remove_channel_from_group(s.channel, "room")
+
+
+async def with_history(s: Stage) -> Callable[[], Any]:
+    await s.box.group_send("room", "kept", save_history=True)
+    return s.box.show_history
+
+
+def plain(*_: Any) -> None:
+    pass
+
+
+SOCKETS: dict[str, Recipe] = {
+    "WebSocket.__init__": lambda s: WebSocket(s.ws._peer),
+    "WebSocket.accept": lambda s: s.fresh.accept(),
+    "WebSocket.deny": lambda s: s.fresh.deny(404),
+    "WebSocket.deny, once over": lambda s: s.over.deny(404),
+    "WebSocket.reject": lambda s: s.fresh.reject(),
+    "WebSocket.reject, accepted": lambda s: s.ws.reject(),
+    "WebSocket.reject, once over": lambda s: s.over.reject(),
+    "WebSocket.close": lambda s: s.ws.close(),
+    "WebSocket.close, not accepted": lambda s: s.fresh.close(),
+    "WebSocket.close, once over": lambda s: s.over.close(),
+    "WebSocket.receive": heard("x", lambda s: s.ws.receive()),
+    "WebSocket.receive, once over": lambda s: s.over.receive(),
+    "WebSocket.receive_message": heard("x", lambda s: s.ws.receive_message()),
+    "WebSocket.receive_text": heard("x", lambda s: s.ws.receive_text()),
+    "WebSocket.receive_bytes": heard(b"x", lambda s: s.ws.receive_bytes()),
+    "WebSocket.receive_json": heard("1", lambda s: s.ws.receive_json()),
+    "WebSocket.iter_text": heard("x", lambda s: anext(s.ws.iter_text())),
+    "WebSocket.iter_bytes": heard(b"x", lambda s: anext(s.ws.iter_bytes())),
+    "WebSocket.iter_json": heard("1", lambda s: anext(s.ws.iter_json())),
+    "WebSocket.send": lambda s: s.ws.send({"type": "websocket.send", "text": "x"}),
+    "WebSocket.send_text": lambda s: s.ws.send_text("x"),
+    "WebSocket.send_bytes": lambda s: s.ws.send_bytes(b"x"),
+    "WebSocket.send_json": lambda s: s.ws.send_json(1),
+    "WebSocket.is_connected": lambda s: s.ws.is_connected(),
+    "WebSocket.expire_after": lambda s: s.ws.expire_after(5),
+    "WebSocket.start_soon": lambda s: s.ws.start_soon(checkpoint),
+}
+
+CHANNELS: dict[str, Recipe] = {
+    "open_channel": lambda s: open_channel(s.fresh),
+    "open_channel, accepted": lambda s: open_channel(s.ws),
+    "Channel.__init__": lambda s: Channel(s.ws),
+    "Channel.accept": lambda s: Channel(s.fresh).accept(),
+    "Channel.close": lambda s: s.channel.close(),
+    "Channel.member": lambda s: s.channel.member("other"),
+    "Channel.on_connect": lambda s: s.channel.on_connect(plain),
+    "Channel.on_disconnect": lambda s: s.channel.on_disconnect(plain),
+    "Channel.on_error": lambda s: s.channel.on_error(plain),
+    "Channel.on_message": lambda s: s.channel.on_message(plain),
+    "Channel.receive": heard("1", lambda s: s.channel.receive()),
+    "Channel.receive_bytes": heard(b"1", lambda s: s.channel.receive_bytes()),
+    "Channel.receive_json": heard("1", lambda s: s.channel.receive_json()),
+    "Channel.receive_text": heard("1", lambda s: s.channel.receive_text()),
+    "Channel.send": lambda s: s.channel.send("x"),
+    "Channel.send_bytes": lambda s: s.channel.send_bytes(b"x"),
+    "Channel.send_json": lambda s: s.channel.send_json(1),
+    "Channel.send_text": lambda s: s.channel.send_text("x"),
+    "Channel.statistics": lambda s: s.channel.statistics(),
+    "Channel.touch": lambda s: s.channel.touch(),
+    "Attachment.catch_up": lambda s: s.channel.catch_up(),
+    "Attachment.check_joinable": lambda s: s.channel.check_joinable(),
+    "Attachment.entered": lambda s: s.channel.entered(s.box),
+    "Attachment.expire": lambda s: s.channel.expire(),
+    "Attachment.leave_groups": lambda s: s.channel.leave_groups(),
+    "Attachment.on_release": lambda s: s.channel.on_release(plain),
+    "Attachment.push": lambda s: s.channel.push("x"),
+    "Attachment.receiver": lambda s: s.channel.receiver(),
+    "Attachment.release": lambda s: s.channel.release(),
+    "Attachment.shut": lambda s: s.channel.shut(1001, ""),
+}
+
+GROUPS: dict[str, Recipe] = {
+    "ChannelBox.__init__": lambda s: ChannelBox(),
+    "ChannelBox.add_channel_to_group": lambda s: s.box.add_channel_to_group(s.channel, "other"),
+    "ChannelBox.add_channel_to_group, twice": lambda s: s.box.add_channel_to_group(s.channel, "room"),
+    "ChannelBox.remove_channel_from_group": lambda s: s.box.remove_channel_from_group(s.channel, "room"),
+    "ChannelBox.remove_channel_from_group, no such group": lambda s: s.box.remove_channel_from_group(s.channel, "x"),
+    "ChannelBox.remove_channel_from_group, once over": expired,
+    "ChannelBox.member": lambda s: s.box.member(s.channel, "other"),
+    "ChannelBox.group_send": lambda s: s.box.group_send("room", "x"),
+    "ChannelBox.group_send, with history": lambda s: s.box.group_send("room", "x", save_history=True),
+    "ChannelBox.group_send, no such group": lambda s: s.box.group_send("nobody", "x"),
+    "ChannelBox.send_to": lambda s: s.box.send_to(s.channel.uuid, "x"),
+    "ChannelBox.send_to, nobody": lambda s: s.box.send_to("nobody", "x"),
+    "ChannelBox.show_groups": lambda s: s.box.show_groups(),
+    "ChannelBox.show_history": lambda s: s.box.show_history("room"),
+    "ChannelBox.show_history, no such group": lambda s: s.box.show_history("nobody"),
+    "ChannelBox.show_history, of all": with_history,
+    "ChannelBox.flush_history": lambda s: s.box.flush_history("room"),
+    "ChannelBox.flush_groups": lambda s: s.box.flush_groups(),
+    "ChannelBox.close_all_connections": lambda s: s.box.close_all_connections(),
+    "ChannelBox.close_all_connections, nobody there": lambda s: ChannelBox().close_all_connections(),
+    "ChannelBox.statistics": lambda s: s.box.statistics(),
+    "ChannelBox.bound_messages": lambda s: s.box.bound_messages(1000),
+    "GroupsView.__init__": lambda s: GroupsView(s.box),
+    "GroupsView.__await__": lambda s: s.box.show_groups(),
+    "GroupsView.get": lambda s: s.box.show_groups().get("room"),
+    "GroupsView.get, no such group": lambda s: s.box.show_groups().get("nobody"),
+    "Roster.catch_up": lambda s: s.box.catch_up(s.channel),
+    "Roster.channels": lambda s: s.box.channels(),
+    "Roster.counting": lambda s: s.box.counting(s.ws._peer.transport),
+    "Roster.find": lambda s: s.box.find(s.channel.uuid),
+    "Roster.forget": lambda s: s.box.forget(s.channel),
+    "Roster.join_nowait": lambda s: s.box.join_nowait(s.channel, "other"),
+    "Roster.leave_all": lambda s: s.box.leave_all(s.channel),
+    "Roster.leave_nowait": lambda s: s.box.leave_nowait(s.channel, "room"),
+    "Roster.rewire": lambda s: s.box.rewire(s.channel),
+    "Roster.size_of": lambda s: s.box.size_of("room"),
+    "Roster.track": lambda s: s.box.track(s.channel),
+    "Roster.watch": lambda s: s.box.watch(s.channel),
+    "ChannelGroup.__init__": lambda s: ChannelGroup("x"),
+    "ChannelGroup.add": lambda s: s.group.add(s.channel),
+    "ChannelGroup.channels": lambda s: s.group.channels(),
+    "ChannelGroup.remove": lambda s: s.group.remove(s.channel),
+    "ChannelGroup.send": lambda s: s.group.send("x"),
+    "ChannelGroup.send, no such group": lambda s: ChannelGroup("nobody").send("x"),
+    "ChannelGroup.send_bytes": lambda s: s.group.send_bytes(b"x"),
+    "ChannelGroup.send_json": lambda s: s.group.send_json(1),
+    "ChannelGroup.send_text": lambda s: s.group.send_text("x"),
+    "ChannelRegistry.__init__": lambda s: ChannelRegistry(),
+    "ChannelRegistry.add": lambda s: s.registry.add(s.channel),
+    "ChannelRegistry.get": lambda s: s.registry.get("nobody"),
+    "ChannelRegistry.get_all": lambda s: s.registry.get_all(),
+    "ChannelRegistry.remove": known,
+}
+
+CONSUMERS: dict[str, Recipe] = {
+    "WebSocketConsumer.__init__": lambda s: WebSocketConsumer(),
+    "WebSocketConsumer.__call__": lambda s: s.consumer(s.over),
+    "WebSocketConsumer.as_route": lambda s: WebSocketConsumer.as_route("/x"),
+    "WebSocketConsumer.broadcast": lambda s: s.consumer.broadcast("x", "room"),
+    "WebSocketConsumer.group": lambda s: s.consumer.group("room"),
+    "WebSocketConsumer.join_group": lambda s: s.consumer.join_group("other"),
+    "WebSocketConsumer.leave_group": lambda s: s.consumer.leave_group("room"),
+    "WebSocketConsumer.on_connect": lambda s: s.consumer.on_connect(s.ws),
+    "WebSocketConsumer.on_decode_error": lambda s: s.consumer.on_decode_error(s.ws, ValueError()),
+    "WebSocketConsumer.on_disconnect": lambda s: s.consumer.on_disconnect(s.ws, 1000),
+    "WebSocketConsumer.on_receive": lambda s: s.consumer.on_receive(s.ws, 1),
+    "WebSocketConsumer.send_to": lambda s: s.consumer.send_to(s.channel.uuid, "x"),
+}
+
+RECIPES = {**SOCKETS, **CHANNELS, **GROUPS, **CONSUMERS}

@@ -1,0 +1,101 @@
+"""How to call the testing kit."""
+
+from typing import Any
+
+import pytest
+from trio.lowlevel import checkpoint
+from trio.testing import wait_all_tasks_blocked
+
+from nexios_trio.testing import Client, Denied, Hub, World, cancel_everywhere, connect, run, run_app
+from nexios_trio.testing.link import Link
+from tests.checkpoints.stage import Recipe, Stage
+
+
+def answered(message: str, receive: Any) -> Recipe:
+    """Receive an echo that is there already."""
+
+    async def prepare(s: Stage) -> Any:
+        await s.client.send_text(message)
+        await wait_all_tasks_blocked()
+        return lambda: receive(s.client)
+
+    return prepare
+
+
+async def bytes_answered(s: Stage) -> Any:
+    s.client._inbox.append(b"x")
+    await checkpoint()
+    return s.client.receive_bytes
+
+
+async def hung_up(s: Stage) -> Any:
+    await s.client.close()
+    return s.client.receive_close
+
+
+async def left(s: Stage) -> Any:
+    await s.client.close()
+    return s.client.app_finished
+
+
+async def brief(*_: Any) -> None:
+    """An ASGI application that has nothing to say."""
+
+
+def refused_inside(function: Any, *args: Any) -> None:
+    """It makes a run of its own, so it is not for async functions."""
+    with pytest.raises(RuntimeError, match="Attempted to call run"):
+        function(*args)
+
+
+CLIENT: dict[str, Recipe] = {
+    "Client.__init__": lambda s: Client(Link(), brief, s.client.scope, "direct", 1.0),
+    "Client.app_finished": left,
+    "Client.close": lambda s: s.client.close(),
+    "Client.cut_server": lambda s: s.client.cut_server(),
+    "Client.expect_nothing": lambda s: s.client.expect_nothing(),
+    "Client.go_away": lambda s: s.client.go_away(),
+    "Client.half_open": lambda s: s.client.half_open(),
+    "Client.heal": lambda s: s.client.heal(),
+    "Client.leave": lambda s: s.client.leave(),
+    "Client.lose": lambda s: s.client.lose(),
+    "Client.receive": answered("x", Client.receive),
+    "Client.receive_bytes": bytes_answered,
+    "Client.receive_close": hung_up,
+    "Client.receive_json": answered("1", Client.receive_json),
+    "Client.receive_text": answered("x", Client.receive_text),
+    "Client.resume": lambda s: s.client.resume(),
+    "Client.run": lambda s: Client(Link(), brief, s.client.scope, "direct", 1.0).run(),
+    "Client.send_bytes": lambda s: s.client.send_bytes(b"x"),
+    "Client.send_json": lambda s: s.client.send_json(1),
+    "Client.send_text": lambda s: s.client.send_text("x"),
+    "Client.shake_hands": lambda s: s.client.shake_hands(),
+    "Client.stall": lambda s: s.client.stall(),
+    "Client.unread": lambda s: s.client.unread(),
+}
+
+WORLD: dict[str, Recipe] = {
+    "World.__init__": lambda s: World(s.app),
+    "World.__aenter__": lambda s: World(make=type(s.app), check=False),
+    "World.assert_gap_free": lambda s: s.world.assert_gap_free(),
+    "World.assert_no_leaks": lambda s: s.world.assert_no_leaks(),
+    "World.at": lambda s: s.world.at(5, s.client.lose),
+    "World.connect": lambda s: s.world.connect("/"),
+    "World.restart": lambda s: s.world.restart(),
+    "World.settle": lambda s: s.world.settle(),
+    "World.story": lambda s: s.world.story(),
+    "World.until": lambda s: s.world.until(5),
+    "World.until, then already": lambda s: s.world.until(0),
+    "Hub.__init__": lambda s: Hub(),
+    "Hub.engine": lambda s: Hub().engine(),
+}
+
+FUNCTIONS: dict[str, Recipe] = {
+    "Denied.json": lambda s: Denied(403, [], b"1").json(),
+    "cancel_everywhere": lambda s: refused_inside(cancel_everywhere, checkpoint),
+    "connect": lambda s: connect(s.app),
+    "run": lambda s: refused_inside(run, checkpoint),
+    "run_app": lambda s: run_app(type(s.app)()),
+}
+
+RECIPES = {**CLIENT, **WORLD, **FUNCTIONS}
