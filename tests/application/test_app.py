@@ -240,7 +240,7 @@ async def test_a_transport_that_the_server_has_ready_is_used() -> None:
     app = serving(accepting)
     scope = websocket_scope("/")
     ready = AsgiTransport(scope, receive, send, app.settings)
-    scope["extensions"][nexios_trio.application.TRANSPORT_EXTENSION] = ready
+    scope["extensions"][nexios_trio.application.TRANSPORT_EXTENSION] = (ready, None, None)
     with trio.fail_after(5):
         await app(scope, None, None)  # type: ignore[arg-type]
     assert [event["type"] for event in events] == ["websocket.accept", "websocket.close"]

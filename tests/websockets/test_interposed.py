@@ -119,7 +119,8 @@ async def test_a_transport_that_changes_at_accept() -> None:
     app = NexiosApp(routes=[WebsocketRoute("/", everything, [watching])], settings=Settings())
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        scope["extensions"][TRANSPORT_EXTENSION] = Swapping(scope, receive, send, app.settings)
+        swapping = Swapping(scope, receive, send, app.settings)
+        scope["extensions"][TRANSPORT_EXTENSION] = (swapping, receive, send)
         await app(scope, receive, send)
 
     async with connect(serve) as client:

@@ -25,7 +25,7 @@ from .lifespan import Lifespan
 
 __all__ = ["TRANSPORT_EXTENSION", "NexiosApp", "get_application"]
 
-# Where a server of ours puts the transport that it has for a connection.
+# Where a server of ours puts its transport for a connection, and the `receive` and `send` that stand for it.
 TRANSPORT_EXTENSION = "nexios_trio.transport"
 
 Scope = MutableMapping[str, Any]
@@ -139,10 +139,10 @@ class NexiosApp(Routes):
                 raise ValueError(f"an ASGI scope's type is websocket, http or lifespan, not {other!r}")
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        ready = (scope.get("extensions") or {}).get(TRANSPORT_EXTENSION)
+        ready = _ready_transport(scope, receive, send)
         endpoint = self._endpoint(scope)
         async with self._lifespan.runtime():
-            transport: Transport = ready or AsgiTransport(scope, receive, send, self.settings, self.runtime.poller)
+            transport = ready or AsgiTransport(scope, receive, send, self.settings, self.runtime.poller)
             await serve_connection(transport, endpoint, self.runtime, self)
 
     async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -184,6 +184,14 @@ class NexiosApp(Routes):
 def get_application(**options: Any) -> NexiosApp:
     """A new application; see `NexiosApp`. Source: 002."""
     return NexiosApp(**options)
+
+
+def _ready_transport(scope: Scope, receive: Receive, send: Send) -> Transport | None:
+    """The server's own transport, unless something stands in between that wants to see the messages."""
+    offer: tuple[Transport, Receive, Send] | None = (scope.get("extensions") or {}).get(TRANSPORT_EXTENSION)
+    if offer is None or offer[1:] != (receive, send):
+        return None
+    return offer[0]
 
 
 def _refusal(status: int, reason: str) -> Next:

@@ -152,8 +152,8 @@ class Lane:
             received=received,
             deflate=upgrade.deflate,
         )
-        scope["extensions"][TRANSPORT_EXTENSION] = transport
         bridge = AsgiBridge(transport, self.sweeper)
+        scope["extensions"][TRANSPORT_EXTENSION] = (transport, bridge.receive, bridge.send)
         self.connections.add(transport)
         failed = True
         try:
