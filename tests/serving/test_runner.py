@@ -159,6 +159,27 @@ async def test_close_codes_go_both_ways_to_any_application():
     assert seen == [(4001, "bye")]
 
 
+async def test_a_handler_is_told_the_latency():
+    app = make_app(settings=settings(ping_interval=0.01))
+    seen = []
+
+    @app.ws_route("/latency")
+    async def latency(ws):
+        await ws.accept()
+        seen.append(ws.latency)
+        with trio.fail_after(DEADLINE):
+            while ws.latency is None:
+                await trio.sleep(0.001)
+        seen.append(ws.latency)
+        await ws.send_text("measured")
+
+    async with running(app, None, app.settings) as server, websocket(server.port, "/latency") as client:
+        with trio.fail_after(DEADLINE):
+            assert await client.get_message() == "measured"
+    assert seen[0] is None
+    assert 0 < seen[1] < DEADLINE
+
+
 async def test_an_application_that_fails_costs_its_own_connection(caplog):
     async def app(scope, receive, send):
         if scope["path"] == "/exit":

@@ -63,6 +63,7 @@ class Transport(ABC):
     # What this way can do, for the table in the docs and for tests that must know.
     name: ClassVar[str]
     can_abort: ClassVar[bool]  # a peer that does not read is really gone after `kill`
+    latency: float | None = None  # seconds, of the last ping that was answered; for those that ping
 
     def __init__(self, scope: Scope, settings: Settings) -> None:
         self.scope = scope

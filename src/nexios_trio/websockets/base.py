@@ -123,6 +123,11 @@ class WebSocket(HTTPConnection):
         return self._peer.transport.end
 
     @property
+    def latency(self) -> float | None:
+        """Seconds to the peer and back, of the last ping that it answered; None before, and where we do not ping."""
+        return self._peer.transport.latency
+
+    @property
     def settings(self) -> Settings:
         """The limits of the application."""
         return self._peer.runtime.settings
