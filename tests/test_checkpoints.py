@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from trio.testing import assert_checkpoints, assert_no_checkpoints
 
-from tests.checkpoints import applications, connections, kit
+from tests.checkpoints import applications, connections, kit, parts
 from tests.checkpoints.stage import stage
 from tests.checkpoints.surface import public_functions
 
-RECIPES = {**connections.RECIPES, **applications.RECIPES, **kit.RECIPES}
+RECIPES = {**connections.RECIPES, **applications.RECIPES, **parts.RECIPES, **kit.RECIPES}
 
 
 def test_every_public_function_has_a_recipe():
@@ -50,7 +50,8 @@ async def checkpoints(result: Any) -> bool:
         case _ if hasattr(result, "__anext__"):
             with assert_checkpoints():
                 await anext(result)
-            await result.aclose()
+            if inspect.isasyncgen(result):
+                await result.aclose()
         case _:
             return False
     return True
