@@ -80,6 +80,8 @@ class GroupsView:
     @overload
     async def get(self, name: str) -> dict[Any, UUID] | None: ...
     @overload
+    async def get(self, name: str, default: dict[Any, UUID]) -> dict[Any, UUID]: ...
+    @overload
     async def get(self, name: str, default: T) -> dict[Any, UUID] | T: ...
     async def get(self, name: str, default: Any = None) -> Any:
         """One group's channels, or `default` if there is no such group."""
@@ -195,7 +197,7 @@ class ChannelBox(Roster):
         Checkpoint: always. Cancellation: with the engine of one process, nothing was sent.
         Args:
             payload: anything that JSON can carry, or bytes; an empty object by default.
-            save_history: keep it, for `show_history`.
+            save_history: keep it, for `show_history`. Without a group there is nothing to keep it in.
             exclude: a channel, or several, that must not get it.
         Raises: ValueError when the payload cannot be encoded, or the name is bad; MessageTooBig when no outbox could
             ever take it; NotAuthorized. Nothing was sent to anybody.
