@@ -15,7 +15,7 @@ LOCK := requirements-dev.lock
 PIP_INSTALL := -m pip install -qq --disable-pip-version-check
 CODE := $(wildcard src examples tests benchmarks fuzz)
 # Formatted and linted, but not type-checked.
-LINTED := $(CODE) docs/conf.py
+LINTED := $(CODE) $(wildcard docs/*.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format docs bench attack soak fuzz clean lock core dev plots chromium

@@ -2,7 +2,13 @@
 
 import importlib.metadata
 import re
+import sys
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import api_index  # beside this file
 
 project = "nexios-trio"
 author = "The nexios-trio contributors"
@@ -47,5 +53,12 @@ def _open_up(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, lines:
     lines[:] = opened
 
 
+def _insert_index(app: Any, name: str, content: list[str]) -> None:
+    if name == "guides/from-nexios":
+        app.env.note_dependency(str(api_index.FILE))
+        content[0] = content[0].replace("{api-index}", api_index.render(api_index.load()))
+
+
 def setup(app: Any) -> None:
+    app.connect("source-read", _insert_index)
     app.connect("autodoc-process-docstring", _open_up, priority=100)  # before napoleon reads the sections

@@ -1,0 +1,102 @@
+"""The index of the public API is complete, true, and becomes a page."""
+
+import importlib
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nexios_trio
+from nexios_trio import NexiosApp, Router
+from nexios_trio.websockets import Channel, ChannelBox, ChannelGroup, ChannelRegistry, WebSocket, WebSocketConsumer
+
+DOCS = Path(__file__).parents[2] / "docs"
+SPEC = importlib.util.spec_from_file_location("api_index", DOCS / "api_index.py")
+assert SPEC is not None
+assert SPEC.loader is not None
+api_index: Any = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(api_index)
+
+INDEX = api_index.load()
+ENTRIES = list(api_index.entries(INDEX))
+PUBLIC = [
+    "nexios_trio",
+    *(f"nexios_trio.{name}" for name in ("application", "cli", "exceptions", "http", "logs", "routing", "serving")),
+    *(f"nexios_trio.{name}" for name in ("status", "testing", "websockets")),
+    *(f"nexios_trio.websockets.{name}" for name in ("base", "channels", "consumers", "middleware")),
+]
+CLASSES = [NexiosApp, Router, WebSocket, Channel, ChannelBox, ChannelGroup, ChannelRegistry, WebSocketConsumer]
+
+entries = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry['module']}.{entry['names'][0]}")
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_every_public_name_is_in_the_index(module: str) -> None:
+    listed = {
+        name
+        for entry in ENTRIES
+        if module in (entry["module"], *entry.get("also", ()))
+        for name in api_index.names_of(entry)
+    }
+    missing = sorted(set(importlib.import_module(module).__all__) - listed)
+    assert missing == [], "to be added to docs/api-index.toml"
+
+
+@entries
+def test_every_name_of_the_index_exists(entry: Any) -> None:
+    for module in (entry["module"], *entry.get("also", ())):
+        assert [name for name in api_index.names_of(entry) if not api_index.exists(module, name)] == []
+
+
+def test_no_name_has_two_entries() -> None:
+    names = [(entry["module"], name) for entry in ENTRIES for name in api_index.names_of(entry)]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+@entries
+def test_an_entry_says_what_it_has_to(entry: Any) -> None:
+    if entry["from"] == "new":
+        assert set(entry) <= {"module", "also", "names", "from", "what"}
+        assert entry["what"]
+        return
+    assert set(entry) <= {"module", "also", "names", "from", "same", "differs", "why"}
+    assert entry["from"]
+    assert set(entry["from"]) <= set(INDEX["documents"]) == {"000", "001", "002", "003", "004"}
+    assert entry["same"]
+    assert ("differs" in entry) == ("why" in entry)
+
+
+def sources(cls: type) -> dict[str, set[str]]:
+    """member -> the documents that its docstring names as its source; "" for the class."""
+    docs = {"": cls.__doc__}
+    members = {name: getattr(cls, name) for name in dir(cls) if not name.startswith("__")}
+    own = {name: m for name, m in members.items() if not isinstance(m, type) and getattr(m, "__name__", name) == name}
+    docs |= {name: member.__doc__ for name, member in own.items()}  # an alias has the docstring of another name
+    found = {name: re.search(r"Source: ((?:\d{3}(?:, )?)+)", doc or "") for name, doc in docs.items()}
+    return {name: set(match[1].split(", ")) for name, match in found.items() if match}
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_the_docstrings_and_the_index_name_the_same_documents(cls: type) -> None:
+    listed = {name: entry["from"] for entry in ENTRIES for name in api_index.names_of(entry)}
+    for member, documents in sources(cls).items():
+        name = f"{cls.__name__}.{member}".removesuffix(".")
+        assert name in listed, "to be added to docs/api-index.toml"
+        assert documents <= set(listed[name]), name
+
+
+def test_the_page_has_every_name_and_every_reason() -> None:
+    page = api_index.render(INDEX)
+    for entry in ENTRIES:
+        shown = [f"`{entry['module']}`"] if entry["names"] == ["*"] else [f"`{name}`" for name in entry["names"]]
+        assert [text for text in (*shown, entry.get("why", "")) if text not in page] == []
+    assert "{api-index}" in (DOCS / "guides" / "from-nexios.md").read_text(encoding="utf-8")
+
+
+def test_a_name_that_is_not_there_is_noticed() -> None:
+    assert api_index.exists("nexios_trio", "Channel.uuid")
+    assert not api_index.exists("nexios_trio", "Channel.nothing")
+    assert not api_index.exists("nexios_trio", "Nothing")
+    assert not hasattr(nexios_trio, "Nothing")
