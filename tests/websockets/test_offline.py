@@ -1,6 +1,7 @@
 """`OfflineQueue`: nothing is lost or reordered while a client reconnects, within bounds, and what is dropped is told."""
 
 import json
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
@@ -8,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import assert_checkpoints
 
+from nexios_trio import NexiosApp
 from nexios_trio.exceptions import MessageTooBig
-from nexios_trio.websockets import OfflineQueue, open_channel
+from nexios_trio.testing import cancel_everywhere, connect, run_app
+from nexios_trio.websockets import OfflineQueue, OfflineStatistics, open_channel
 from tests.wire import house, settle
 
 
@@ -166,6 +169,37 @@ async def test_a_message_that_a_channel_cannot_send_is_dropped_and_does_not_come
         assert failing.closes[0][0] == 1011
         wire = await inside.connect(here(queue))
         assert {'{"type":"missed","messages":1}', '"small"'} < set(wire.messages)
+
+
+async def reconnection():
+    """The connection that is just getting its messages, cancelled at every step."""
+    app, queue = NexiosApp(), OfflineQueue()
+    app.add_ws_route("/", here(queue, payload_type="text"))
+    got = []
+
+    async def come():
+        async with connect(app, "/", buffer=100) as client:
+            while "3" not in got:
+                got.append(await client.receive_text())
+
+    async with run_app(app):
+        async with connect(app, "/"):
+            await settle()
+        for number in (1, 2, 3):
+            await queue.send("ann", number)
+        yield come
+        await queue.send("ann", 4)
+        async with connect(app, "/") as client:
+            while "4" not in got:
+                got.append(await client.receive_text())
+        numbers = [text for text in got if text.isdigit()]
+        assert numbers == sorted(set(numbers))  # in order, none twice; what was on the wire may be lost
+        assert queue.statistics() == OfflineStatistics(here=0, away=1, messages=0, bytes=0, dropped=0)
+
+
+def test_a_cancelled_reconnection_repeats_and_reorders_nothing():
+    report = cancel_everywhere(asynccontextmanager(reconnection))
+    assert report.runs > 10
 
 
 @pytest.mark.parametrize(

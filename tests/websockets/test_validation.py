@@ -23,6 +23,7 @@ class Colour(enum.Enum):
 
 
 class PydanticPlayer(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
     name: str
     score: int = 0
 
@@ -35,7 +36,7 @@ class PydanticMove(pydantic.BaseModel):
     note: str | None = None
 
 
-class MsgspecPlayer(msgspec.Struct):
+class MsgspecPlayer(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     score: int = 0
 
@@ -243,12 +244,21 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
+json_players = st.lists(
+    st.fixed_dictionaries({}, optional={"name": st.text() | json_values, "score": json_values, "x": json_values}),
+    max_size=2,
+)
 
 
 @given(
     st.fixed_dictionaries(
         {},
-        optional={"type": st.just("move") | json_values, "x": json_values, "players": json_values, "note": json_values},
+        optional={
+            "type": st.just("move") | json_values,
+            "x": json_values,
+            "players": json_players | json_values,
+            "note": json_values,
+        },
     )
 )
 def test_the_three_libraries_agree_on_what_is_valid(data):
