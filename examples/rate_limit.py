@@ -1,7 +1,7 @@
 """Rate limits: five connections a minute from one address, a hundred messages a minute on one connection.
 
     $ nexios-trio run examples.rate_limit:app
-    $ for i in 1 2 3 4 5 6; do python -m websockets ws://127.0.0.1:8000/ws </dev/null; done
+    $ for i in 1 2 3 4 5 6; do sleep 1 | python -m websockets ws://127.0.0.1:8000/ws; done
 
 The sixth connection is closed with 4002, the message that is too many with 1008. A burst of ten messages is fine.
 """
