@@ -8,7 +8,6 @@ $ curl http://127.0.0.1:8000/api/readings
 
 import struct
 import time
-from collections import deque
 from typing import Any
 
 from nexios_trio import get_application
@@ -21,7 +20,6 @@ READING = struct.Struct(">If")  # seconds since the device was started, value
 RECEIVED = b"\x06"
 app = get_application()
 ws_router = WSRouter(prefix="/iot")
-recent: deque[dict[str, Any]] = deque(maxlen=100)  # a group's history is of what a group was there to get
 
 
 class Device(WebSocketConsumer):
@@ -33,8 +31,7 @@ class Device(WebSocketConsumer):
             return
         seconds, value = READING.unpack(data)
         reading = {"device": ws.path_params["device"], "seconds": seconds, "value": value, "seen": time.time()}
-        recent.append(reading)
-        await ChannelBox.group_send("readings", reading)
+        await ChannelBox.group_send("readings", reading, save_history=True)
         await ws.send_bytes(RECEIVED)
 
 
@@ -53,4 +50,4 @@ app.mount_ws_router(ws_router)
 
 @app.get("/api/readings")
 async def readings(req: Any, res: Any) -> Any:
-    return list(recent)
+    return [message.payload for message in await ChannelBox.show_history("readings")]

@@ -194,12 +194,23 @@ async def test_defaults_of_group_send(members):
 
 async def test_there_is_no_such_group(members):
     with assert_checkpoints():
-        assert await members.box.group_send("room", {}, save_history=True) is NO_SUCH_GROUP
+        assert await members.box.group_send("room", {}) is NO_SUCH_GROUP
     assert await members.box.show_history("room") == []
     wire = await members.join()
     wire.leave()
     await settle()
     assert await members.box.group_send("room", {}) is NO_SUCH_GROUP
+
+
+async def test_history_is_kept_before_anybody_is_there_and_after_the_last_has_left(members):
+    with assert_checkpoints():
+        assert await members.box.group_send("room", 1, save_history=True) is NO_SUCH_GROUP
+    wire = await members.join()
+    assert await members.box.group_send("room", 2, save_history=True) is SENT
+    wire.leave()
+    await settle()
+    assert await members.box.group_send("room", 3, save_history=True) is NO_SUCH_GROUP
+    assert [message.payload for message in await members.box.show_history("room")] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("payload", [object(), {"n": math.nan}, "\ud800", {"a": {1, 2}}])

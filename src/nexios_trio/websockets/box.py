@@ -197,7 +197,7 @@ class ChannelBox(Roster):
         Checkpoint: always. Cancellation: with the engine of one process, nothing was sent.
         Args:
             payload: anything that JSON can carry, or bytes; an empty object by default.
-            save_history: keep it, for `show_history`. Without a group there is nothing to keep it in.
+            save_history: keep it, for `show_history`; also when nobody is in the group yet.
             exclude: a channel, or several, that must not get it.
         Raises: ValueError when the payload cannot be encoded, or the name is bad; MessageTooBig when no outbox could
             ever take it; NotAuthorized. Nothing was sent to anybody.
@@ -214,7 +214,8 @@ class ChannelBox(Roster):
                 await require(self._authorize, channel, group_name, "send")
         limits = self._history_limits() if save_history else None
         self.sweeper.sweep(trio.current_time())
-        if self.engine.is_local and group_name not in self._index:
+        exists = not self.engine.is_local or group_name in self._index
+        if not exists and limits is None:
             await checkpoint()
             return GroupSendStatusEnum.NO_SUCH_GROUP
         await self.engine.publish(group_name, message, history=limits)
@@ -222,7 +223,7 @@ class ChannelBox(Roster):
         group = self._index.groups.get(group_name)
         if group is not None and group.backlogs:
             await self.fanout.breathe(group)
-        return GroupSendStatusEnum.GROUP_SEND
+        return GroupSendStatusEnum.GROUP_SEND if exists else GroupSendStatusEnum.NO_SUCH_GROUP
 
     def _deliver(self, group_name: str, message: Message) -> None:
         """The engine's way in."""
