@@ -184,6 +184,17 @@ async def test_every_member_gets_the_message_as_its_payload_type_says(members):
     assert outside.messages == []
 
 
+async def test_who_adds_a_websocket_is_told_to_make_a_channel(members):
+    async def handler(ws):
+        await ws.accept()
+        with pytest.raises(TypeError) as caught:
+            await ChannelBox.add_channel_to_group(ws, "room")
+        await ws.send_text(str(caught.value))
+
+    wire = await members.inside.connect(handler)
+    assert wire.messages == ["a Channel joins a group, as in Channel(websocket), not WebSocket"]
+
+
 async def test_defaults_of_group_send(members):
     wire = await members.join("default")
     assert await members.box.group_send() is SENT

@@ -144,11 +144,13 @@ class ChannelBox(Roster):
 
         Checkpoint: always. Cancellation: the channel did not join.
         Returns: CHANNEL_ADDED when the group is new, CHANNEL_EXIST when it existed.
-        Raises: ValueError for a bad group name, or too many groups; NotAuthorized; WebSocketDisconnect when the
-            connection is over.
+        Raises: TypeError for what is no channel; ValueError for a bad group name, or too many groups; NotAuthorized;
+            WebSocketDisconnect when the connection is over.
         Source: 002.
         """
         check_group_name(group_name)
+        if not hasattr(channel, "check_joinable"):
+            raise TypeError(f"a Channel joins a group, as in Channel(websocket), not {type(channel).__name__}")
         if self._authorize is not None and acting_channel()[0]:
             await require(self._authorize, channel, group_name, "join")
         else:
