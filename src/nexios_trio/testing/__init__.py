@@ -7,6 +7,7 @@ cancel.py       `cancel_everywhere`: a scenario, cancelled at every step
 stuck.py        a run that could never end does end, and says which task is to blame
 machine.py      `GroupMembershipMachine`: a Hypothesis machine, to be subclassed (needs the extra `testing`)
 history.py      `HistoryMachine`: the same for history and resuming
+contracts/      `check_engine`, `check_overflow_policy`: what others may supply keeps its contract
 strategies.py   what users, peers and networks do (needs the extra `testing`)
 """
 
@@ -14,7 +15,7 @@ from .cancel import CancelledAt, CancelReport, cancel_everywhere
 from .client import Client
 from .connect import connect
 from .determinism import run
-from .errors import ConnectionOver, Denied, Stuck, Unmet
+from .errors import ConnectionOver, ContractBroken, Denied, Stuck, Unmet
 from .hub import Hub
 from .lifespan import run_app
 from .net import Net
@@ -25,6 +26,7 @@ __all__ = [
     "CancelledAt",
     "Client",
     "ConnectionOver",
+    "ContractBroken",
     "Denied",
     "Hub",
     "Net",

@@ -6,7 +6,8 @@
     ├── Unmet (AssertionError)             something was expected and something else, or nothing, came
     │   └── ConnectionOver                 the connection ended instead; also a WebSocketDisconnect
     ├── Denied (AssertionError)            the handshake got an HTTP answer instead of a WebSocket
-    └── Stuck (AssertionError)             virtual time could not pass any more
+    ├── Stuck (AssertionError)             virtual time could not pass any more
+    └── ContractBroken (AssertionError)    an engine, a transport or a policy does not do what its contract says
 """
 
 import json
@@ -14,7 +15,7 @@ from typing import Any
 
 from ..exceptions import NexiosError, WebSocketDisconnect
 
-__all__ = ["ConnectionOver", "Denied", "Stuck", "Unmet"]
+__all__ = ["ConnectionOver", "ContractBroken", "Denied", "Stuck", "Unmet"]
 
 
 class Unmet(NexiosError, AssertionError):
@@ -81,3 +82,20 @@ class Stuck(NexiosError, AssertionError):
     """The run could never have ended, because virtual time could not pass: a task goes round and round without ever
     waiting, or every task waits and there is no deadline. The text says which, and where they stood.
     """
+
+
+class ContractBroken(NexiosError, AssertionError):
+    """Something does not do what its contract says.
+
+    Args:
+        rule: the sentence of the contract.
+        seen: what it did instead.
+    """
+
+    def __init__(self, rule: str, seen: str) -> None:
+        super().__init__(rule, seen)
+        self.rule = rule
+        self.seen = seen
+
+    def __str__(self) -> str:
+        return f"broken: {self.rule}\nseen: {self.seen}"
