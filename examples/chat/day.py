@@ -16,7 +16,7 @@ from nexios_trio import NexiosApp
 from nexios_trio.testing import Client, ConnectionOver, Net, World, run
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
-ROOMS = 200
+ROOMS = 250
 SERVICE_RESTART = 1012  # the close code of a server that stops
 
 
@@ -46,6 +46,7 @@ async def day(seed: int = 0, people: int = 1000) -> Day:
             for number in range(people):
                 nursery.start_soon(Person(world, f"person {number}", seen).live)
             await world.until(DAY)
+            await world.settle()
             world.assert_gap_free()
             world.assert_no_leaks()
             nursery.cancel_scope.cancel()
@@ -64,7 +65,7 @@ class Person:
     async def live(self) -> None:
         await trio.sleep(self.chance.uniform(0, HOUR / 2))  # everybody comes in the morning
         while True:
-            away = self.some(24 * HOUR)
+            away = self.some(36 * HOUR)
             room = int(ROOMS * self.chance.random() ** 1.5)  # some rooms are fuller than others
             try:
                 async with self.world.connect(f"/ws/chat/{room}?username={self.name}", name=self.name) as ws:

@@ -81,6 +81,8 @@ WORLD: dict[str, Recipe] = {
     "World.assert_no_leaks": lambda s: s.world.assert_no_leaks(),
     "World.at": lambda s: s.world.at(5, s.client.lose),
     "World.connect": lambda s: s.world.connect("/"),
+    "World.cut": lambda s: s.world.cut(),
+    "World.heal": lambda s: s.world.heal(),
     "World.restart": lambda s: s.world.restart(),
     "World.settle": lambda s: s.world.settle(),
     "World.story": lambda s: s.world.story(),

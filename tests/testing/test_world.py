@@ -134,6 +134,42 @@ async def test_nodes_share_an_engine(autojump_clock):
             w.assert_gap_free()
 
 
+async def test_a_node_is_replaced_behind_everybodys_back(autojump_clock):
+    hub = Hub()
+    async with World(make=lambda: make_chat(box=ChannelBox(hub.engine())), nodes=2) as w:
+        async with w.connect("/chat/1", node=0) as one:
+            async with w.connect("/chat/1", node=1) as two:
+                w.at(5, lambda: w.restart(1, down=5))
+                assert await two.receive_close(timeout=10) == (1012, "")
+            await one.send_json("while it is down")
+            await w.until(11)
+            async with w.connect("/chat/1", node=1) as two:
+                await one.send_json("when it is back")
+                assert (await two.receive_json())["text"] == "when it is back"
+            assert [(await one.receive_json())["text"] for _ in range(2)] == ["while it is down", "when it is back"]
+            await w.settle()
+            w.assert_no_leaks()
+
+
+async def test_a_server_is_cut_off_and_healed(autojump_clock):
+    hub = Hub()
+    async with World(make=lambda: make_chat(box=ChannelBox(hub.engine())), nodes=2) as w:
+        async with w.connect("/chat/1", node=0) as one, w.connect("/chat/1", node=1) as two:
+            w.at(5, w.cut, 1)
+            w.at(15, w.heal, 1)
+            await w.until(10)
+            await one.send_json("hello")
+            assert (await one.receive_json())["text"] == "hello"
+            w.assert_gap_free()  # nobody can expect `two` to have it
+            assert two.unread() == []
+            with pytest.raises(Unmet, match="an answer to the handshake within 2 s"):
+                async with w.connect("/chat/1", node=1, timeout=2):
+                    pass
+            assert (await two.receive_json())["text"] == "hello"
+            assert w.now == 15
+    assert "00:00:05.000000  node 1    is cut off" in w.story()
+
+
 async def visit(w: World, name: str):
     for _ in range(5):
         try:

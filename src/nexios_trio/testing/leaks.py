@@ -9,13 +9,14 @@ import trio
 
 from ..websockets.channel import Channel
 from ..websockets.registry import ChannelRegistry
+from .errors import Unmet
 from .inside import box_of, extensions_of, groups_of, members_of
 from .node import Node
 from .servers import Server
 from .stacks import where
 from .witness import MARK
 
-__all__ = ["Census", "leaks_of"]
+__all__ = ["Census", "check_none", "leaks_of"]
 
 
 class Census:
@@ -70,6 +71,13 @@ class Census:
         gc.collect()
         kinds = [type(each) for each in gc.get_objects()]
         return kinds.count(trio.MemoryReceiveChannel) - sum(issubclass(kind, Server) for kind in kinds)
+
+
+def check_none(expected: str, problems: list[str]) -> None:
+    """Raises: Unmet, with the first ten problems."""
+    if problems:
+        shown = problems[:10] + [f"and {len(problems) - 10} more"] * (len(problems) > 10)
+        raise Unmet(expected, "\n".join(shown))
 
 
 def leaks_of(node: Node, census: Census) -> Iterator[str]:

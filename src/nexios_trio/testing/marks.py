@@ -35,6 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _at_every_step(item: pytest.Function, test: Any, *, seeds: Iterable[int] = (0,), **options: Any) -> Any:
     def run(**arguments: Any) -> None:
+        item.user_properties.append((NAME, 0))
         for seed in seeds:
             report = cancel_everywhere(partial(test, **arguments), seed=seed, name=item.name, **options)
             item.user_properties.append((NAME, report.runs))
@@ -43,15 +44,17 @@ def _at_every_step(item: pytest.Function, test: Any, *, seeds: Iterable[int] = (
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    marked = [report for report in _calls(terminalreporter) if NAME in report.keywords]
-    if marked:
-        properties: list[tuple[str, Any]] = [each for report in marked for each in report.user_properties]
-        steps = sum(count for name, count in properties if name == NAME)
-        failed = len([report for report in marked if report.outcome == "failed"])
-        outcome = f"{failed} of them not clean" if failed else "all clean"
-        terminalreporter.write_line(f"cancel everywhere: {steps} steps of {len(marked)} scenarios, {outcome}")
+    reports = [report for key in ("passed", "failed") for report in terminalreporter.getreports(key)]
+    steps = {report.nodeid: found for report in reports if (found := _steps(report)) is not None}
+    failed = [report for report in reports if report.nodeid in steps and report.outcome == "failed"]
+    if steps:
+        outcome = f"{len(failed)} of them not clean" if failed else "all clean"
+        terminalreporter.write_line(
+            f"cancel everywhere: {sum(steps.values())} steps of {len(steps)} scenarios, {outcome}"
+        )
 
 
-def _calls(terminalreporter: Any) -> list[pytest.TestReport]:
-    reports = [each for key in ("passed", "failed") for each in terminalreporter.getreports(key)]
-    return [each for each in reports if each.when == "call"]
+def _steps(report: pytest.TestReport) -> int | None:
+    """How often the test was cancelled; None for one that is not marked."""
+    found: list[Any] = [count for name, count in report.user_properties if name == NAME]
+    return sum(found) if found else None

@@ -25,6 +25,7 @@ class Node:
         self.app: Any = make()
         self.clients: dict[Client, trio.lowlevel.Task | None] = {}  # and the tasks that serve them
         self.state: dict[str, Any] = {}
+        self.is_cut = False  # nothing arrives at it, nothing leaves it
         self._make = make
         self._note = note
         self._timeout = timeout
@@ -79,9 +80,17 @@ class Node:
             client.cut_server()
         await self.stop()
 
+    def cut(self, is_cut: bool) -> None:
+        """Unplug the server's cable, or plug it in again; nobody is told."""
+        self.is_cut = is_cut
+        for client in self.clients:
+            client.half_open() if is_cut else client.heal()
+
     def serve(self, client: Client) -> None:
         """Begin a connection."""
         assert self._start_soon is not None
+        if self.is_cut:
+            client.half_open()
         client.scope["state"] = dict(self.state)
         self.clients[client] = None
         self._start_soon(self._serve, client, name=f"{self.name} {client.scope['path']}")

@@ -16,9 +16,9 @@ import trio.testing
 from .client import Client
 from .connect import open_client
 from .determinism import deterministic, frozen_world, jump_ahead
-from .errors import ConnectionOver, Unmet
+from .errors import ConnectionOver
 from .inside import box_of
-from .leaks import Census, leaks_of
+from .leaks import Census, check_none, leaks_of
 from .link import Link
 from .net import Net, Traffic
 from .node import Node
@@ -127,7 +127,7 @@ class World:
         await trio.sleep_until(self._begin + when)
 
     def at(self, when: float, fault: Callable[..., Any], *args: Any) -> None:
-        """Call a function, sync or async, when `now` is `when`: `w.at(3600, w.restart)`, `w.at(60, ws.half_open)`."""
+        """Call a function, sync or async, when `now` is `when`: `w.at(3600, w.restart)`, `w.at(60, ws.stall)`."""
         self._start_soon(self._call_at, when, fault, args)
 
     async def restart(self, node: int = 0, *, down: float = 0.0, kill: bool = False) -> None:
@@ -142,6 +142,16 @@ class World:
         await trio.sleep(down)
         server.renew()
         await self._start_node(server)
+
+    def cut(self, node: int = 0) -> None:
+        """Unplug a server: nothing arrives at it and nothing leaves it, and nobody is told, until `heal`."""
+        self.timeline.note(self.nodes[node].name, "is cut off")
+        self.nodes[node].cut(True)
+
+    def heal(self, node: int = 0) -> None:
+        """End `cut`: what was sent meanwhile arrives, and clients that were cut off one by one are so no more."""
+        self.timeline.note(self.nodes[node].name, "is connected again")
+        self.nodes[node].cut(False)
 
     async def settle(self, seconds: float | None = None) -> None:
         """Let everything that is on its way arrive: by default a second, and ten round trips."""
@@ -218,24 +228,18 @@ class World:
         """
         due = max(self._settled, trio.current_time() - PATIENCE)
         late = [record.problem(due if client.can_hear else -inf) for client, record in self._records.items()]
-        self._fail("every group message to arrive, in order", [*self._gaps, *filter(None, late)])
+        check_none("every group message to arrive, in order", [*self._gaps, *filter(None, late)])
 
     def assert_no_leaks(self) -> None:
         """Fail if anything outlived its connection: a task, a membership, an entry in a registry, a memory channel."""
         left = [problem for node in self.nodes for problem in leaks_of(node, self._census)]
-        if not left and not any(node.clients for node in self.nodes):
-            more = self._census.memory_channels()
-            left = [f"{more} more memory channel(s) than before are alive"] if more else []
-        self._fail("nothing to outlive its connection", left)
+        if not left and not any(node.clients for node in self.nodes) and (more := self._census.memory_channels()):
+            left = [f"{more} more memory channel(s) than before are alive"]
+        check_none("nothing to outlive its connection", left)
 
     def story(self, last: int = 60) -> str:
         """The seed, and the end of the timeline."""
         return f"World(seed={self.seed}), the last of {self.timeline.count} events:\n{self.timeline.text(last)}"
-
-    def _fail(self, expected: str, problems: list[str]) -> None:
-        if problems:
-            shown = problems[:10] + [f"and {len(problems) - 10} more"] * (len(problems) > 10)
-            raise Unmet(expected, "\n".join(shown))
 
     # Inside
 
