@@ -51,6 +51,7 @@ def refused_inside(function: Any, *args: Any) -> None:
 CLIENT: dict[str, Recipe] = {
     "Client.__init__": lambda s: Client(Link(), brief, s.client.scope, "direct", 1.0),
     "Client.app_finished": left,
+    "Client.could_hear": lambda s: s.client.could_hear(0),
     "Client.close": lambda s: s.client.close(),
     "Client.cut_server": lambda s: s.client.cut_server(),
     "Client.expect_nothing": lambda s: s.client.expect_nothing(),

@@ -1,13 +1,17 @@
 """Every `python` fence of README.md and docs/ runs; `docs/contributing.md` has the rules."""
 
+import inspect
 import re
 import sys
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from markdown_it import MarkdownIt
+
+from nexios_trio.testing import cancel_everywhere, run
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -38,11 +42,22 @@ def run_page(name: str, text: str, file: str, monkeypatch: pytest.MonkeyPatch) -
     return module
 
 
+def run_tests(module: ModuleType) -> None:
+    """Run the page's tests, as pytest with `trio_mode` would; `autojump_clock` is the one fixture."""
+    for name, test in list(vars(module).items()):
+        if inspect.isasyncgenfunction(test) and name.startswith("test_"):
+            cancel_everywhere(test)
+        elif inspect.iscoroutinefunction(test) and name.startswith("test_"):
+            run(test, *signature(test).parameters)
+        elif name.startswith("test_"):
+            test()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = page.read_text(encoding="utf-8")
     assert [(line, info) for line, info, _ in fences(text) if ESCAPES.match(info)] == []
-    run_page(f"page_{page.stem}", text, str(page), monkeypatch)
+    run_tests(run_page(f"page_{page.stem}", text, str(page), monkeypatch))
 
 
 def test_blocks_of_a_page_form_one_module(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,6 +71,13 @@ def test_a_wrong_block_is_caught_at_its_line(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ZeroDivisionError) as caught:
         run_page("page_planted", "# Page\n\n```python\na = 1\na / 0\n```\n", "planted.md", monkeypatch)
     assert (caught.traceback[-1].lineno, str(caught.traceback[-1].path)[-10:]) == (4, "planted.md")
+
+
+def test_a_test_that_fails_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "```python\nasync def test_planted(autojump_clock):\n    assert autojump_clock is None\n```\n"
+    module = run_page("page_planted", text, "planted.md", monkeypatch)
+    with pytest.raises(AssertionError):
+        run_tests(module)
 
 
 @pytest.mark.parametrize("info", ["py", "python3", "{code-block} python", "{code-block}", "python no-run"])

@@ -227,6 +227,19 @@ async def test_a_gap_is_found(autojump_clock, monkeypatch):
     assert "but it was given message 4 of group '1'" in str(caught.value)
 
 
+async def test_who_could_not_hear_is_given_time(autojump_clock):
+    async with World(make_chat(), buffer=10) as w, w.connect("/chat/1") as one, w.connect("/chat/1") as two:
+        await w.settle()
+        two.stall()
+        for number in range(4):
+            await one.send_json(number)
+            await trio.sleep(2)
+        two.resume()
+        w.assert_gap_free()
+        await w.settle()
+        assert len(two.unread()) == 4
+
+
 async def test_leaks_are_found(autojump_clock):
     registry = ChannelRegistry()
     app = NexiosApp()

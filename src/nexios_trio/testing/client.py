@@ -3,6 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import trio
@@ -37,6 +38,7 @@ class Client:
         self._welcome: Welcome | None = None
         self._inbox: deque[str | bytes] = deque()
         self._is_stalled = False
+        self._hears_since = -inf  # seconds of trio's clock
         self._said_goodbye = False
         self._news = trio.Event()
         self._app_done = trio.Event()
@@ -148,6 +150,7 @@ class Client:
         if self._is_stalled:
             self.note("reads again", None)
             self._is_stalled = False
+            self._hears_since = trio.current_time()
             self._pull()
 
     def half_open(self) -> None:
@@ -159,6 +162,7 @@ class Client:
         """End `half_open`: what was sent meanwhile arrives."""
         if self._link.up.is_held:
             self.note("is connected again", None)
+            self._hears_since = trio.current_time()
             self._link.hold(False)
 
     # The application's side
@@ -192,10 +196,10 @@ class Client:
         self._link.down.lose()
         self._link.up.shatter()
 
-    @property
-    def can_hear(self) -> bool:
-        """What is sent to it arrives."""
-        return self.end is None and not self._is_stalled and not self._link.down.is_held
+    def could_hear(self, since: float) -> bool:
+        """What was sent to it before then must have arrived."""
+        is_deaf = self.end is not None or self._is_stalled or self._link.down.is_held
+        return not is_deaf and self._hears_since <= since
 
     async def shake_hands(self) -> None:
         await checkpoint()

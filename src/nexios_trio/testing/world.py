@@ -227,7 +227,7 @@ class World:
         a connection may cut off the last messages.
         """
         due = max(self._settled, trio.current_time() - PATIENCE)
-        late = [record.problem(due if client.can_hear else -inf) for client, record in self._records.items()]
+        late = [record.problem(due if client.could_hear(due) else -inf) for client, record in self._records.items()]
         check_none("every group message to arrive, in order", [*self._gaps, *filter(None, late)])
 
     def assert_no_leaks(self) -> None:
