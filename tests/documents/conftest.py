@@ -30,6 +30,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    count = len(config.stash[covered] - config.stash[failed])
-    if count:
+    passing, failing = config.stash[covered], config.stash[failed]
+    if count := len(passing - failing):
         terminalreporter.write_line(f"documents: {count} of {len(PLACES)} snippets covered")
