@@ -309,7 +309,14 @@ class WebSocket(HTTPConnection):
         await self._peer.send(Frame(encode_json(data), text=mode == "text"))
 
     async def send(self, message: Mapping[str, Any]) -> None:
-        """Send an ASGI event: `websocket.accept`, `websocket.send` or `websocket.close`."""
+        """Send an ASGI event: `websocket.accept`, `websocket.send` or `websocket.close`.
+
+        Raises: TypeError for anything else, such as a message for `send_text`.
+        """
+        if not isinstance(message, Mapping):
+            raise TypeError(
+                f"send takes an ASGI event, not {type(message).__name__}; see send_text, send_bytes and send_json"
+            )
         match message["type"]:
             case "websocket.accept":
                 await self.accept(message.get("subprotocol"), message.get("headers"))

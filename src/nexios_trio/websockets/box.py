@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from math import inf
 from types import MethodType
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 import attrs
@@ -87,6 +87,11 @@ class GroupsView:
         """One group's channels, or `default` if there is no such group."""
         await checkpoint()
         return self._box._members_of(name) if name in self._box._index else default
+
+    def _not_awaited(self, *_: object) -> NoReturn:
+        raise TypeError("show_groups() is awaited before it is looked into: (await show_groups())[name]")
+
+    __getitem__ = __iter__ = __contains__ = __len__ = __bool__ = _not_awaited
 
 
 class ChannelBox(Roster):
