@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,12 +54,12 @@ class Process:
 
 
 @contextmanager
-def serving(server: str, directory: Path) -> Generator[Process]:
-    """Start it, wait until it answers, and stop it as an operator would."""
+def serving(server: str, directory: Path, values: Mapping[str, Any] = FAST) -> Generator[Process]:
+    """Start it with these settings, wait until it answers, and stop it as an operator would."""
     port = _unused_port()
     log = directory / f"{server}.log"
-    values = {**FAST, "takeover": server == TAKEOVER}
     settings = {f"NEXIOS_{name.upper()}": str(value) for name, value in values.items()}
+    settings["NEXIOS_TAKEOVER"] = str(server == TAKEOVER)
     with log.open("ab") as output:
         popen = subprocess.Popen(
             command(server, port, str(directory / f"{server}.access.log")),
@@ -219,7 +219,7 @@ def main() -> int:
 
 
 def _fits(attack: Attack, server: str) -> bool:
-    return (HYPERCORN if server == TAKEOVER else server) in attack.servers
+    return server in attack.servers or (server == TAKEOVER and HYPERCORN in attack.servers)
 
 
 def _report(tallies: Sequence[Tally]) -> None:

@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Callable
 
 import attrs
 
-from tests.attack.target import HYPERCORN, RUNNER, Target
+from tests.attack.target import HYPERCORN, RUNNER, TAKEOVER, Target
 
 BOTH = (RUNNER, HYPERCORN)
+OURS = (RUNNER, TAKEOVER)  # where the socket is ours
 ONLY_RUNNER = (RUNNER,)  # bare hypercorn cannot survive it, or cannot tell
 
 Function = Callable[[Target], Awaitable[None]]
@@ -18,7 +19,7 @@ class Attack:
 
     Args:
         topic: the row of the security guide that it belongs to.
-        servers: those that it makes sense against.
+        servers: those that it makes sense against; hypercorn's stand for the takeover too.
     """
 
     name: str

@@ -88,6 +88,8 @@ class AsgiTransport(Transport):
                     sweeper.retire(self._alarm)
                     self.inbox.on_room = self._inbox_has_room.set  # refers back to us no more
                     self._writing.cancel(reason="the connection has ended")
+                    with trio.CancelScope(shield=True):  # while the reader reads on, or a server full of unread
+                        await self._written.wait()  # messages would never notice that the peer has left
                     nursery.cancel_scope.cancel(reason="the connection has ended")
         finally:
             if self._claim is not None:
@@ -241,6 +243,12 @@ class AsgiTransport(Transport):
             self.outbox.close()
             return
         self.inbox.put(item)
+        with trio.move_on_after(self.settings.ping_timeout) as scope:
+            await self._until_room()
+        if scope.cancelled_caught:  # we cannot hear whether it is still there, nor can the server
+            self.kill(End.of(Cause.HEARTBEAT_TIMEOUT, "its messages are not received"))
+
+    async def _until_room(self) -> None:
         while self.inbox.full and self.end is None:
             self._inbox_has_room = trio.Event()
             await self._inbox_has_room.wait()
@@ -251,18 +259,22 @@ class AsgiTransport(Transport):
     # Writing: a task
 
     async def _write(self) -> None:
-        with self._writing:
-            await self._may_write.wait()
-            try:
-                while True:
-                    frame = await self.outbox.take()
-                    await self._say(frame.event.copy())  # it is shared, and what stands in between may change it
-            except trio.EndOfChannel:
-                end = self.end
-                if end is not None:
-                    await self._say({"type": "websocket.close", "code": end.code, "reason": end.reason})
-            finally:
-                self._written.set()
+        try:
+            with self._writing:
+                await self._may_write.wait()
+                await self._write_all()
+        finally:
+            self._written.set()
+
+    async def _write_all(self) -> None:
+        try:
+            while True:
+                frame = await self.outbox.take()
+                await self._say(frame.event.copy())  # it is shared, and what stands in between may change it
+        except trio.EndOfChannel:
+            end = self.end
+            if end is not None:
+                await self._say({"type": "websocket.close", "code": end.code, "reason": end.reason})
 
     async def _say(self, event: dict[str, Any]) -> bool:
         """Hand one event to the server, under the write deadline; False when the peer is gone."""

@@ -8,6 +8,7 @@ import logging
 import select
 import socket
 import sys
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Protocol
@@ -17,7 +18,9 @@ import trio
 logger = logging.getLogger("nexios_trio.poller")
 
 IS_AVAILABLE = sys.platform == "linux"
-MAX_EVENTS = 256  # handled between two checkpoints
+MAX_EVENTS = 256  # handled between two checkpoints; fewer while they take long
+MIN_EVENTS = 4
+LONG = 0.004  # seconds: other tasks should not wait longer because some peers keep us busy
 
 # Elsewhere nothing is watched, and these only have to exist.
 READ = select.EPOLLIN if IS_AVAILABLE else 0
@@ -68,9 +71,11 @@ class Poller:
         owners = self._owners
         poll = self._epoll.poll
         descriptor = self._epoll.fileno()
+        most = MAX_EVENTS
         while True:
             await trio.lowlevel.wait_readable(descriptor)
-            for fd, events in poll(0, MAX_EVENTS):
+            begun = time.perf_counter()
+            for fd, events in poll(0, min(most, MAX_EVENTS)):
                 owner = owners.get(fd)
                 if owner is None:
                     continue
@@ -79,6 +84,9 @@ class Poller:
                 except Exception as error:
                     logger.exception("a connection failed")
                     owner.failed(error)
+            # What is ready and was not told comes first in the next round, so nobody is forgotten.
+            is_long = time.perf_counter() - begun > LONG
+            most = max(MIN_EVENTS, most // 2) if is_long else min(MAX_EVENTS, most * 2)
 
     def close(self) -> None:
         self._owners.clear()

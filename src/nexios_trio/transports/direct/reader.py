@@ -14,13 +14,14 @@ from ..poller import BROKEN, PEER_LEFT, READ, WRITE, Poller
 from .wire import RECEIVE_SIZE
 from .writer import Writer
 
+MAX_PONGS = 16  # for one read
 SENT_AT = struct.Struct("!d")  # the payload of our pings: seconds of trio's clock
 
 
 class Reader(Writer):
     """The way in: what the poller and the parser call."""
 
-    __slots__ = ("_is_silent", "_parser", "_ping", "latency", "on_message")
+    __slots__ = ("_is_silent", "_parser", "_ping", "_pongs", "latency", "on_message")
 
     def __init__(
         self, scope: Scope, settings: Settings, sock: socket.socket, poller: Poller, *, deflate: bool, **options: Any
@@ -29,6 +30,7 @@ class Reader(Writer):
         self.on_message = self.inbox.put
         self._parser = FrameParser(self, settings.max_message_size, settings.max_fragments, deflate=deflate)
         self._is_silent = True  # nothing heard since the heartbeat's last look
+        self._pongs: list[bytes] = []  # to be sent together; of a flood of pings, the last ones
         self._ping = b""  # the payload of the last one, until it is answered
         self.latency: float | None = None  # seconds, of the last ping that was answered
 
@@ -74,6 +76,9 @@ class Reader(Writer):
             self._ended(Occurrence.LOCAL_CLOSE, violation.end)
             self._say_goodbye(close_frame(violation.end.code, violation.end.reason))
             return
+        finally:
+            if self._pongs:
+                self._answer_pings()
         if self.is_full:
             self._watch(self._events & ~READ)
 
@@ -98,11 +103,18 @@ class Reader(Writer):
             self._watch(self._events | READ)
 
     def on_ping(self, payload: bytes) -> None:
-        pong = control_frame(PONG, payload)
+        pongs = self._pongs
+        pongs.append(payload)
+        if len(pongs) >= 2 * MAX_PONGS:
+            del pongs[:MAX_PONGS]
+
+    def _answer_pings(self) -> None:
+        pongs = [control_frame(PONG, payload) for payload in self._pongs[-MAX_PONGS:]]
+        self._pongs.clear()
         if self._clear:
-            self._write(pong)
+            self._write(b"".join(pongs))
         elif self.lifecycle.phase is Phase.OPEN:
-            self._urgent = pong  # of several unanswered pings, the last one's suffices
+            self._urgent = pongs[-1]  # of several unanswered pings, the last one's suffices
 
     def on_pong(self, payload: bytes) -> None:
         if payload and payload == self._ping:
@@ -115,6 +127,8 @@ class Reader(Writer):
             if self._goodbye_sent:
                 self._let_go(reset=False)
             return
+        if self._pongs:
+            self._answer_pings()
         end = End.of(Cause.PEER_CLOSED, reason, code)
         self._ended(Occurrence.PEER_CLOSE, end)
         if self._outbox is not None:

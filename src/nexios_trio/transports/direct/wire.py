@@ -10,7 +10,7 @@ from ...core.settings import Settings
 from ..base import Scope, Transport
 from ..poller import PEER_LEFT, READ, Poller, Watched
 
-RECEIVE_SIZE = 65536
+RECEIVE_SIZE = 16384  # so that what one peer sends keeps the others waiting for milliseconds at most
 # SO_LINGER on, 0 seconds: closing sends a reset and drops what the kernel holds
 RESET = struct.pack("ii", 1, 0)
 

@@ -1,0 +1,1 @@
+"""Ten thousand connections, half of them hostile: `make crowd`."""
