@@ -18,7 +18,7 @@ CODE := $(wildcard src examples tests benchmarks fuzz)
 LINTED := $(CODE) $(wildcard docs/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench attack soak fuzz clean lock core dev plots chromium
+.PHONY: help demo test lint format docs bench attack crowd soak fuzz clean lock core dev plots chromium
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -53,6 +53,9 @@ bench: plots .venv-bench/.stamp ## measure side by side with others, half an hou
 
 attack: dev ## attack the server, innocent clients beside; count survivors (ARGS="--server runner -v")
 	$(BIN)/python -m tests.attack $(ARGS)
+
+crowd: dev ## 10,000 connections, half of them hostile; what the others notice (takes two processors to itself)
+	$(BIN)/python -m tests.crowd $(ARGS)
 
 soak: plots ## ten minutes of coming and going; what grows, what stays (SOAK_SECONDS=60)
 	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m tests.soak $(ARGS)

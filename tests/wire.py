@@ -75,6 +75,11 @@ class Wire:
     # What the peer sees
 
     @property
+    def unread(self) -> int:
+        """Events that nobody has received."""
+        return self._incoming.statistics().current_buffer_used
+
+    @property
     def is_done(self) -> bool:
         """The connection's task has ended."""
         return self.done.is_set()

@@ -127,8 +127,11 @@ def run(port: int, count: int, rooms: int, only: str, niceness: int, parent: Con
     lives = [life(port, number, rooms, only, counts) for number in range(count)]
     heap = [(0.0, number) for number in range(count)]
     while not parent.poll():
-        while heap[0][0] <= time.monotonic():
-            _, number = heapq.heappop(heap)
-            heapq.heappush(heap, (time.monotonic() + next(lives[number]), number))
-        time.sleep(0.002)
+        for _ in range(100):  # then look whether it is enough, however busy this machine is
+            now = time.monotonic()
+            if heap[0][0] > now:
+                time.sleep(0.002)
+                break
+            number = heap[0][1]
+            heapq.heapreplace(heap, (now + next(lives[number]), number))
     parent.send(dict(counts))

@@ -171,6 +171,25 @@ async def test_a_group_that_was_forgotten_begins_a_new_epoch():
     assert (await node.history("a", since=old))[1] is False  # forgotten for b's sake
 
 
+async def test_histories_together_are_bounded_however_many_groups_there_are():
+    """Groups are often named by peers: ten thousand of them with a full history each would be ten GiB."""
+    limits = HistoryLimits(max_bytes=4000)
+    node = Node(max_bytes=10_000)
+    for number in range(20):
+        for _ in range(10):
+            await node.publish(f"room-{number}", "x" * 300, limits)
+    kept = await node.engine.groups_with_history()
+    assert kept[-1] == "room-19"
+    assert 2 <= len(kept) <= 3
+    await node.engine.flush_history()
+    await node.publish("small", 1, limits)
+    assert (await node.engine.groups_with_history()) == ["small"]
+    assert (await node.history(kept[0]))[0] == []
+    for number in range(2):  # what was flushed counts no more
+        await node.publish(f"large-{number}", "x" * 3900, limits)
+    assert (await node.engine.groups_with_history()) == ["small", "large-0", "large-1"]
+
+
 async def test_closing_is_idempotent(node):
     await node.publish("room", 1)
     await node.engine.aclose()

@@ -179,6 +179,41 @@ async def test_reading_stops_when_the_inbox_is_full_and_goes_on():
         assert [await transport.inbox.get() for _ in range(4)] == ["1", "2", "3", "4"]
 
 
+async def test_a_peer_whose_messages_nobody_receives_counts_as_silent(autojump_clock):
+    """While we do not listen, the server cannot tell us that it is gone."""
+    wire = Wire()
+    async with opened(wire, inbox_messages=2, ping_interval=20.0, ping_timeout=60.0) as transport:
+        wire.say("1", "2", "3")
+        begun = trio.current_time()
+        while transport.is_open:
+            await trio.sleep(1.0)
+        assert 60.0 <= trio.current_time() - begun <= 62.0
+        assert transport.end.cause is Cause.HEARTBEAT_TIMEOUT
+        wire.say("4", "5")
+        await wait_all_tasks_blocked()
+        assert len(transport.inbox) == 0  # and the server's queue is empty
+
+
+async def test_the_reader_reads_on_while_a_write_is_stuck(autojump_clock):
+    """Or a server whose queue is full would never notice that the peer is gone, and the write would be stuck for ever."""
+    wire = Wire()
+
+    async def leaves_when_heard_out():
+        await trio.sleep(20.0)
+        wire.say("still", "talking")
+        await wait_all_tasks_blocked()
+        assert wire.unread == 0
+        wire.flow()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(leaves_when_heard_out)
+        async with opened(wire, write_timeout=10.0) as transport:
+            wire.stall()
+            await transport.send(text_frame("nobody reads this"))
+            await trio.sleep(11.0)
+            assert transport.end.cause is Cause.WRITE_TIMEOUT
+
+
 async def test_an_own_close_is_seen_by_a_reader_that_waits_for_room():
     wire = Wire()
     async with opened(wire, inbox_messages=1) as transport:

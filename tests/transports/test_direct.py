@@ -13,6 +13,7 @@ from nexios_trio.core.lifecycle import Cause, End, Phase
 from nexios_trio.core.messages import Batch, Kind, Message, binary_frame, text_frame
 from nexios_trio.core.overflow import conflate
 from nexios_trio.exceptions import LifecycleError, MessageTooBig, WebSocketDisconnect
+from nexios_trio.transports.direct import MAX_PONGS, RECEIVE_SIZE
 from tests.rawframes import (
     BINARY,
     CLOSE,
@@ -423,6 +424,24 @@ async def test_pings_are_answered_at_once_and_each():
         await peer.send(b"".join(client_frame(PING, b"%d" % number) for number in range(5)))
         assert await peer.frames(5) == [ServerFrame(PONG, b"%d" % number) for number in range(5)]
         assert transport.is_open
+
+
+async def test_of_a_flood_of_pings_the_last_ones_are_answered_together():
+    async with direct() as (transport, peer):
+        count = RECEIVE_SIZE // 9  # as many as one read takes
+        await peer.send(b"".join(client_frame(PING, b"%03d" % (number % 1000)) for number in range(count)))
+        await settle()
+        payloads = [b"%03d" % (number % 1000) for number in range(count - MAX_PONGS, count)]
+        assert await peer.frames(MAX_PONGS) == [ServerFrame(PONG, payload) for payload in payloads]
+        await peer.send(client_frame(PING, b"and on"))
+        assert await peer.frames(1) == [ServerFrame(PONG, b"and on")]
+        assert transport.is_open
+
+
+async def test_a_ping_before_a_close_is_answered():
+    async with direct() as (_, peer):
+        await peer.send(client_frame(PING, b"1") + client_frame(CLOSE, b"\x03\xe8"))
+        assert [frame.opcode for frame in await peer.frames(2)] == [PONG, CLOSE]
 
 
 async def test_a_pong_goes_between_two_frames_ahead_of_what_is_queued():
