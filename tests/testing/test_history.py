@@ -4,10 +4,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from nexios_trio.application import NexiosApp
 from nexios_trio.core.messages import Position
 from nexios_trio.engines.base import HistoryPage
 from nexios_trio.engines.memory import MemoryEngine
 from nexios_trio.testing.history import HistoryMachine
+from nexios_trio.websockets import ChannelBox, WebSocket, open_channel
 
 FEW = settings(max_examples=30, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -65,4 +67,51 @@ def test_a_mistake_is_found_and_shrunk(engine, text):
     with pytest.raises(AssertionError, match=text) as caught:
         run_state_machine_as_test(Mistaken, settings=once)
     steps = "\n".join(getattr(caught.value, "__notes__", []))
-    assert steps.count("state.send") == 1
+    assert steps.count("state.send_one") == 1
+
+
+class Newcomers(HistoryMachine):
+    """An application's own way with history: what is kept is said on arrival."""
+
+    saves = (True,)
+    skipped = 0
+
+    def make(self, limits):
+        app = NexiosApp(
+            box=ChannelBox(
+                history_bytes=limits.max_bytes,
+                history_limit=limits.max_messages,
+                history_ttl=limits.max_age,
+                history_overflow=limits.overflow,
+            )
+        )
+
+        @app.ws_route("/{room}")
+        async def serve(ws: WebSocket, room: str):
+            async with open_channel(ws) as channel, channel.member(room):
+                kept = await ChannelBox.show_history(room)
+                await channel.send([message.payload for message in kept[self.skipped :]])
+                async for said in channel:
+                    await ChannelBox.group_send(room, said, save_history=True)
+
+        return app
+
+    async def send(self, group, payload, save):
+        await self.members[group].send_json(payload)
+
+    async def shown(self, group):
+        async with self.world.connect(self.url(group)) as newcomer:
+            return await newcomer.receive_json()
+
+
+class Forgetful(Newcomers):
+    skipped = 1  # planted
+
+
+TestNewcomers = Newcomers.TestCase
+TestNewcomers.settings = settings(FEW, max_examples=10)
+
+
+def test_an_applications_mistake_is_found():
+    with pytest.raises(AssertionError, match="the history of group '[ab]' is"):
+        run_state_machine_as_test(Forgetful, settings=settings(FEW, database=None, phases=[Phase.generate]))

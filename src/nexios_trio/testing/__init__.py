@@ -8,7 +8,7 @@ stuck.py        a run that could never end does end, and says which task is to b
 machine.py      `GroupMembershipMachine`: a Hypothesis machine, to be subclassed (needs the extra `testing`)
 history.py      `HistoryMachine`: the same for history and resuming
 contracts/      `check_engine`, `check_overflow_policy`: what others may supply keeps its contract
-strategies.py   what users, peers and networks do (needs the extra `testing`)
+strategies.py   payloads, group names, frames, behaviours: what users, peers and networks do (needs the extra `testing`)
 """
 
 from .cancel import CancelledAt, CancelReport, cancel_everywhere

@@ -32,6 +32,8 @@ class Client:
         self.app_error: Exception | None = None
         self.end: Goodbye | None = None  # how the connection ended, as this client saw it
         self.note: Callable[[str, Any], None] = lambda what, data: None  # told of all that this client sees and does
+        self.name = ""  # in the world that it lives in
+        self.background: Callable[[], list[trio.lowlevel.Task]] = list  # of the application's other tasks
         self._link = link
         self._app = app
         self._server = SERVERS[server](link)
@@ -302,7 +304,7 @@ class Client:
         return ConnectionOver(expected, end.code, end.reason, self._stand())
 
     def _nothing(self) -> tuple[str, str]:
-        return "nothing came", self._stand()
+        return f"nothing came to {self.name} on {self.scope['path']}" if self.name else "nothing came", self._stand()
 
     def _stand(self) -> str:
         """Where the application stands, for errors."""
@@ -310,7 +312,9 @@ class Client:
             return f"the application failed: {self.app_error!r}"
         if self._app_done.is_set() or self._app_task is None:
             return "the application is done with this connection"
-        return f"the application's task stands at:\n{where(self._app_task)}"
+        places = [f"the application's task stands at:\n{where(self._app_task)}"]
+        places += [f"and its task {task.name} at:\n{where(task)}" for task in self.background()]
+        return "\n".join(places)
 
 
 def _shown(item: str | bytes) -> str:

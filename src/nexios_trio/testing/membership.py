@@ -96,6 +96,8 @@ class Member:
 class Hooks(Protocol):
     """What differs from one application to the next."""
 
+    groups: Sequence[str]
+
     def make(self) -> Any: ...
     def box(self, app: Any) -> ChannelBox: ...
     def url(self, expires: float | None) -> str: ...
@@ -245,8 +247,9 @@ class Membership:
             _check_order(one, two)
 
     def _groups(self) -> list[str]:
+        """Those that the machine plays with, where there is anybody. The application may have others."""
         named = {group for member in self.members.values() for group in member.groups}
-        return sorted(named | set(groups_of(self.box)))
+        return sorted(named | (set(groups_of(self.box)) & set(self.hooks.groups)))
 
     def _names_in(self, group: str) -> set[str]:
         return {extensions_of(channel)[MARK].name for channel in members_of(self.box, group)}

@@ -8,7 +8,7 @@ import trio
 from .client import Client
 from .lifespan import lifespan_state, run_app
 from .servers import App
-from .stacks import subtree
+from .stacks import is_users, subtree
 
 __all__ = ["Node"]
 
@@ -108,6 +108,10 @@ class Node:
         if self.is_up and len(tasks) <= len(self._own_tasks):
             return []
         return [task for task in tasks if task not in self._own_tasks or not self.is_up]
+
+    def background(self) -> list[trio.lowlevel.Task]:
+        """The tasks that the application has begun itself, and that wait somewhere in its own code."""
+        return [task for task in self._tasks() if not task.child_nurseries and is_users(task)]
 
     def _tasks(self) -> list[trio.lowlevel.Task]:
         if self._task is None:

@@ -7,12 +7,17 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 
+import outcome
 import trio
 
-__all__ = ["all_tasks", "stack", "subtree", "trail", "where"]
+__all__ = ["all_tasks", "is_users", "stack", "subtree", "trail", "where"]
 
 # not where anybody would look for a mistake: trio, contextlib, the testing kit itself
-_LIBRARIES = tuple(map(str, (Path(trio.__file__).parent, contextlib.__file__, Path(__file__).parent)))
+_LIBRARIES = tuple(
+    map(str, (Path(trio.__file__).parent, Path(outcome.__file__).parent, contextlib.__file__, Path(__file__).parent))
+)
+
+_OURS = str(Path(__file__).parent.parent)
 
 
 def subtree(task: trio.lowlevel.Task) -> Iterator[trio.lowlevel.Task]:
@@ -33,6 +38,12 @@ def stack(task: trio.lowlevel.Task) -> list[tuple[types.FrameType, int]]:
     """The frames that a task that waits is in, outermost first, without those of libraries if there are others."""
     frames = list(task.iter_await_frames())
     return [(frame, line) for frame, line in frames if _is_interesting(frame.f_code)] or frames
+
+
+def is_users(task: trio.lowlevel.Task) -> bool:
+    """It waits in code that is not ours."""
+    frames = stack(task)
+    return bool(frames) and not frames[-1][0].f_code.co_filename.startswith(_OURS)
 
 
 def where(task: trio.lowlevel.Task, limit: int = 6) -> str:
@@ -75,7 +86,9 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 def _innermost(error: BaseException, limit: int = 3) -> str:
     frames = [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    return "\n".join([_line(code, line) for code, line in frames if _is_interesting(code)][-limit:])
+    frames = [(code, line) for code, line in frames if _is_interesting(code)]
+    users = [(code, line) for code, line in frames if not code.co_filename.startswith(_OURS)]
+    return "\n".join(_line(code, line) for code, line in (users or frames)[-limit:])
 
 
 def _is_interesting(code: types.CodeType) -> bool:

@@ -7,6 +7,7 @@ import attrs
 import trio
 from hypothesis import strategies as st
 
+from ..core.messages import Frame, binary_frame, text_frame
 from .client import Client
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "bad_payloads",
     "behaviours",
     "close_codes",
+    "frames",
     "group_names",
     "messages",
     "payloads",
@@ -88,6 +90,12 @@ def messages(max_size: int = 200) -> st.SearchStrategy[str | bytes]:
     """What a peer may send: a text or a binary message, with JSON or without."""
     json = st.sampled_from(["{}", "[]", '{"type":"message"}', "null", "nul", '{"a":', "NaN", '"\\ud800"', "[" * 50])
     return json | st.text(_CHARACTERS, max_size=max_size) | st.binary(max_size=max_size)
+
+
+def frames(max_size: int = 200) -> st.SearchStrategy[Frame]:
+    """What an outbox and a transport take: a text or a binary message, ready for the wire."""
+    text = st.text(_CHARACTERS, max_size=max_size).map(text_frame)
+    return text | st.binary(max_size=max_size).map(binary_frame)
 
 
 @attrs.frozen

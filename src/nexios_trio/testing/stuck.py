@@ -15,26 +15,23 @@ Not covered: a loop without any checkpoint. pytest's `faulthandler_timeout` show
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import outcome
 import trio
 
 from .errors import Stuck
-from .stacks import all_tasks, stack, where
+from .stacks import all_tasks, is_users, where
 
 __all__ = ["Guard"]
 
 T = TypeVar("T")
 
 QUIET: Final = 100_000  # passes without time, and without anything happening: a second or two of real time
-TOTAL: Final = 2_000_000  # passes without time, whatever happens
+TOTAL: Final = 500_000  # passes without time, whatever happens
 SAMPLED: Final = 1000  # quiet passes after which steps are counted
 IDLE: Final = 5000  # quiet passes, in which no task made a step
 PATIENCE: Final = 3  # times that a task may catch the error
-
-_PACKAGE: Final = str(Path(__file__).parent.parent)
 
 
 class Guard(trio.abc.Instrument):
@@ -188,6 +185,5 @@ def _standing() -> str:
     for task in all_tasks():
         names = {frame.f_code.co_name for frame, _ in task.iter_await_frames()}
         if task.name not in own and "_nested_child_finished" not in names:
-            is_ours = stack(task)[-1][0].f_code.co_filename.startswith(_PACKAGE)
-            rows.append((is_ours, task.name, where(task)))
+            rows.append((not is_users(task), task.name, where(task)))
     return "\n".join(f"task {name}, at\n{place}" for _, name, place in sorted(rows)[:10])

@@ -193,7 +193,7 @@ class World:
         link = Link(self._buffer, self._traffic.path(), self._traffic.path())
         client = open_client(link, server.app, scope, self.server, timeout or self._timeout)
         record = scope["extensions"][MARK] = self._records[client] = Record(name)
-        client.note = partial(self._note_client, record)
+        client.name, client.background, client.note = name, server.background, partial(self._note_client, record)
         self.timeline.note(name, "connects to", f"{server.name}{url}")
         server.serve(client)
         try:
