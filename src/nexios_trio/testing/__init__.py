@@ -7,7 +7,7 @@ cancel.py       `cancel_everywhere`: a scenario, cancelled at every step
 stuck.py        a run that could never end does end, and says which task is to blame
 machine.py      `GroupMembershipMachine`: a Hypothesis machine, to be subclassed (needs the extra `testing`)
 history.py      `HistoryMachine`: the same for history and resuming
-contracts/      `check_engine`, `check_overflow_policy`: what others may supply keeps its contract
+contracts/      `check_engine`, `check_transport`, `check_overflow_policy`: what others may supply keeps its contract
 strategies.py   payloads, group names, frames, behaviours: what users, peers and networks do (needs the extra `testing`)
 """
 

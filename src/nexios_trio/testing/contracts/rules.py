@@ -29,12 +29,19 @@ async def rule(sentence: str, timeout: float) -> AsyncGenerator[None]:
     try:
         with trio.fail_after(timeout):
             yield
-    except ContractBroken:
-        raise
-    except trio.TooSlowError:
-        raise ContractBroken(sentence, f"it had not come to that after {timeout:g} s") from None
     except Exception as error:
-        raise ContractBroken(sentence, f"{type(error).__name__}: {error}") from error
+        single = _unwrapped(error)
+        if isinstance(single, ContractBroken):
+            raise single from None
+        if isinstance(single, trio.TooSlowError):
+            raise ContractBroken(sentence, f"it had not come to that after {timeout:g} s") from None
+        raise ContractBroken(sentence, f"{type(single).__name__}: {single}") from error
+
+
+def _unwrapped(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 async def checkpointing(name: str, function: Callable[..., Awaitable[T]], *args: Any, **options: Any) -> T:
