@@ -39,7 +39,7 @@ class Day:
 async def day(seed: int = 0, people: int = 1000) -> Day:
     """A restart in the morning's rush, which tells everybody; a crash at noon, which tells nobody."""
     seen: Counter[str] = Counter()
-    async with World(make=fresh_chat, seed=seed, net=Net(rtt=0.05, jitter=0.1, loss=0.01)) as world:
+    async with World(make=fresh_chat, seed=seed, net=Net(rtt=0.1, loss=0.01)) as world:
         world.at(HOUR, world.restart)
         world.at(12 * HOUR, lambda: world.restart(down=5 * MINUTE, kill=True))
         async with trio.open_nursery() as nursery:
@@ -65,7 +65,7 @@ class Person:
     async def live(self) -> None:
         await trio.sleep(self.chance.uniform(0, HOUR / 2))  # everybody comes in the morning
         while True:
-            away = self.some(36 * HOUR)
+            away = self.some(72 * HOUR)
             room = int(ROOMS * self.chance.random() ** 1.5)  # some rooms are fuller than others
             try:
                 async with self.world.connect(f"/ws/chat/{room}?username={self.name}", name=self.name) as ws:
@@ -82,7 +82,7 @@ class Person:
         assert self.name in [each["username"] for each in welcome["people"]]
         self.seen["visits"] += 1
         self.seen["most at once"] = max(self.seen["most at once"], len(self.world.clients))
-        for number in range(self.chance.randint(1, 3)):
+        for number in range(self.chance.randint(1, 2)):
             await self.listen(ws)
             await ws.send_json({"type": "message", "content": f"{number} from {self.name}"})
             if self.chance.random() < 0.15:

@@ -51,7 +51,7 @@ def run_pytest(pytester):
     pytester.makeini("[pytest]\ntrio_mode = true\n")
 
     def run(*options):
-        plugins = ("-p", "nexios_trio.testing.marks", "-p", "no:cacheprovider", "--strict-markers")
+        plugins = ("-p", "nexios_trio_pytest.marks", "-p", "no:cacheprovider", "--strict-markers")
         return pytester.runpytest_inprocess(*plugins, *options).stdout.str()
 
     return run

@@ -2,6 +2,8 @@
 
 The test is an async function, which is cancelled as a whole; or an async generator function that yields the operation
 and asserts what must hold afterwards, cancelled or not. What it takes from fixtures must not be async.
+
+Outside of the package, and without importing it before a marked test runs: as a plugin it is there in every pytest run.
 """
 
 from collections.abc import Iterable
@@ -9,8 +11,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-
-from .cancel import cancel_everywhere
 
 __all__: list[str] = []
 
@@ -35,6 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _at_every_step(item: pytest.Function, test: Any, *, seeds: Iterable[int] = (0,), **options: Any) -> Any:
     def run(**arguments: Any) -> None:
+        from nexios_trio.testing import cancel_everywhere
+
         item.user_properties.append((NAME, 0))
         for seed in seeds:
             report = cancel_everywhere(partial(test, **arguments), seed=seed, name=item.name, **options)
