@@ -50,11 +50,6 @@ def plain(*_: Any) -> None:
     pass
 
 
-async def counted(s: Stage) -> Callable[[], Any]:
-    s.box.begin_counting(s.ws._peer.transport)
-    return lambda: s.box.end_counting(s.ws._peer.transport)
-
-
 SOCKETS: dict[str, Recipe] = {
     "WebSocket.__init__": lambda s: WebSocket(s.ws._peer),
     "WebSocket.accept": lambda s: s.fresh.accept(),
@@ -146,8 +141,6 @@ GROUPS: dict[str, Recipe] = {
     "GroupsView.get, no such group": lambda s: s.box.show_groups().get("nobody"),
     "Roster.catch_up": lambda s: s.box.catch_up(s.channel),
     "Roster.channels": lambda s: s.box.channels(),
-    "Roster.begin_counting": lambda s: s.box.begin_counting(s.ws._peer.transport),
-    "Roster.end_counting": counted,
     "Roster.find": lambda s: s.box.find(s.channel.uuid),
     "Roster.forget": lambda s: s.box.forget(s.channel),
     "Roster.join_nowait": lambda s: s.box.join_nowait(s.channel, "other"),

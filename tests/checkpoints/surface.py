@@ -13,8 +13,11 @@ import attrs
 import nexios_trio
 from nexios_trio.websockets import middleware
 
-# A connection calls these for its channels, and waits or not as it likes.
-INTERNAL = {"Attachment.accepted", "Attachment.disconnected"}
+# For connections alone: to tell their channels, and to be counted.
+INTERNAL = {
+    *("Attachment.accepted", "Attachment.disconnected"),
+    *("Roster.begin_counting", "Roster.end_counting"),
+}
 SPECIAL = ("__init__", "__call__", "__aenter__", "__anext__", "__await__")
 
 
