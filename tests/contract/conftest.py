@@ -1,6 +1,7 @@
 """The application on every transport: in memory, and in processes that live as long as the test session."""
 
 import itertools
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -31,6 +32,10 @@ SERVERS: dict[str, tuple[Callable[[int], list[str]], str]] = {
 }
 
 
+COMPLAINT = re.compile("error|fail|could not|never", re.IGNORECASE)
+MEANT = re.compile("the handler of .* failed|on_connect of channel .* failed")
+
+
 @pytest.fixture(scope="session", params=["memory", *SERVERS])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnSocket | None]:
     if request.param == "memory":
@@ -40,6 +45,13 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with Server(tmp_path_factory.mktemp(request.param) / "log", command) as process:
         yield OnSocket(process.port, lane)
         process.check()
+    assert _unmeant(process.log.read_text()) == []
+
+
+def _unmeant(log: str) -> list[str]:
+    """What the server complains of, besides the failures that some routes are there for. Tracebacks are indented."""
+    complaints = [line for line in log.splitlines() if not line.startswith(" ") and COMPLAINT.search(line)]
+    return [line for line in complaints if not MEANT.search(line)]
 
 
 @pytest.fixture

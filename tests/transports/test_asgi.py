@@ -296,14 +296,23 @@ async def test_regression_a_loop_of_sends_after_the_end_froze_the_worker():
                 await transport.send(text_frame("x"))
 
 
-@pytest.mark.parametrize("fault", [OSError("gone"), trio.BrokenResourceError()])
-async def test_a_peer_that_is_found_gone_while_writing(fault):
+@pytest.mark.parametrize("fault", [OSError("gone"), trio.BrokenResourceError(), trio.BusyResourceError()])
+async def test_a_peer_that_is_found_gone_while_writing(fault, caplog):
     wire = Wire()
     async with opened(wire) as transport:
         wire.fault = fault
         await transport.send(text_frame("1"))
         assert await transport.inbox.get() == End.of(Cause.PEER_LOST)
         assert transport.ends == [End.of(Cause.PEER_LOST)]
+    assert caplog.records == []
+
+
+async def test_regression_a_close_while_hypercorn_closes_was_logged_as_an_error(caplog):
+    wire = Wire()
+    async with opened(wire) as transport:
+        wire.fault = trio.BusyResourceError("another task is currently sending data on this SocketStream")
+        await transport.close(End.of(Cause.HANDLER_RETURNED))
+    assert caplog.records == []
 
 
 async def test_a_sender_that_waits_for_room_is_told_of_the_end(nursery):

@@ -31,8 +31,9 @@ logger = logging.getLogger("nexios_trio.transport")
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
-# How servers say that the peer is gone. ASGI asks for OSError.
-GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+# How servers say that the peer is gone. ASGI asks for OSError. Hypercorn's stream is busy while hypercorn closes it, as
+# it does when peer and application close at the same time: it sends the end without its lock.
+GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError)
 
 
 class AsgiTransport(Transport):
