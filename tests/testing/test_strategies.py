@@ -15,7 +15,7 @@ from nexios_trio.core.names import check_group_name
 from nexios_trio.testing import ConnectionOver, Unmet, World, run, strategies
 from nexios_trio.websockets import ChannelBox, WebSocket, open_channel
 
-FEW = settings(max_examples=30)
+FEW = settings(max_examples=15)
 
 
 @given(strategies.payloads(), st.sampled_from(list(Kind)))
