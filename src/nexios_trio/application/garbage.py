@@ -5,7 +5,9 @@ after some 70,000. A server makes and drops objects all the time and keeps thous
 be scanned for again and again: up to two thirds of a broadcast's time. So while an application runs
 
 - the objects that exist once it has started (modules, classes, routes) are frozen: never looked at again;
-- young objects are collected after every 50,000 allocations. What is not in a cycle is freed at once, as ever.
+- young objects are collected after every 50,000 allocations. What is not in a cycle is freed at once, as ever;
+- a middle collection never has more than some 250,000 objects to look at. It costs the same whenever it comes, but
+  everybody waits for it: with a million, as when ten thousand connections have come, for a second on a busy machine.
 
 `Settings(gc_tuning=False)`, or ``NEXIOS_GC_TUNING=no``, leaves the collector alone. So does a program that has turned
 it off, or has higher thresholds. Process-wide state, hence the count: the last application to stop restores what the
@@ -20,7 +22,7 @@ from typing import Final
 __all__ = ["THRESHOLDS", "tuned_collector"]
 
 # Allocations before a young collection; young collections before a middle one; middle ones before a full one.
-THRESHOLDS: Final = (50_000, 20, 50)
+THRESHOLDS: Final = (50_000, 4, 250)
 
 
 class _Tuning:

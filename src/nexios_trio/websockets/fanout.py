@@ -30,6 +30,7 @@ SMALL_GROUP = 32  # members; up to here a flush costs less than waking the flush
 SLICE = 500  # members between two checkpoints: about two milliseconds
 QUIET_PASSES = 3  # scheduler passes without a new message before a large group is flushed
 MAX_PASSES = 32
+MAX_LINGER = 0.002  # seconds: a busy server's passes are long
 MAX_PENDING = 128  # messages
 BREATH_PASSES = 8  # in which a writer that can go on takes at least one message
 MAX_BREATHS = 16
@@ -134,12 +135,13 @@ class Fanout:
 
     async def _linger(self) -> None:
         quiet = passes = 0
+        latest = trio.current_time() + MAX_LINGER
         while quiet < QUIET_PASSES and passes < MAX_PASSES:
             seen = self._published
             await checkpoint()
             quiet = quiet + 1 if self._published == seen else 0
             passes += 1
-            if any(group.pending_bytes > MAX_PENDING_BYTES for group in self.dirty):
+            if trio.current_time() > latest or any(group.pending_bytes > MAX_PENDING_BYTES for group in self.dirty):
                 return
 
     async def _flush_in_slices(self, group: Group[Member]) -> None:
