@@ -263,3 +263,18 @@ async def run_cancellable(fanout, task_status):
     with trio.CancelScope() as scope:
         task_status.started(scope)
         await fanout.run()
+
+
+async def test_a_large_group_does_not_wait_for_publishers_that_never_pause(nursery, mock_clock):
+    """A busy server's scheduler passes are long, so passes alone bound nothing that a member would notice."""
+    room = Room(LARGE)
+    nursery.start_soon(room.fanout.run)
+    await settle()
+    waited = 0
+    while not room.given[0]:
+        room.publish(waited)
+        await trio.lowlevel.checkpoint()
+        mock_clock.jump(module.MAX_LINGER)
+        waited += 1
+        assert waited < module.MAX_PASSES / 2
+    nursery.cancel_scope.cancel()
