@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from nexios_trio.logs import LOGGERS, Guard
 
-pytest_plugins = ["nexios_trio_pytest.marks", "pytester"]
+pytest_plugins = ["pytester"]
 
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 # `HYPOTHESIS_PROFILE=explore` looks for new examples; it is never what CI runs.

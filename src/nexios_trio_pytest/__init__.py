@@ -1,5 +1,7 @@
 """The pytest plugin: `world`, `app_client` and `box`, in virtual time, with a look for leaks after each test.
 
+The mark `cancel_everywhere` is in `marks`, and comes with it.
+
 Nothing of the package is imported before a test asks for one of these, so the plugin costs nothing where it is not used
 and hides nothing from coverage; that is why it is a package of its own. `-p no:nexios_trio` switches it off.
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from nexios_trio.websockets import ChannelBox
 
 __all__ = ["app_client", "box", "world"]
+
+pytest_plugins = ["nexios_trio_pytest.marks"]
 
 FIXTURES = {"world", "app_client", "box"}
 
