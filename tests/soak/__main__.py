@@ -137,14 +137,15 @@ def plot(samples: Sequence[Sample], path: Path) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, (memory, queues) = pyplot.subplots(2, sharex=True, figsize=(9, 6))
+    figure, (memory, queues) = pyplot.subplots(2, sharex=True, figsize=(9, 6), layout="constrained")
     seconds = [sample.seconds for sample in samples]
     memory.plot(seconds, [sample.resident for sample in samples])
     memory.set_ylabel("resident memory (MiB)")
     queues.plot(seconds, [sample.state["queued"] for sample in samples], label="messages in outboxes")
     queues.plot(seconds, [sample.state["channels"] for sample in samples], label="channels")
     queues.set_xlabel("seconds")
-    queues.legend()
+    queues.set_ylim(bottom=0)
+    figure.legend(loc="outside lower right", ncols=2)
     figure.savefig(path, dpi=100)
     print(f"plot         {path}")
 
