@@ -127,6 +127,8 @@ async def run_all(process: Process, attacks: Sequence[Attack], tally: Tally, ver
         tally.survived += is_alive
         if problem is None and is_alive:
             problem = await _leftovers(target, before)
+            if problem is not None:
+                before = await target.state()  # each leftover is held against one attack
         if problem is not None:
             tally.failed.append(f"{attack.topic}: {attack.name}: {problem}")
         if verbose or problem is not None:
