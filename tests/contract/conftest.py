@@ -33,7 +33,7 @@ SERVERS: dict[str, tuple[Callable[[int], list[str]], str]] = {
 
 
 COMPLAINT = re.compile("error|fail|could not|never", re.IGNORECASE)
-MEANT = re.compile("the handler of .* failed|on_connect of channel .* failed")
+MEANT = re.compile("the handler of .* failed|on_connect of channel .* failed|authentication failed")
 
 
 @pytest.fixture(scope="session", params=["memory", *SERVERS])

@@ -155,6 +155,7 @@ async def test_a_channel_that_limits_messages(app, autojump_clock):
         channel = RateLimitedChannel(websocket)
         for _ in range(100):
             await channel.receive()
+        await channel.send("100 in a minute")
         await trio.sleep(60)
         for _ in range(100):
             await channel.receive()
@@ -165,7 +166,11 @@ async def test_a_channel_that_limits_messages(app, autojump_clock):
             await channel.close(1008, "too fast")
 
     async with run_app(app), connect(app, "/ws", timeout=100) as client:
-        for number in range(201):
+        for number in range(100):
+            await client.send_json(number)
+        assert await client.receive_json() == "100 in a minute"
+        await trio.sleep(60)
+        for number in range(101):
             await client.send_json(number)
         assert await client.receive_json() == "200 in two minutes"
         assert await client.receive_close() == (1008, "too fast")

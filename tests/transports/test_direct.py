@@ -13,7 +13,8 @@ from nexios_trio.core.lifecycle import Cause, End, Phase
 from nexios_trio.core.messages import Batch, Kind, Message, binary_frame, text_frame
 from nexios_trio.core.overflow import conflate
 from nexios_trio.exceptions import LifecycleError, MessageTooBig, WebSocketDisconnect
-from nexios_trio.transports.direct import MAX_PONGS, RECEIVE_SIZE
+from nexios_trio.transports.direct.reader import MAX_PONGS
+from nexios_trio.transports.direct.wire import RECEIVE_SIZE
 from tests.rawframes import (
     BINARY,
     CLOSE,

@@ -192,7 +192,7 @@ async def test_who_adds_a_websocket_is_told_to_make_a_channel(members):
         await ws.send_text(str(caught.value))
 
     wire = await members.inside.connect(handler)
-    assert wire.messages == ["a Channel joins a group, as in Channel(websocket), not WebSocket"]
+    assert wire.messages == ["only a Channel joins a group, as in Channel(websocket), not WebSocket"]
 
 
 async def test_defaults_of_group_send(members):

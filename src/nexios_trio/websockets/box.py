@@ -155,7 +155,7 @@ class ChannelBox(Roster):
         """
         check_group_name(group_name)
         if not hasattr(channel, "check_joinable"):
-            raise TypeError(f"a Channel joins a group, as in Channel(websocket), not {type(channel).__name__}")
+            raise TypeError(f"only a Channel joins a group, as in Channel(websocket), not {type(channel).__name__}")
         if self._authorize is not None and acting_channel()[0]:
             await require(self._authorize, channel, group_name, "join")
         else:

@@ -108,8 +108,6 @@ class Roster:
 
     def join_nowait(self, channel: BoxMember, group_name: str) -> ChannelAddStatusEnum:
         """`ChannelBox.add_channel_to_group`, synchronously, for a name that has been checked."""
-        if not hasattr(channel, "check_joinable"):
-            raise TypeError(f"only a Channel joins a group, as in Channel(websocket), not {type(channel).__name__}")
         channel.check_joinable()
         if self._channels.get(channel.uuid) is not channel:
             self.track(channel)
