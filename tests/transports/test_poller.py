@@ -212,6 +212,35 @@ async def test_other_tasks_run_between_two_rounds(poller, monkeypatch):
             poller.forget(ours)
 
 
+async def test_other_tasks_run_within_a_round_that_takes_long(poller, monkeypatch):
+    """And who is gone by the time of its turn is not called, even if its descriptor has a new owner."""
+    monkeypatch.setattr(module, "LONG", -1.0)  # every turn takes long
+    with pairs(20) as made:
+        turns = []
+        calls = []
+        [gone, _], [replaced, _] = made[-2:]
+
+        def first_turn(number):
+            calls.append(number)
+            if len(calls) == 1:
+                poller.forget(gone)
+                poller.forget(replaced)
+                poller.watch(replaced, Owner(lambda: calls.append("new")), PEER_LEFT)
+
+        for number, (ours, peer) in enumerate(made):
+            poller.watch(ours, Owner(lambda number=number: first_turn(number)), READ)
+            peer.send(b"x")  # never read
+        with trio.fail_after(DEADLINE):
+            while len(calls) < 18:
+                before = len(calls)
+                await trio.lowlevel.checkpoint()
+                turns.append(len(calls) - before)
+        assert sorted(calls[:18]) == list(range(18))
+        assert max(turns) <= 2  # within a pass, the order of tasks is chance
+        for ours, _ in [*made[:-2], made[-1]]:
+            poller.forget(ours)
+
+
 async def test_more_sockets_than_one_round_takes(poller):
     with pairs(MAX_EVENTS + 50) as made:
         called = set()

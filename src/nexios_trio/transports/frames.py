@@ -81,12 +81,12 @@ class FrameParser:
         "_inflater",
         "_max_fragments",
         "_max_size",
-        "_missing",
         "_opcode",
         "_parts",
         "_receiver",
         "_size",
         "_small",
+        "missing",
     )
 
     def __init__(self, receiver: Receiver, max_size: int, max_fragments: int, *, deflate: bool = False) -> None:
@@ -96,7 +96,7 @@ class FrameParser:
         self._deflate = deflate
         self._small = min(125, max_size)  # bytes up to which a whole frame of text needs no check of its size
         self._buffer = bytearray()
-        self._missing = 0  # bytes that must come before there is anything to decide
+        self.missing = 0  # bytes that have to come before there is anything to decide
         # Of the fragmented message that is under way; `_opcode` is CONTINUATION, and the counts are 0, when none is.
         self._opcode = CONTINUATION
         self._parts: list[str] | list[bytes] = []
@@ -109,8 +109,8 @@ class FrameParser:
         """Parse what came. Raises: Violation."""
         if self._buffer:
             self._buffer += data
-            self._missing -= len(data)
-            if self._missing > 0:
+            self.missing -= len(data)
+            if self.missing > 0:
                 return
             data = bytes(self._buffer)
             self._buffer.clear()
@@ -123,7 +123,7 @@ class FrameParser:
         self._receiver = _NOBODY
 
     def _parse(self, data: bytes) -> int:
-        """Parse whole frames; the index behind the last. Sets `_missing` for what follows it."""
+        """Parse whole frames; the index behind the last. Sets `missing` for what follows it."""
         at, size = 0, len(data)
         receiver = self._receiver
         small = self._small
@@ -138,7 +138,7 @@ class FrameParser:
                 self._check_size(first, length)
             end = body + length
             if end > size:
-                self._missing = end - size
+                self.missing = end - size
                 return at
             payload = apply_mask(data[body:end], data[body - 4 : body])
             at = end
@@ -155,12 +155,12 @@ class FrameParser:
                 if first == FIN | CLOSE:
                     return size
                 if self._deflate and receiver.is_full:
-                    self._missing = 0
+                    self.missing = 0
                     return at
-        self._missing = 2 - (size - at)
-        if self._missing <= 0:
+        self.missing = 2 - (size - at)
+        if self.missing <= 0:
             self._check_header(data[at], data[at + 1])
-            self._missing += 4
+            self.missing += 4
         return at
 
     def _long_header(self, data: bytes, at: int) -> tuple[int, int]:

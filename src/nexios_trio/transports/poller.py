@@ -8,9 +8,9 @@ import logging
 import select
 import socket
 import sys
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Protocol
 
 import trio
@@ -18,9 +18,8 @@ import trio
 logger = logging.getLogger("nexios_trio.poller")
 
 IS_AVAILABLE = sys.platform == "linux"
-MAX_EVENTS = 256  # handled between two checkpoints; fewer while they take long
-MIN_EVENTS = 4
-LONG = 0.004  # seconds: other tasks should not wait longer because some peers keep us busy
+MAX_EVENTS = 256  # asked for at a time
+LONG = 0.002  # seconds between two checkpoints: other tasks should not wait longer because some peers keep us busy
 
 # Elsewhere nothing is watched, and these only have to exist.
 READ = select.EPOLLIN if IS_AVAILABLE else 0
@@ -71,22 +70,21 @@ class Poller:
         owners = self._owners
         poll = self._epoll.poll
         descriptor = self._epoll.fileno()
-        most = MAX_EVENTS
         while True:
             await trio.lowlevel.wait_readable(descriptor)
-            begun = time.perf_counter()
-            for fd, events in poll(0, min(most, MAX_EVENTS)):
-                owner = owners.get(fd)
-                if owner is None:
+            ready = [(fd, events, owners.get(fd)) for fd, events in poll(0, MAX_EVENTS)]
+            pause_at = perf_counter() + LONG
+            for fd, events, owner in ready:
+                if perf_counter() > pause_at:
+                    await trio.lowlevel.checkpoint()
+                    pause_at = perf_counter() + LONG
+                if owner is None or owners.get(fd) is not owner:  # gone meanwhile
                     continue
                 try:
                     owner.ready(events)
                 except Exception as error:
                     logger.exception("a connection failed")
                     owner.failed(error)
-            # What is ready and was not told comes first in the next round, so nobody is forgotten.
-            is_long = time.perf_counter() - begun > LONG
-            most = max(MIN_EVENTS, most // 2) if is_long else min(MAX_EVENTS, most * 2)
 
     def close(self) -> None:
         self._owners.clear()

@@ -14,6 +14,7 @@ from ..poller import BROKEN, PEER_LEFT, READ, WRITE, Poller
 from .wire import RECEIVE_SIZE
 from .writer import Writer
 
+MAX_RECEIVE_SIZE = 65536  # of one long frame, which costs little to parse
 MAX_PONGS = 16  # for one read
 SENT_AT = struct.Struct("!d")  # the payload of our pings: seconds of trio's clock
 
@@ -51,8 +52,9 @@ class Reader(Writer):
         self.kill(End.of(Cause.ABORTED))
 
     def _read(self) -> None:
+        missing = self._parser.missing
         try:
-            data = self._sock_recv(RECEIVE_SIZE)
+            data = self._sock_recv(RECEIVE_SIZE if missing <= RECEIVE_SIZE else min(missing, MAX_RECEIVE_SIZE))
         except BlockingIOError:
             return
         except OSError:

@@ -10,7 +10,8 @@ from ...core.settings import Settings
 from ..base import Scope, Transport
 from ..poller import PEER_LEFT, READ, Poller, Watched
 
-RECEIVE_SIZE = 16384  # so that what one peer sends keeps the others waiting for milliseconds at most
+RECEIVE_SIZE = 4096  # one read of the shortest frames keeps the others waiting for a millisecond
+SKIM_SIZE = 65536
 # SO_LINGER on, 0 seconds: closing sends a reset and drops what the kernel holds
 RESET = struct.pack("ii", 1, 0)
 
@@ -58,7 +59,7 @@ class Wire(Transport):
         """Throw away what has come: closing a socket with unread bytes sends a reset, which overtakes our goodbye."""
         try:
             for _ in range(16):
-                self._sock_recv(RECEIVE_SIZE)
+                self._sock_recv(SKIM_SIZE)
         except OSError:
             pass
 
