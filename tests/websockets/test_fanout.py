@@ -17,6 +17,21 @@ from tests.wire import settle
 LARGE = SMALL_GROUP + 1
 
 
+class Receiver:
+    inline = None
+
+    def __init__(self, room, member):
+        self.room, self.member = room, member
+        self.written = None
+
+    def offer_batch(self, kind, batch, written=0):
+        self.room.batches += 1
+        self.written = written
+        if self.member == "broken":
+            raise ZeroDivisionError
+        self.room.given[self.member].extend(message.payload for message in batch.messages)
+
+
 class Room:
     """A group whose members note what they are given, through a fan-out."""
 
@@ -29,17 +44,8 @@ class Room:
             self.join(member)
 
     def join(self, member):
-        self.index.add(member, "room", self.receiver(member))
+        self.index.add(member, "room", Receiver(self, member))
         self.given[member] = []
-
-    def receiver(self, member):
-        def deliver(batch):
-            self.batches += 1
-            if member == "broken":
-                raise ZeroDivisionError
-            self.given[member].extend(message.payload for message in batch.messages)
-
-        return deliver
 
     def catch_up(self, member):
         self.fanout.catch_up(self.index.memberships(member))
@@ -104,6 +110,27 @@ async def test_who_joins_leaves_or_is_written_to_in_between(nursery):
     assert room.given["late"] == ["after"]
     assert room.given[3] == ["before", "after"]
     nursery.cancel_scope.cancel()
+
+
+async def test_an_inline_write_that_is_short_or_fails_is_taken_over_by_the_receiver():
+    room = Room(3)
+    whole = Message("hello", 0.0).frame(0).wire
+    taken = []
+
+    def write(data):
+        taken.append(data)
+        return len(data)
+
+    def fail(data):
+        raise BlockingIOError
+
+    receivers = [membership.receiver for membership in room.index.groups["room"].memberships]
+    receivers[0].inline, receivers[1].inline, receivers[2].inline = write, lambda data: 3, fail
+    room.publish("hello")
+    assert taken == [whole]
+    assert room.given == {0: [], 1: ["hello"], 2: ["hello"]}
+    assert [receiver.written for receiver in receivers] == [None, 3, 0]
+    assert room.fanout.deliveries == 3
 
 
 async def test_a_member_that_fails_is_logged_and_keeps_nobody_from_the_message(nursery, caplog):

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Hashable, Iterator
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
-from .messages import Batch, Message
+from .messages import Batch, Kind, Message
 
 MAX_WATCHED = 32  # backlogs of one group; whether some of its writers get on is what matters
 
@@ -37,11 +37,30 @@ class Backlog(Protocol):
         ...
 
 
-Deliver = Callable[[Batch], Backlog | None]  # the backlog if it is high
+Write = Callable[[bytes], int]
 
 
-def _nowhere(batch: Batch) -> None:
+class Receiver(Protocol):
+    """How a member is reached."""
+
+    # While nothing is queued for the member: writes the server frames of a batch, or their beginning, and returns how
+    # many bytes; raises OSError, upon which `offer_batch` finds out what to do. The short way for most of a group.
+    inline: Write | None
+
+    def offer_batch(self, kind: Kind, batch: Batch, written: int = 0) -> Backlog | None:
+        """Take over a batch of which `inline` has written so many bytes. Returns the backlog if it is high."""
+
+
+class _Nowhere:
     """For an index that only counts members."""
+
+    inline: Write | None = None
+
+    def offer_batch(self, kind: Kind, batch: Batch, written: int = 0) -> None:
+        pass
+
+
+_NOWHERE = _Nowhere()
 
 
 class Removed(Enum):
@@ -56,12 +75,13 @@ class Removed(Enum):
 class Membership(Generic[M]):
     """One member's place in one group."""
 
-    __slots__ = ("cursor", "deliver", "group", "member")
+    __slots__ = ("cursor", "group", "kind", "member", "receiver")
 
-    def __init__(self, member: M, group: "Group[M]", deliver: Deliver) -> None:
+    def __init__(self, member: M, group: "Group[M]", receiver: Receiver, kind: Kind) -> None:
         self.member = member
         self.group = group
-        self.deliver = deliver  # how the member takes a batch
+        self.receiver = receiver
+        self.kind: Kind = kind  # how the member's messages are encoded
         self.cursor = group.top
 
     def take(self) -> Batch | None:
@@ -75,11 +95,12 @@ class Membership(Generic[M]):
 class Group(Generic[M]):
     """One group: its members and the messages on their way to them."""
 
-    __slots__ = ("backlogs", "base", "excluding", "members", "name", "pending", "pending_bytes")
+    __slots__ = ("_memberships", "backlogs", "base", "excluding", "members", "name", "pending", "pending_bytes")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.members: dict[M, Membership[M]] = {}
+        self._memberships: tuple[Membership[M], ...] | None = None
         self.pending: list[tuple[Message, Collection[M]]] = []
         self.base = 0
         self.pending_bytes = 0
@@ -89,6 +110,25 @@ class Group(Generic[M]):
     @property
     def top(self) -> int:
         return self.base + len(self.pending)
+
+    @property
+    def memberships(self) -> tuple[Membership[M], ...]:
+        """Those of this moment; made when somebody has joined or left since."""
+        if self._memberships is None:
+            self._memberships = tuple(self.members.values())
+        return self._memberships
+
+    def join(self, member: M, receiver: Receiver, kind: Kind) -> Membership[M]:
+        membership = self.members[member] = Membership(member, self, receiver, kind)
+        self._memberships = None
+        return membership
+
+    def leave(self, member: M) -> bool:
+        """False when it was no member."""
+        if self.members.pop(member, None) is None:
+            return False
+        self._memberships = None
+        return True
 
     def publish(self, message: Message, excluded: Collection[M] = ()) -> None:
         self.pending.append((message, excluded))
@@ -130,23 +170,21 @@ class GroupIndex(Generic[M]):
         self.groups: dict[str, Group[M]] = {}
         self._of: dict[M, dict[str, Membership[M]]] = {}
 
-    def add(self, member: M, name: str, deliver: Deliver = _nowhere) -> bool:
+    def add(self, member: M, name: str, receiver: Receiver = _NOWHERE, kind: Kind = 0) -> bool:
         """Join; True when the group is new. Joining twice is joining once."""
         group = self.groups.get(name)
         is_new = group is None
         if group is None:
             group = self.groups[name] = Group(name)
         if member not in group.members:
-            membership = Membership(member, group, deliver)
-            group.members[member] = membership
-            self._of.setdefault(member, {})[name] = membership
+            self._of.setdefault(member, {})[name] = group.join(member, receiver, kind)
         return is_new
 
     def remove(self, member: M, name: str) -> Removed:
         group = self.groups.get(name)
         if group is None:
             return Removed.NO_GROUP
-        if group.members.pop(member, None) is None:
+        if not group.leave(member):
             return Removed.NO_MEMBER
         memberships = self._of[member]
         del memberships[name]

@@ -172,7 +172,7 @@ class AsgiTransport(Transport):
         elif not self.outbox.offer(frame, key):
             self.evict(End.of(Cause.OVERFLOW, "too slow"))
 
-    def offer_batch(self, kind: Kind, batch: Batch) -> Backlog | None:
+    def offer_batch(self, kind: Kind, batch: Batch, written: int = 0) -> Backlog | None:
         super().offer_batch(kind, batch)
         return self._outbox if self._outbox is not None and self._outbox.is_high else None
 

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from ..core.groups import Backlog
+from ..core.groups import Backlog, Write
 from ..core.lifecycle import End, Lifecycle, Occurrence, Phase
 from ..core.messages import Batch, Frame, Kind
 from ..core.overflow import Policy, resolve_policy
@@ -58,7 +58,7 @@ class SendStatistics:
 class Transport(ABC):
     """One peer's connection, from its request to its end."""
 
-    __slots__ = ("counts", "inbox", "lifecycle", "on_end", "policy", "scope", "settings")
+    __slots__ = ("counts", "inbox", "inline", "lifecycle", "on_end", "policy", "scope", "settings")
 
     # What this way can do, for the table in the docs and for tests that must know.
     name: ClassVar[str]
@@ -71,6 +71,7 @@ class Transport(ABC):
         self.inbox = Inbox(settings.inbox_messages, settings.inbox_bytes, self._resume_reading)
         self.lifecycle = Lifecycle()
         self.counts = DeliveryCounts()
+        self.inline: Write | None = None  # see `core.groups.Receiver`
         self.policy: Policy = resolve_policy(settings.overflow)
         self.on_end: Callable[[End], None] = lambda end: None
 
@@ -107,8 +108,11 @@ class Transport(ABC):
     def offer(self, frame: Frame, key: Hashable = None) -> None:
         """Queue `frame`, or do with it what the overflow policy says. After the end it is counted as lost."""
 
-    def offer_batch(self, kind: Kind, batch: Batch) -> Backlog | None:
-        """`offer` each message of a group's batch. Returns what is queued, if that is more than half of the bounds."""
+    def offer_batch(self, kind: Kind, batch: Batch, written: int = 0) -> Backlog | None:
+        """`offer` each message of a group's batch. Returns what is queued, if that is more than half of the bounds.
+
+        `written`: bytes of it that `inline` has written already.
+        """
         key_of = self.policy.key
         for message in batch.messages:
             self.offer(message.frame(kind), None if key_of is None else key_of(message.payload))

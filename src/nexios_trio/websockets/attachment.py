@@ -3,14 +3,13 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 import trio
 from trio.lowlevel import checkpoint
 
-from ..core.groups import Backlog, Deliver
+from ..core.groups import Backlog, Receiver, Write
 from ..core.lifecycle import Cause, End
 from ..core.messages import KINDS, Batch, Frame, Kind, PayloadTypeEnum, encode
 from ..exceptions import MessageTooBig, WebSocketDisconnect
@@ -20,6 +19,18 @@ from .relay import Relay
 from .roster import Roster
 
 logger = logging.getLogger("nexios_trio.channel")
+
+
+class _Relayed:
+    """How a channel is reached whose class overrides `send`."""
+
+    inline: Write | None = None
+
+    def __init__(self, relay: Callable[[Batch], Backlog | None]) -> None:
+        self._relay = relay
+
+    def offer_batch(self, kind: Kind, batch: Batch, written: int = 0) -> Backlog | None:
+        return self._relay(batch)
 
 
 class Attachment(ABC):
@@ -67,8 +78,8 @@ class Attachment(ABC):
         """Either side has closed, or the channel was released."""
         return self._is_released or self._peer.transport.end is not None
 
-    def receiver(self) -> Deliver:
-        return self._relayed if self._is_relayed else partial(self._peer.transport.offer_batch, self._kind)
+    def receiver(self) -> tuple[Receiver, Kind]:
+        return _Relayed(self._relayed) if self._is_relayed else self._peer.transport, self._kind
 
     def push(self, payload: Any) -> None:
         frame = encode(payload, self._encoding)

@@ -7,7 +7,8 @@ written to directly in between.
 """
 
 import logging
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Hashable, Iterable
+from itertools import islice
 from typing import Protocol
 
 import trio
@@ -21,8 +22,8 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
-from ..core.groups import Deliver, Group, Membership
-from ..core.messages import Batch
+from ..core.groups import Group, Membership, Receiver
+from ..core.messages import Batch, Kind
 
 logger = logging.getLogger("nexios_trio.fanout")
 
@@ -40,8 +41,8 @@ MAX_PENDING_BYTES = 65536  # flush sooner than a kernel buffer would overflow
 class Member(Hashable, Protocol):
     """Whoever can be in a group."""
 
-    def receiver(self) -> Deliver:
-        """A function that takes over a batch, without blocking. Looked up once, at joining."""
+    def receiver(self) -> tuple[Receiver, Kind]:
+        """How it is reached, and with which encoding. Looked up once, at joining."""
         ...
 
 
@@ -81,7 +82,7 @@ class Fanout:
         self.dirty.pop(group, None)
         group.backlogs.clear()
         top = group.top
-        self._give(group, group.batch(), tuple(group.members.values()))
+        self._give(group, group.batch(), top, group.memberships)
         group.settle(top)
 
     def catch_up(self, memberships: Iterable[Membership[Member]]) -> None:
@@ -148,52 +149,66 @@ class Fanout:
         group.backlogs.clear()
         top = group.top
         batch = group.batch()
-        memberships = tuple(group.members.values())
+        memberships = group.memberships
+        members = iter(memberships)
         for start in range(0, len(memberships), SLICE):
             if start:
                 await checkpoint()
-            self._give(group, batch, memberships[start : start + SLICE], top)
+            self._give(group, batch, top, islice(members, SLICE))
         group.settle(top)
         if not group.pending:
             self.dirty.pop(group, None)
 
     def _give(
-        self,
-        group: Group[Member],
-        batch: Batch | None,
-        memberships: Collection[Membership[Member]],
-        top: int | None = None,
+        self, group: Group[Member], batch: Batch | None, top: int, memberships: Iterable[Membership[Member]]
     ) -> None:
-        """Write a batch to those who are owed exactly that, and to the others what they are owed."""
-        if top is None:
-            top = group.top
-        base = top - len(batch.messages) if batch is not None else -1
-        others = 0
+        """Write a batch to those who are owed exactly that, and to the others what they are owed.
+
+        Thousands of times for each message: every object touched here is one that no cache has any more.
+        """
+        if batch is None:
+            for membership in memberships:
+                self._give_other(membership, top)
+            return
+        base = top - len(batch.messages)
+        wires = batch.wires
+        given = 0
         for membership in memberships:
-            if membership.cursor == base:
-                membership.cursor = top
-                try:
-                    backlog = membership.deliver(batch)  # type: ignore[arg-type]  # base is -1 without a batch
-                    if backlog is not None:
-                        group.watch(backlog)
-                except Exception:
-                    logger.exception("a member of group %r could not be written to", group.name)
-            else:
-                others += 1
-                if membership.cursor < top and group.members.get(membership.member) is membership:
-                    self._give_rest(membership)
-        if batch is not None:
-            self.deliveries += (len(memberships) - others) * len(batch.messages)
+            if membership.cursor != base:
+                self._give_other(membership, top)
+                continue
+            membership.cursor = top
+            given += 1
+            inline = membership.receiver.inline
+            if inline is None:
+                self._offer(membership, batch)
+                continue
+            data = wires[membership.kind] or batch.wire(membership.kind)
+            try:
+                written = inline(data)
+            except OSError:
+                self._offer(membership, batch)
+                continue
+            if written != len(data):
+                self._offer(membership, batch, written)
+        self.deliveries += given * len(batch.messages)
+
+    def _give_other(self, membership: Membership[Member], top: int) -> None:
+        if membership.cursor < top and membership.group.members.get(membership.member) is membership:
+            self._give_rest(membership)
 
     def _give_rest(self, membership: Membership[Member]) -> None:
         """Write to one member what it is still owed."""
         batch = membership.take()
-        if batch is None:
-            return
-        self.deliveries += len(batch.messages)
+        if batch is not None:
+            self.deliveries += len(batch.messages)
+            self._offer(membership, batch)
+
+    def _offer(self, membership: Membership[Member], batch: Batch, written: int = 0) -> None:
         try:
-            backlog = membership.deliver(batch)
-            if backlog is not None:
-                membership.group.watch(backlog)
+            backlog = membership.receiver.offer_batch(membership.kind, batch, written)
         except Exception:
             logger.exception("a member of group %r could not be written to", membership.group.name)
+        else:
+            if backlog is not None:
+                membership.group.watch(backlog)

@@ -116,12 +116,12 @@ class Roster:
         joined = self._index.memberships(channel)
         if len(joined) >= self._max_groups_per_channel and group_name not in {m.group.name for m in joined}:
             raise ValueError(f"a channel may be in {self._max_groups_per_channel} groups at a time")
-        return _ADDED[self._index.add(channel, group_name, channel.receiver())]
+        return _ADDED[self._index.add(channel, group_name, *channel.receiver())]
 
     def rewire(self, channel: BoxMember) -> None:
         """The channel's receiver is another one from now on."""
         for membership in self._index.memberships(channel):
-            membership.deliver = channel.receiver()
+            membership.receiver, membership.kind = channel.receiver()
 
     def leave_all(self, channel: BoxMember) -> None:
         """Leave every group."""

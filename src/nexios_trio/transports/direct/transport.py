@@ -136,7 +136,8 @@ class DirectTransport(Reader):
         if self._is_gone:
             return
         self._is_begun = True
-        self._clear = self._unsent is None
+        if self._unsent is None:
+            self._set_clear(True)
         now = trio.current_time()
         self._heard_at = now
         if self.settings.ping_interval < inf:

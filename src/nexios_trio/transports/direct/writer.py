@@ -4,6 +4,7 @@ What the kernel does not take goes to the outbox, and everything after it too, s
 it, joining what is queued into one `send`, when the kernel has room again.
 
     _clear       open and nothing queued: the only state in which a message may be written inline
+    inline       while `_clear`, the socket's own `send`, for groups; unless the peer is written to compressed
     _unsent      bytes on their way that the kernel has not taken; a frame may be torn here, so nothing overtakes them
     _urgent      one pong; it goes between two frames
     _goodbye     the close frame, or the HTTP response that refuses the handshake; it goes behind everything else
@@ -80,6 +81,10 @@ class Writer(Wire):
         self._flushed: trio.Event | None = None
         self._writing_since = inf
 
+    def _set_clear(self, is_clear: bool) -> None:
+        self._clear = is_clear
+        self.inline = self._sock_send if is_clear and not self._deflate else None
+
     @abstractmethod
     def _set_alarm(self) -> None:
         """A deadline has changed."""
@@ -108,7 +113,7 @@ class Writer(Wire):
     def flush(self) -> None:
         """Somebody has waited for room in the outbox, and meanwhile the backlog may have gone away."""
         if self._clear:
-            self._clear = False
+            self._set_clear(False)
             self._drain()
 
     def offer(self, frame: Frame, key: Hashable = None) -> None:
@@ -119,20 +124,21 @@ class Writer(Wire):
         elif not self._queue().offer(frame, key):
             self.evict(End.of(Cause.OVERFLOW, "too slow"))
 
-    def offer_batch(self, kind: Kind, batch: Batch) -> None:
-        if not self._clear or self._deflate:
+    def offer_batch(self, kind: Kind, batch: Batch, written: int = 0) -> None:
+        if self.inline is None:
             super().offer_batch(kind, batch)
             return
-        data = batch.wires[kind] or batch.wire(kind)
-        try:
-            sent = self._sock_send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._lost(data)
-            return
-        if sent != len(data):
-            self._back_up(kind, batch, sent)
+        data = batch.wire(kind)
+        if not written:
+            try:
+                written = self.inline(data)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._lost(data)
+                return
+        if written != len(data):
+            self._back_up(kind, batch, written)
 
     def _write(self, data: bytes) -> None:
         """One non-blocking send of a whole frame; what the kernel does not take is kept."""
@@ -159,7 +165,7 @@ class Writer(Wire):
 
     def _keep(self, rest: memoryview) -> None:
         self._unsent = rest
-        self._clear = False
+        self._set_clear(False)
         self._writing_since = trio.current_time()
         self._set_alarm()
         self._watch(self._events | WRITE)
@@ -199,7 +205,7 @@ class Writer(Wire):
         self._writing_since = inf
         self._watch(self._events & ~WRITE)
         if self.lifecycle.phase is Phase.OPEN:
-            self._clear = True
+            self._set_clear(True)
         elif self.lifecycle.phase is not Phase.CONNECTING:
             self._said_goodbye()
 
@@ -272,7 +278,7 @@ class Writer(Wire):
         """Send it behind what is queued. Nothing is accepted after it."""
         if self._is_gone or self._goodbye_sent or self._goodbye:
             return
-        self._clear = False
+        self._set_clear(False)
         if self._outbox is not None:
             self._outbox.close()
         self._goodbye = goodbye
@@ -302,7 +308,7 @@ class Writer(Wire):
     def _let_go(self, *, reset: bool) -> None:
         if self._is_gone:
             return
-        self._clear = False
+        self._set_clear(False)
         unsent, self._unsent = self._unsent, None
         if unsent is not None and self._is_begun:
             self.counts.lost += messages_behind(unsent)
