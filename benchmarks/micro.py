@@ -12,9 +12,9 @@ from typing import Any, Final
 import attrs
 
 from nexios_trio.core.deadlines import Deadlines
-from nexios_trio.core.groups import Backlog, GroupIndex, Write
+from nexios_trio.core.groups import GroupIndex, Membership, Receiver
 from nexios_trio.core.history import History
-from nexios_trio.core.messages import Batch, Kind, Message, Position
+from nexios_trio.core.messages import Message, Position
 from nexios_trio.websockets.fanout import Fanout
 
 from .report import aligned
@@ -67,13 +67,11 @@ def group_send(members: int) -> Work:
     return Work(run, times * members)
 
 
-class _Receiver:
+class _Receiver(Receiver):
     """Takes everything at once, as a socket with room does."""
 
-    inline: Write | None = staticmethod(len)
-
-    def offer_batch(self, kind: Kind, batch: Batch, written: int = 0) -> Backlog | None:
-        raise AssertionError("all was taken")
+    def attach(self, membership: Membership[Any]) -> None:
+        membership.inline = len
 
 
 def join_and_leave(members: int) -> Work:

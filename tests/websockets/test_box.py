@@ -330,7 +330,7 @@ async def test_regression_the_members_changed_size_during_a_send(members):
 async def test_a_member_that_cannot_be_written_to_is_logged_and_alone(members, caplog):
     class Broken(Channel):
         def receiver(self):
-            receiver = Mock(inline=None)
+            receiver = Mock()
             receiver.offer_batch.side_effect = ZeroDivisionError
             return receiver, 0
 

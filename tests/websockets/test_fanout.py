@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import assert_no_checkpoints
 
-from nexios_trio.core.groups import GroupIndex
+from nexios_trio.core.groups import GroupIndex, Receiver
 from nexios_trio.core.messages import Message
 from nexios_trio.websockets import fanout as module
 from nexios_trio.websockets.fanout import MAX_PENDING, MAX_PENDING_BYTES, SMALL_GROUP, Fanout
@@ -17,9 +17,7 @@ from tests.wire import settle
 LARGE = SMALL_GROUP + 1
 
 
-class Receiver:
-    inline = None
-
+class Taker(Receiver):
     def __init__(self, room, member):
         self.room, self.member = room, member
         self.written = None
@@ -44,7 +42,7 @@ class Room:
             self.join(member)
 
     def join(self, member):
-        self.index.add(member, "room", Receiver(self, member))
+        self.index.add(member, "room", Taker(self, member))
         self.given[member] = []
 
     def catch_up(self, member):
@@ -124,12 +122,13 @@ async def test_an_inline_write_that_is_short_or_fails_is_taken_over_by_the_recei
     def fail(data):
         raise BlockingIOError
 
-    receivers = [membership.receiver for membership in room.index.groups["room"].memberships]
-    receivers[0].inline, receivers[1].inline, receivers[2].inline = write, lambda data: 3, fail
+    members = room.index.groups["room"].memberships
+    for membership, inline in zip(members, (write, lambda data: 3, fail), strict=True):
+        membership.inline = inline
     room.publish("hello")
     assert taken == [whole]
     assert room.given == {0: [], 1: ["hello"], 2: ["hello"]}
-    assert [receiver.written for receiver in receivers] == [None, 3, 0]
+    assert [membership.receiver.written for membership in members] == [None, 3, 0]
     assert room.fanout.deliveries == 3
 
 

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from ..core.groups import Backlog, Write
+from ..core.groups import Backlog, Receiver
 from ..core.lifecycle import End, Lifecycle, Occurrence, Phase
 from ..core.messages import Batch, Frame, Kind
 from ..core.overflow import Policy, resolve_policy
@@ -55,10 +55,10 @@ class SendStatistics:
         return self.dropped_oldest + self.dropped_latest + self.replaced + self.lost
 
 
-class Transport(ABC):
+class Transport(Receiver, ABC):
     """One peer's connection, from its request to its end."""
 
-    __slots__ = ("counts", "inbox", "inline", "lifecycle", "on_end", "policy", "scope", "settings")
+    __slots__ = ("counts", "inbox", "lifecycle", "on_end", "policy", "scope", "settings")
 
     # What this way can do, for the table in the docs and for tests that must know.
     name: ClassVar[str]
@@ -71,7 +71,6 @@ class Transport(ABC):
         self.inbox = Inbox(settings.inbox_messages, settings.inbox_bytes, self._resume_reading)
         self.lifecycle = Lifecycle()
         self.counts = DeliveryCounts()
-        self.inline: Write | None = None  # see `core.groups.Receiver`
         self.policy: Policy = resolve_policy(settings.overflow)
         self.on_end: Callable[[End], None] = lambda end: None
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import trio
 from trio.lowlevel import checkpoint
 
-from ..core.groups import Backlog, Receiver, Write
+from ..core.groups import Backlog, Receiver
 from ..core.lifecycle import Cause, End
 from ..core.messages import KINDS, Batch, Frame, Kind, PayloadTypeEnum, encode
 from ..exceptions import MessageTooBig, WebSocketDisconnect
@@ -21,10 +21,8 @@ from .roster import Roster
 logger = logging.getLogger("nexios_trio.channel")
 
 
-class _Relayed:
+class _Relayed(Receiver):
     """How a channel is reached whose class overrides `send`."""
-
-    inline: Write | None = None
 
     def __init__(self, relay: Callable[[Batch], Backlog | None]) -> None:
         self._relay = relay

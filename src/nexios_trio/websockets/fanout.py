@@ -179,7 +179,7 @@ class Fanout:
                 continue
             membership.cursor = top
             given += 1
-            inline = membership.receiver.inline
+            inline = membership.inline
             if inline is None:
                 self._offer(membership, batch)
                 continue

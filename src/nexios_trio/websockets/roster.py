@@ -121,7 +121,7 @@ class Roster:
     def rewire(self, channel: BoxMember) -> None:
         """The channel's receiver is another one from now on."""
         for membership in self._index.memberships(channel):
-            membership.receiver, membership.kind = channel.receiver()
+            membership.reach(*channel.receiver())
 
     def leave_all(self, channel: BoxMember) -> None:
         """Leave every group."""

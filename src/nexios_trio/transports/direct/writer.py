@@ -4,7 +4,6 @@ What the kernel does not take goes to the outbox, and everything after it too, s
 it, joining what is queued into one `send`, when the kernel has room again.
 
     _clear       open and nothing queued: the only state in which a message may be written inline
-    inline       while `_clear`, the socket's own `send`, for groups; unless the peer is written to compressed
     _unsent      bytes on their way that the kernel has not taken; a frame may be torn here, so nothing overtakes them
     _urgent      one pong; it goes between two frames
     _goodbye     the close frame, or the HTTP response that refuses the handshake; it goes behind everything else
@@ -16,10 +15,12 @@ import socket
 from abc import abstractmethod
 from collections.abc import Callable, Hashable
 from math import inf
+from typing import Any
 
 import trio
 from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
+from ...core.groups import Membership
 from ...core.lifecycle import Cause, End, Occurrence, Phase
 from ...core.messages import Batch, Frame, Kind
 from ...core.settings import Settings
@@ -49,6 +50,7 @@ class Writer(Wire):
         "_is_begun",
         "_is_deaf",
         "_max_size",
+        "_memberships",
         "_outbox",
         "_refuse",
         "_unsent",
@@ -71,6 +73,7 @@ class Writer(Wire):
         self._deflate = deflate
         self._outbox: Outbox | None = None  # made when there is something to queue
         self._clear = False
+        self._memberships: tuple[Membership[Any], ...] = ()
         self._unsent: memoryview | None = None
         self._urgent = b""
         self._goodbye = b""  # while it has to wait
@@ -83,7 +86,19 @@ class Writer(Wire):
 
     def _set_clear(self, is_clear: bool) -> None:
         self._clear = is_clear
-        self.inline = self._sock_send if is_clear and not self._deflate else None
+        for membership in self._memberships:
+            self._set_inline(membership)
+
+    def _set_inline(self, membership: Membership[Any]) -> None:
+        """Groups may use the socket's own `send`, unless the peer is written to compressed."""
+        membership.inline = self._sock_send if self._clear and not self._deflate else None
+
+    def attach(self, membership: Membership[Any]) -> None:
+        self._memberships = (*self._memberships, membership)
+        self._set_inline(membership)
+
+    def detach(self, membership: Membership[Any]) -> None:
+        self._memberships = tuple(other for other in self._memberships if other is not membership)
 
     @abstractmethod
     def _set_alarm(self) -> None:
@@ -125,13 +140,13 @@ class Writer(Wire):
             self.evict(End.of(Cause.OVERFLOW, "too slow"))
 
     def offer_batch(self, kind: Kind, batch: Batch, written: int = 0) -> None:
-        if self.inline is None:
+        if not self._clear or self._deflate:
             super().offer_batch(kind, batch)
             return
         data = batch.wire(kind)
         if not written:
             try:
-                written = self.inline(data)
+                written = self._sock_send(data)
             except BlockingIOError:
                 pass
             except OSError:
