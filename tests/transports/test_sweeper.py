@@ -1,11 +1,12 @@
 """Alarms ring when they are due, once, and in one of the tasks that run the sweeper."""
 
 import logging
+from itertools import pairwise
 
 import trio
 from trio.testing import assert_no_checkpoints, wait_all_tasks_blocked
 
-from nexios_trio.transports.sweeper import Alarm, Sweeper
+from nexios_trio.transports.sweeper import SLICE, Alarm, Sweeper
 
 
 class Clock:
@@ -141,3 +142,23 @@ async def test_it_can_be_run_again(autojump_clock):
             await trio.sleep(5)
             nursery.cancel_scope.cancel()
     assert clock.names == ["first", "second"]
+
+
+async def test_many_alarms_at_once_let_other_tasks_run_in_between(autojump_clock, nursery):
+    clock = Clock()
+    turns = []
+
+    async def other():
+        await trio.sleep(10)
+        while len(clock.rung) < 5 * SLICE:
+            turns.append(len(clock.rung))
+            await trio.lowlevel.checkpoint()
+
+    nursery.start_soon(clock.sweeper.run)
+    nursery.start_soon(other)
+    for number in range(5 * SLICE):
+        clock.alarm(number, 10)
+    await trio.sleep(20)
+    assert clock.names == list(range(5 * SLICE))
+    # Within one scheduler pass tasks run in any order.
+    assert max(after - before for before, after in pairwise(turns)) <= 2 * SLICE

@@ -96,10 +96,10 @@ class Deadlines(Generic[K]):
         self._records.clear()
         self._heap.clear()
 
-    def pop_due(self, now: float) -> list[K]:
-        """Remove and return the keys whose deadline is at or before `now`, earliest first."""
+    def pop_due(self, now: float, most: float = inf) -> list[K]:
+        """Remove and return the keys whose deadline is at or before `now`, earliest first; `most` of them at most."""
         due: list[K] = []
-        while self.next() <= now and self._heap:
+        while len(due) < most and self.next() <= now and self._heap:
             key = heappop(self._heap)[2]
             del self._records[key]
             due.append(key)

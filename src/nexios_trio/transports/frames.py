@@ -140,7 +140,7 @@ class FrameParser:
             if end > size:
                 self.missing = end - size
                 return at
-            payload = apply_mask(data[body:end], data[body - 4 : body])
+            payload = apply_mask(data[body:end], data[body - 4 : body]) if length else b""
             at = end
             if first == 0x81 and not self._opcode:
                 try:
@@ -150,6 +150,10 @@ class FrameParser:
                 receiver.on_message(text)
             elif first == 0x82 and not self._opcode:
                 receiver.on_message(payload)
+            elif first == FIN | PING:
+                receiver.on_ping(payload)
+            elif first == CONTINUATION and self._opcode and self._inflater is None:
+                self._continue(payload)
             else:
                 self._frame(first, second, payload)
                 if first == FIN | CLOSE:
@@ -236,6 +240,18 @@ class FrameParser:
             raise Violation(Cause.PROTOCOL_ERROR, "the close frame is malformed") from None
         self._receiver.on_close(int(close.code), close.reason)
 
+    def _continue(self, payload: bytes) -> None:
+        """The short way for most fragments of a long message: their header needs no more checks."""
+        size = self._size + len(payload)
+        if self._fragments >= self._max_fragments or size > self._max_size:
+            self._check_size(CONTINUATION, len(payload))
+        self._fragments += 1
+        self._size = size
+        if self._decoder is None:
+            self._parts.append(payload)  # type: ignore[arg-type]
+        else:
+            self._add(payload, is_last=False)
+
     def _data(self, first: int, opcode: int, payload: bytes) -> None:
         self._check_size(first, len(payload))
         if opcode:
@@ -247,7 +263,7 @@ class FrameParser:
             payload = self._inflate(payload, is_last)
         self._fragments += 1
         self._size += len(payload)
-        self._add(payload, is_last)
+        self._add(payload, is_last=is_last)
 
     def _inflate(self, payload: bytes, is_last: bool) -> bytes:
         inflater = self._inflater
@@ -263,7 +279,7 @@ class FrameParser:
             raise self._too_big()
         return inflated
 
-    def _add(self, payload: bytes, is_last: bool) -> None:
+    def _add(self, payload: bytes, *, is_last: bool) -> None:
         if self._decoder is None:
             self._parts.append(payload)  # type: ignore[arg-type]
         else:

@@ -5,10 +5,13 @@ from collections.abc import Callable
 from math import inf
 
 import trio
+from trio.lowlevel import checkpoint
 
 from ..core.deadlines import Deadlines
 
 logger = logging.getLogger("nexios_trio.sweeper")
+
+SLICE = 64  # alarms between two checkpoints: a heartbeat's beat is due for hundreds of connections at once
 
 
 class Alarm:
@@ -48,9 +51,12 @@ class Sweeper:
         self.stop(alarm)
         alarm.ring = _nothing
 
-    def sweep(self, now: float) -> int:
-        """Ring all that is due; how many that were. One that another one's owner stops or moves stays silent."""
-        due = self._deadlines.pop_due(now)
+    def sweep(self, now: float, most: float = inf) -> int:
+        """Ring what is due, `most` alarms at most; how many that were.
+
+        One that another one's owner stops or moves stays silent.
+        """
+        due = self._deadlines.pop_due(now, most)
         if not due:
             return 0
         rung = 0
@@ -67,14 +73,17 @@ class Sweeper:
         return rung
 
     async def run(self) -> None:
-        """Sweep for ever. Cancellation: between two sweeps."""
+        """Sweep for ever. Cancellation: between two slices of what is due."""
         while True:
             if self._sooner.is_set():
                 self._sooner = trio.Event()
             self._asleep_until = self._deadlines.next()
             with trio.move_on_at(self._asleep_until):
                 await self._sooner.wait()
-            self.sweep(trio.current_time())
+            now = trio.current_time()
+            while self._deadlines.next() <= now:
+                self.sweep(now, SLICE)
+                await checkpoint()
 
 
 def _nothing() -> None:
