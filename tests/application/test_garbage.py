@@ -1,17 +1,19 @@
 """The collector's tuning: process-wide, so it is put back."""
 
 import gc
+import weakref
 from collections.abc import Generator
 
 import pytest
 
-from nexios_trio.application.garbage import THRESHOLDS, tuned_collector
+from nexios_trio.application.garbage import THRESHOLDS, YOUNG, _Tuning, connection_came, tuned_collector
 
 PYTHONS = (700, 10, 10)
 
 
 @pytest.fixture(autouse=True)
-def _pythons_defaults() -> Generator[None]:
+def _pythons_defaults(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    monkeypatch.setattr(_Tuning, "connections", 0)
     before, enabled = gc.get_threshold(), gc.isenabled()
     gc.enable()
     gc.set_threshold(*PYTHONS)
@@ -65,3 +67,27 @@ def test_a_collector_that_is_off_stays_off() -> None:
     with tuned_collector():
         assert gc.get_threshold() == PYTHONS
     assert not gc.isenabled()
+
+
+class Cycle:
+    """Garbage that only the collector can find."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_cycles_are_found_as_connections_come() -> None:
+    with tuned_collector():
+        gone = weakref.ref(Cycle())
+        for _ in range(YOUNG):
+            assert gone() is not None
+            connection_came()
+        assert gone() is None
+
+
+def test_connections_do_not_matter_where_nothing_is_tuned() -> None:
+    with tuned_collector(enabled=False):
+        gone = weakref.ref(Cycle())
+        for _ in range(2 * YOUNG):
+            connection_came()
+        assert gone() is not None

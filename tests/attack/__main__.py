@@ -31,8 +31,10 @@ SETTLED = 10.0  # seconds for everything of an attack to be gone
 FORBIDDEN_IN_LOG = (b"\x1b", b"\nFORGED", b"TOPSECRET", b"correct horse")
 
 
-def command(server: str, port: int, log: str) -> list[str]:
-    bind = ["--bind", f"127.0.0.1:{port}", "--access-log" if server == RUNNER else "--access-logfile", log]
+def command(server: str, port: int, log: str | None = None) -> list[str]:
+    bind = ["--bind", f"127.0.0.1:{port}"]
+    if log is not None:
+        bind += ["--access-log" if server == RUNNER else "--access-logfile", log]
     if server == RUNNER:
         return [sys.executable, "-m", "nexios_trio.cli", "run", APP, *bind]
     module = "python:nexios_trio.serving.hypercorn_config"
@@ -54,7 +56,9 @@ class Process:
 
 
 @contextmanager
-def serving(server: str, directory: Path, values: Mapping[str, Any] = FAST) -> Generator[Process]:
+def serving(
+    server: str, directory: Path, values: Mapping[str, Any] = FAST, *, has_access_log: bool = True
+) -> Generator[Process]:
     """Start it with these settings, wait until it answers, and stop it as an operator would."""
     port = _unused_port()
     log = directory / f"{server}.log"
@@ -62,7 +66,7 @@ def serving(server: str, directory: Path, values: Mapping[str, Any] = FAST) -> G
     settings["NEXIOS_TAKEOVER"] = str(server == TAKEOVER)
     with log.open("ab") as output:
         popen = subprocess.Popen(
-            command(server, port, str(directory / f"{server}.access.log")),
+            command(server, port, str(directory / f"{server}.access.log") if has_access_log else None),
             cwd=PROJECT,
             env={**os.environ, **settings},
             stdout=output,

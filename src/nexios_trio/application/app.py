@@ -21,6 +21,7 @@ from ..websockets.connection import serve_connection
 from ..websockets.middleware.chain import Next
 from ..websockets.middleware.origin import origin_problem
 from ..websockets.runtime import Runtime
+from .garbage import connection_came
 from .lifespan import Lifespan
 
 __all__ = ["TRANSPORT_EXTENSION", "NexiosApp", "get_application"]
@@ -139,6 +140,7 @@ class NexiosApp(Routes):
                 raise ValueError(f"an ASGI scope's type is websocket, http or lifespan, not {other!r}")
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection_came()
         ready = _ready_transport(scope, receive, send)
         endpoint = self._endpoint(scope)
         async with self._lifespan.runtime():
