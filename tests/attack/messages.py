@@ -6,7 +6,7 @@ import struct
 import trio
 
 from tests.attack.app import SECRET, TOKEN
-from tests.attack.registry import ONLY_RUNNER, OURS, attack, frames
+from tests.attack.registry import ONLY_RUNNER, attack, frames
 from tests.attack.target import Target, dumped, head, sent, status_of, text
 from tests.serving.support import frame, upgrade
 
@@ -104,9 +104,8 @@ async def echoes_unread(target: Target) -> None:
         assert not scope.cancelled_caught or not target.is_runner
 
 
-@attack("floods", OURS)
+@attack("floods")
 async def messages_that_nobody_receives(target: Target) -> None:
-    """Bare hypercorn keeps a task for each such connection: its queue is full, and it waits for ever."""
     async with target.websocket("/busy") as client:
         with trio.move_on_after(2):
             await sent(client, text("x" * 100) * 50_000)

@@ -24,6 +24,7 @@ from .base import Headers, Scope, SendStatistics, Transport
 from .direct import DirectTransport
 from .outbox import Outbox
 from .poller import Poller
+from .remains import discard_remains
 from .sweeper import Alarm, Sweeper
 
 logger = logging.getLogger("nexios_trio.transport")
@@ -56,6 +57,8 @@ class AsgiTransport(Transport):
         self._may_write = trio.Event()  # the handshake is answered, or a goodbye is its answer
         self._written = trio.Event()  # the writer is done
         self._is_gone = False  # nothing more can be said to the peer
+        self._is_disconnected = False  # the server has said so
+        self._is_deaf = False  # the server's receive has failed
         self._writing_since = inf
         self._alarm = Alarm(self._check_write_deadline)
         self._alarm_is_set = False
@@ -95,6 +98,8 @@ class AsgiTransport(Transport):
         finally:
             if self._claim is not None:
                 self._claim.release()
+            if self._successor is None and not self._is_deaf:
+                discard_remains(self._receive, is_disconnected=self._is_disconnected)
 
     async def _part(self) -> None:
         """Let the goodbyes get through."""
@@ -227,11 +232,14 @@ class AsgiTransport(Transport):
                 elif event["type"] == "websocket.disconnect":
                     code = event.get("code") or 1005
                     cause = Cause.PEER_LOST if code == 1006 else Cause.PEER_CLOSED
+                    self._is_disconnected = True
                     self._lost(End(code, event.get("reason") or "", cause))
                     return
         except GONE:
+            self._is_deaf = True
             self._lost()
         except Exception:
+            self._is_deaf = True
             logger.exception("the server's receive failed")
             self._lost()
 

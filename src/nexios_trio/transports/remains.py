@@ -1,0 +1,41 @@
+"""What a server still has to say when its application has gone.
+
+Hypercorn reads up to 64 KiB and puts the messages in them into a queue of ten, one by one. Where nobody takes them out
+any more, the task that reads stays behind for ever, and with it what it holds. The connection's socket may be closed
+only once the application has returned, so none of its own tasks can do this.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+# Between two messages the server may have thousands of control frames to look at, none of which we see.
+QUIET = 1.0  # seconds without an event after which nothing more is expected
+MOST = 65536  # events; what has been read when the socket is closed holds fewer
+
+
+def discard_remains(receive: Callable[[], Awaitable[Any]], *, is_disconnected: bool) -> None:
+    """Take the server's events until it is quiet, in a task that holds nothing but `receive`.
+
+    Args:
+        is_disconnected: the server has said `websocket.disconnect`; one that says it twice would say it for ever.
+    """
+    trio.lowlevel.spawn_system_task(_discard, receive, is_disconnected)
+
+
+async def _discard(receive: Callable[[], Awaitable[Any]], is_disconnected: bool) -> None:
+    for _ in range(MOST):
+        event: Any = None
+        with trio.move_on_after(QUIET):
+            try:
+                event = await receive()
+            except Exception:  # there is nobody to tell, and a task like this one must not fail
+                return
+        if event is None:
+            return
+        if event["type"] == "websocket.disconnect":
+            if is_disconnected:
+                return
+            is_disconnected = True
+        await trio.lowlevel.checkpoint()  # where `receive` is none
