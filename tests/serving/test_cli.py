@@ -175,6 +175,30 @@ def test_mistakes_say_what_is_accepted(invoke, arguments, text):
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize("arguments", [[APP], ["--show-settings"]], ids=["run", "show"])
+@pytest.mark.parametrize(
+    ("variable", "value", "accepted"),
+    [
+        ("NEXIOS_WRITE_TIMEOUT", "10s", "must be seconds above 0"),
+        ("NEXIOS_PING_INTERVAL", "nan", "must be seconds above 0, inf for never"),
+        ("NEXIOS_MAX_CONNECTIONS", "-1", "must be a whole number from 1, or None"),
+        ("NEXIOS_MAX_MESSAGE_SIZE", "", "must be a whole number of bytes from 1"),
+        ("NEXIOS_DEBUG", "maybe", "must be True or False"),
+        ("NEXIOS_OVERFLOW", "x", "accepted: 'disconnect', "),
+        ("NEXIOS_TRUSTED_PROXIES", "x", "takes addresses and networks such as 10.0.0.0/8"),
+        ("NEXIOS_ALLOWED_ORIGINS", "not an origin", "takes scheme://host[:port]"),
+    ],
+)
+def test_nonsense_in_the_environment_is_refused(monkeypatch, arguments, variable, value, accepted):
+    monkeypatch.setenv(variable, value)
+    result = CliRunner().invoke(main, ["run", *arguments])
+    assert result.exit_code == 2
+    [line] = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert line.startswith(f"Error: {variable}={value!r}: ")
+    assert accepted in line
+    assert result.output.endswith(f"{line}\n")
+
+
 def test_settings_are_shown(invoke):
     result = invoke("--show-settings", "-s", "max_message_size=2KiB")
     assert result.exit_code == 0
