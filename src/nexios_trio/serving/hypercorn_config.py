@@ -3,8 +3,8 @@
     hypercorn -c python:nexios_trio.serving.hypercorn_config -b 127.0.0.1:8000 chat.main:app
 
 Limits come from the environment (``NEXIOS_...``), as the application's own do; what is given on hypercorn's command
-line wins. What hypercorn cannot do, whatever its settings (abort a send, say goodbye when it stops, survive a header
-that its parser chokes on), the guide on security lists.
+line wins. A process that reads this module survives what goes wrong in one connection. What hypercorn cannot do,
+whatever its settings (abort a send, say goodbye when it stops), the guide on security lists.
 """
 
 import os
@@ -15,6 +15,7 @@ from hypercorn.logging import Logger
 
 from ..core.settings import Settings
 from .accesslog import safe_logger_class
+from .survival import guard_connections
 
 __all__ = ["SafeLogger", "hypercorn_options"]
 
@@ -48,6 +49,9 @@ def hypercorn_options(settings: Settings) -> dict[str, Any]:
         "logger_class": SafeLogger,
     }
 
+
+# Its worker processes import this module too, for `SafeLogger`.
+guard_connections()
 
 # Hypercorn reads the attributes of this module.
 globals().update(hypercorn_options(Settings.from_environ(os.environ)))
