@@ -24,7 +24,7 @@ from .base import Headers, Scope, SendStatistics, Transport
 from .direct import DirectTransport
 from .outbox import Outbox
 from .poller import Poller
-from .remains import discard_remains
+from .remains import discard_remains, has_remains
 from .sweeper import Alarm, Sweeper
 
 logger = logging.getLogger("nexios_trio.transport")
@@ -58,7 +58,7 @@ class AsgiTransport(Transport):
         self._written = trio.Event()  # the writer is done
         self._is_gone = False  # nothing more can be said to the peer
         self._is_disconnected = False  # the server has said so
-        self._is_deaf = False  # the server's receive has failed
+        self._has_remains = has_remains(receive)
         self._writing_since = inf
         self._alarm = Alarm(self._check_write_deadline)
         self._alarm_is_set = False
@@ -98,7 +98,7 @@ class AsgiTransport(Transport):
         finally:
             if self._claim is not None:
                 self._claim.release()
-            if self._successor is None and not self._is_deaf:
+            if self._successor is None and self._has_remains:
                 discard_remains(self._receive, is_disconnected=self._is_disconnected)
 
     async def _part(self) -> None:
@@ -236,10 +236,10 @@ class AsgiTransport(Transport):
                     self._lost(End(code, event.get("reason") or "", cause))
                     return
         except GONE:
-            self._is_deaf = True
+            self._has_remains = False
             self._lost()
         except Exception:
-            self._is_deaf = True
+            self._has_remains = False
             logger.exception("the server's receive failed")
             self._lost()
 

@@ -15,6 +15,11 @@ QUIET = 1.0  # seconds without an event after which nothing more is expected
 MOST = 65536  # events; what has been read when the socket is closed holds fewer
 
 
+def has_remains(receive: object) -> bool:
+    """Whether `receive` is a channel's, as hypercorn's is. Others, and what stands in between, are not asked again."""
+    return isinstance(getattr(receive, "__self__", None), trio.MemoryReceiveChannel)
+
+
 def discard_remains(receive: Callable[[], Awaitable[Any]], *, is_disconnected: bool) -> None:
     """Take the server's events until it is quiet, in a task that holds nothing but `receive`.
 
