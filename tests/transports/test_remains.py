@@ -17,7 +17,8 @@ DISCONNECT = {"type": "websocket.disconnect", "code": 1006}
 class Server:
     """Puts events into a queue of ten, and waits until there is room."""
 
-    def __init__(self) -> None:
+    def __init__(self, nursery) -> None:
+        self.nursery = nursery
         self.put, self._queue = trio.open_memory_channel(10)
         self.fault: Exception | None = None
         self.endless: dict | None = None  # what `receive` gives for ever, at once
@@ -38,7 +39,8 @@ class Server:
 
     async def serves(self, receive=None) -> None:
         """One connection, whose handler accepts and returns."""
-        transport = AsgiTransport({}, receive or self._queue.receive, self.send, Settings())
+        receive = receive or self._queue.receive
+        transport = AsgiTransport({}, receive, self.send, Settings(), leave_behind=self.nursery.start_soon)
         async with trio.open_nursery() as nursery:
             sweeper = Sweeper()
             nursery.start_soon(sweeper.run)
@@ -53,15 +55,15 @@ class Server:
     ids=["none", "first", "between"],
 )
 async def test_a_server_gets_rid_of_what_it_has_read(events):
-    server = Server()
     with trio.fail_after(DEADLINE):
         async with trio.open_nursery() as nursery:
+            server = Server(nursery)
             nursery.start_soon(server.says, *events)
             await server.serves()
 
 
-async def test_a_pause_of_the_server_s_is_waited_for(autojump_clock):
-    server = Server()
+async def test_a_pause_of_the_server_s_is_waited_for(autojump_clock, nursery):
+    server = Server(nursery)
     await server.serves()
     with trio.fail_after(DEADLINE):
         for _ in range(3):
@@ -69,20 +71,20 @@ async def test_a_pause_of_the_server_s_is_waited_for(autojump_clock):
             await trio.sleep(0.9)
 
 
-async def test_it_ends_when_the_server_is_quiet(autojump_clock):
+async def test_it_ends_when_the_server_is_quiet(autojump_clock, nursery):
     before = trio.lowlevel.current_statistics().tasks_living
-    await Server().serves()
+    await Server(nursery).serves()
     assert trio.lowlevel.current_statistics().tasks_living == before + 1
     await trio.sleep(1.5)
     assert trio.lowlevel.current_statistics().tasks_living == before
 
 
 @pytest.mark.parametrize("endless", [DISCONNECT, MESSAGE], ids=["disconnect", "messages"])
-async def test_a_server_that_never_stops_is_not_listened_to_for_ever(endless, monkeypatch):
+async def test_a_server_that_never_stops_is_not_listened_to_for_ever(endless, nursery, monkeypatch):
     monkeypatch.setattr("nexios_trio.transports.remains.MOST", 500)
-    server = Server()
+    server = Server(nursery)
     server.endless = endless
-    discard_remains(server.receive, is_disconnected=False)
+    nursery.start_soon(discard_remains, server.receive, False)
     given = -1
     while given != server.given:
         given = server.given
@@ -90,8 +92,8 @@ async def test_a_server_that_never_stops_is_not_listened_to_for_ever(endless, mo
     assert given < 600
 
 
-async def test_a_second_disconnect_is_the_last_event():
-    server = Server()
+async def test_a_second_disconnect_is_the_last_event(nursery):
+    server = Server(nursery)
     await server.says(DISCONNECT)
     await server.serves()
     await server.says(DISCONNECT, MESSAGE)
@@ -99,9 +101,9 @@ async def test_a_second_disconnect_is_the_last_event():
     assert server.put.statistics().current_buffer_used == 1
 
 
-async def test_a_failure_of_the_server_s_is_the_end():
-    server = Server()
-    discard_remains(server.receive, is_disconnected=False)
+async def test_a_failure_of_the_server_s_is_the_end(nursery):
+    server = Server(nursery)
+    nursery.start_soon(discard_remains, server.receive, False)
     await wait_all_tasks_blocked()
     server.fault = OSError("gone")
     await server.says(MESSAGE, MESSAGE)
@@ -109,8 +111,8 @@ async def test_a_failure_of_the_server_s_is_the_end():
     assert server.put.statistics().current_buffer_used == 1
 
 
-async def test_what_stands_in_between_hears_nothing_after_the_end():
-    server = Server()
+async def test_what_stands_in_between_hears_nothing_after_the_end(nursery):
+    server = Server(nursery)
     await server.serves(server.receive)
     given = server.given
     await server.says(MESSAGE)

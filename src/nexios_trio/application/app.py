@@ -144,8 +144,11 @@ class NexiosApp(Routes):
         ready = _ready_transport(scope, receive, send)
         endpoint = self._endpoint(scope)
         async with self._lifespan.runtime():
-            transport = ready or AsgiTransport(scope, receive, send, self.settings, self.runtime.poller)
-            await serve_connection(transport, endpoint, self.runtime, self)
+            runtime = self.runtime
+            transport = ready or AsgiTransport(
+                scope, receive, send, self.settings, runtime.poller, runtime.leave_behind
+            )
+            await serve_connection(transport, endpoint, runtime, self)
 
     async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._lifespan.is_refusing:

@@ -31,6 +31,7 @@ logger = logging.getLogger("nexios_trio.transport")
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
+LeaveBehind = Callable[..., None]
 
 # How servers say that the peer is gone. ASGI asks for OSError. Hypercorn's stream is busy while hypercorn closes it, as
 # it does when peer and application close at the same time: it sends the end without its lock.
@@ -38,17 +39,29 @@ GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyRe
 
 
 class AsgiTransport(Transport):
-    """One peer behind an ASGI server's `receive` and `send`."""
+    """One peer behind an ASGI server's `receive` and `send`.
+
+    Args:
+        poller: for a socket that can be taken over.
+        leave_behind: starts a task (a function and its arguments) that may outlive the connection.
+    """
 
     name = "asgi"
     can_abort = False
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, settings: Settings, poller: Poller | None = None
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        settings: Settings,
+        poller: Poller | None = None,
+        leave_behind: LeaveBehind | None = None,
     ) -> None:
         super().__init__(scope, settings)
         self._outbox: Outbox | None = None
-        self._poller = poller  # for a socket that can be taken over
+        self._poller = poller
+        self._leave_behind = leave_behind
         self._claim: takeover.Claim | None = None
         self._successor: DirectTransport | None = None
         self._receive = receive
@@ -98,8 +111,8 @@ class AsgiTransport(Transport):
         finally:
             if self._claim is not None:
                 self._claim.release()
-            if self._successor is None and self._has_remains:
-                discard_remains(self._receive, is_disconnected=self._is_disconnected)
+            if self._leave_behind is not None and self._successor is None and self._has_remains:
+                self._leave_behind(discard_remains, self._receive, self._is_disconnected)
 
     async def _part(self) -> None:
         """Let the goodbyes get through."""

@@ -2,7 +2,7 @@
 
 Hypercorn reads up to 64 KiB and puts the messages in them into a queue of ten, one by one. Where nobody takes them out
 any more, the task that reads stays behind for ever, and with it what it holds. The connection's socket may be closed
-only once the application has returned, so none of its own tasks can do this.
+only once the application has returned, so none of its own tasks can do this: it is the application's.
 """
 
 from collections.abc import Awaitable, Callable
@@ -20,22 +20,18 @@ def has_remains(receive: object) -> bool:
     return isinstance(getattr(receive, "__self__", None), trio.MemoryReceiveChannel)
 
 
-def discard_remains(receive: Callable[[], Awaitable[Any]], *, is_disconnected: bool) -> None:
-    """Take the server's events until it is quiet, in a task that holds nothing but `receive`.
+async def discard_remains(receive: Callable[[], Awaitable[Any]], is_disconnected: bool) -> None:
+    """Take the server's events until it is quiet.
 
     Args:
         is_disconnected: the server has said `websocket.disconnect`; one that says it twice would say it for ever.
     """
-    trio.lowlevel.spawn_system_task(_discard, receive, is_disconnected)
-
-
-async def _discard(receive: Callable[[], Awaitable[Any]], is_disconnected: bool) -> None:
     for _ in range(MOST):
         event: Any = None
         with trio.move_on_after(QUIET):
             try:
                 event = await receive()
-            except Exception:  # there is nobody to tell, and a task like this one must not fail
+            except Exception:  # there is nobody to tell any more
                 return
         if event is None:
             return

@@ -91,6 +91,11 @@ class Runtime:
             raise LifecycleError("the application is not running: call start_soon from a startup function or a handler")
         self._start_soon[-1](self._run, function, args, on_error, name=name or function)
 
+    def leave_behind(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        """Start a task that outlives its connection, unless the application is stopping. Its errors are logged."""
+        if self._start_soon:
+            self._start_soon[-1](self._run, function, args, "log", name=function)
+
     async def _run(self, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...], on_error: str) -> None:
         with self.activate(), acting_for(None):
             if on_error == "stop":
