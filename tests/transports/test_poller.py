@@ -5,13 +5,14 @@ import os
 import socket
 import struct
 from contextlib import contextmanager
+from time import perf_counter
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from nexios_trio.transports import poller as module
-from nexios_trio.transports.poller import BROKEN, MAX_EVENTS, PEER_LEFT, READ, WRITE, open_poller
+from nexios_trio.transports.poller import BROKEN, BUSY, MAX_EVENTS, PEER_LEFT, READ, WRITE, open_poller
 
 DEADLINE = 10.0
 
@@ -239,6 +240,61 @@ async def test_other_tasks_run_within_a_round_that_takes_long(poller, monkeypatc
         assert max(turns) <= 2  # within a pass, the order of tasks is chance
         for ours, _ in [*made[:-2], made[-1]]:
             poller.forget(ours)
+
+
+def spin():
+    """Longer than a turn may take."""
+    until = perf_counter() + 2 * BUSY
+    while perf_counter() < until:
+        pass
+
+
+async def test_who_keeps_us_busy_waits_for_the_others(poller):
+    with pairs(21) as made:
+        *crowd, (ours, peer) = made
+        turns = []
+
+        def turn(number, react):
+            turns.append(number)
+            react()
+
+        for number, (one, other) in enumerate(crowd):
+            poller.watch(one, Owner(lambda number=number: turn(number, spin)), READ)
+            other.send(b"x")  # never read
+
+        quiet = Owner(lambda: turn("quiet", lambda: ours.recv(100)))
+        poller.watch(ours, quiet, READ)
+        with trio.fail_after(DEADLINE):
+            while len(turns) < 60:
+                await trio.lowlevel.checkpoint()
+            assert {turns.count(number) for number in range(20)} <= {2, 3, 4}  # in turn
+            turns.clear()
+            peer.send(b"x")
+            await quiet.called.wait()
+        # What takes at most `BUSY_SHARE` may come first, and again what the scheduler puts in between.
+        assert turns.index("quiet") < 8
+        for one, _ in made:
+            poller.forget(one)
+
+
+async def test_busy_no_more(poller):
+    """One long turn is forgiven by the next short one; without a wait for ever in between."""
+    with pairs() as [(ours, peer)]:
+        reactions = [spin, list, spin]
+
+        def react():
+            ours.recv(100)
+            reactions.pop(0)()
+
+        owner = Owner(react)
+        poller.watch(ours, owner, READ)
+        for left in (2, 1, 0):
+            peer.send(b"x")
+            with trio.fail_after(DEADLINE):
+                while len(reactions) > left:
+                    await trio.lowlevel.checkpoint()
+        poller.forget(ours)
+        assert not len(poller)
 
 
 async def test_more_sockets_than_one_round_takes(poller):

@@ -20,6 +20,10 @@ logger = logging.getLogger("nexios_trio.poller")
 IS_AVAILABLE = sys.platform == "linux"
 MAX_EVENTS = 256  # asked for at a time
 LONG = 0.002  # seconds between two checkpoints: other tasks should not wait longer because some peers keep us busy
+# Who took longer than this for one turn waits, the next time, until all the others have had theirs: a peer's flood
+# costs others one turn, and not their place in the queue.
+BUSY = 0.0003  # seconds
+BUSY_SHARE = 0.001  # seconds, between two checkpoints, for all of those together; one turn at least
 
 # Elsewhere nothing is watched, and these only have to exist.
 READ = select.EPOLLIN if IS_AVAILABLE else 0
@@ -44,6 +48,8 @@ class Poller:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._owners: dict[int, Watched] = {}
+        self._busy: dict[int, Watched] = {}  # whose last turn took long
+        self._later: dict[int, int] = {}  # of those, who is ready, and for what; first come, first served
 
     def __len__(self) -> int:
         return len(self._owners)
@@ -58,36 +64,71 @@ class Poller:
         self._epoll.modify(fd, events)
         if owner is not None:
             self._owners[fd] = owner
+            self._busy.pop(fd, None)
+            self._later.pop(fd, None)
 
     def forget(self, sock: socket.socket) -> None:
         """Stop watching; must come before the socket is closed. A no-op for one that is not watched."""
         fd = sock.fileno()
+        self._busy.pop(fd, None)
+        self._later.pop(fd, None)
         if self._owners.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
     async def run(self) -> None:
         """Call the owners of what is ready, for ever. Cancellation: between two rounds."""
-        owners = self._owners
         poll = self._epoll.poll
         descriptor = self._epoll.fileno()
         while True:
-            await trio.lowlevel.wait_readable(descriptor)
-            ready = [(fd, events, owners.get(fd)) for fd, events in poll(0, MAX_EVENTS)]
-            pause_at = perf_counter() + LONG
-            for fd, events, owner in ready:
-                if perf_counter() > pause_at:
-                    await trio.lowlevel.checkpoint()
-                    pause_at = perf_counter() + LONG
-                if owner is None or owners.get(fd) is not owner:  # gone meanwhile
-                    continue
-                try:
-                    owner.ready(events)
-                except Exception as error:
-                    logger.exception("a connection failed")
-                    owner.failed(error)
+            if self._later:
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.wait_readable(descriptor)
+            await self._serve(poll(0, MAX_EVENTS))
+            now = perf_counter()
+            until = now + BUSY_SHARE
+            while self._later and now < until:
+                fd = next(iter(self._later))
+                now = self._turn(fd, self._later.pop(fd), self._busy[fd], now)
+
+    async def _serve(self, ready: list[tuple[int, int]]) -> None:
+        """Give a turn to everybody who is ready and not busy; the others are noted."""
+        owners, busy = self._owners, self._busy
+        turns = []
+        for fd, events in ready:
+            if fd in busy:
+                self._later[fd] = events
+            else:
+                turns.append((fd, events, owners.get(fd)))
+        now = perf_counter()
+        pause_at = now + LONG
+        for fd, events, owner in turns:
+            if now > pause_at:
+                await trio.lowlevel.checkpoint()
+                now = perf_counter()
+                pause_at = now + LONG
+            if owner is not None and owners.get(fd) is owner:  # else gone meanwhile
+                now = self._turn(fd, events, owner, now)
+
+    def _turn(self, fd: int, events: int, owner: Watched, began: float) -> float:
+        """Call the owner. Returns the time at which it was done."""
+        try:
+            owner.ready(events)
+        except Exception as error:
+            logger.exception("a connection failed")
+            owner.failed(error)
+        now = perf_counter()
+        if now - began > BUSY:
+            if self._owners.get(fd) is owner:
+                self._busy[fd] = owner
+        elif self._busy:
+            self._busy.pop(fd, None)
+        return now
 
     def close(self) -> None:
         self._owners.clear()
+        self._busy.clear()
+        self._later.clear()
         self._epoll.close()
 
 

@@ -57,6 +57,7 @@ class Fanout:
         self.max_pending_bytes = 8 * MAX_PENDING_BYTES
         self.deliveries = 0
         self._published = 0
+        self._dirty_since = 0.0  # seconds of trio's clock
         self._flushers = 0
         self._sleeper: Task | None = None
         self._duty = trio.Lock()  # of several lifespans' flushers, one works and the others wait
@@ -72,6 +73,8 @@ class Fanout:
         ):
             self.flush(group)
             return
+        if not self.dirty:
+            self._dirty_since = trio.current_time()
         self.dirty[group] = None
         if self._sleeper is not None:
             reschedule(self._sleeper)
@@ -120,6 +123,7 @@ class Fanout:
                     for group in list(self.dirty):
                         if group in self.dirty:  # else flushed in the meantime
                             await self._flush_in_slices(group)
+                    self._dirty_since = trio.current_time()
         finally:
             self._flushers -= 1
             if not self._flushers:
@@ -136,13 +140,13 @@ class Fanout:
 
     async def _linger(self) -> None:
         quiet = passes = 0
-        latest = trio.current_time() + MAX_LINGER
-        while quiet < QUIET_PASSES and passes < MAX_PASSES:
+        latest = self._dirty_since + MAX_LINGER
+        while quiet < QUIET_PASSES and passes < MAX_PASSES and trio.current_time() <= latest:
             seen = self._published
             await checkpoint()
             quiet = quiet + 1 if self._published == seen else 0
             passes += 1
-            if trio.current_time() > latest or any(group.pending_bytes > MAX_PENDING_BYTES for group in self.dirty):
+            if any(group.pending_bytes > MAX_PENDING_BYTES for group in self.dirty):
                 return
 
     async def _flush_in_slices(self, group: Group[Member]) -> None:
