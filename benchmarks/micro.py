@@ -12,8 +12,9 @@ from typing import Any, Final
 import attrs
 
 from nexios_trio.core.deadlines import Deadlines
-from nexios_trio.core.groups import GroupIndex, Membership, Receiver
+from nexios_trio.core.groups import Membership, Receiver
 from nexios_trio.core.history import History
+from nexios_trio.core.index import GroupIndex
 from nexios_trio.core.messages import Message, Position
 from nexios_trio.websockets.fanout import Fanout
 
@@ -71,7 +72,7 @@ class _Receiver(Receiver):
     """Takes everything at once, as a socket with room does."""
 
     def attach(self, membership: Membership[Any]) -> None:
-        membership.inline = len
+        membership.set_inline(len)
 
 
 def join_and_leave(members: int) -> Work:

@@ -1,35 +1,40 @@
 """Groups and cursors against a model: in order, nothing lost, nothing twice, whoever flushes when."""
 
+from unittest.mock import patch
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from nexios_trio.core.groups import GroupIndex, Removed
+from nexios_trio.core import groups as module
+from nexios_trio.core.groups import Receiver
+from nexios_trio.core.index import GroupIndex, Removed
 from nexios_trio.core.messages import Message
 
-MEMBERS = st.integers(0, 3)
+MEMBERS = st.integers(0, 2)
 NAMES = st.sampled_from(["a", "b"])
 
 
-class Slices:
+def flush_in_slices(group, hand_over):
     """A flush that stops between members, as the flusher does."""
-
-    def __init__(self, group):
-        self.group = group
-        self.top = group.top
-        self.batch = group.batch()
-        self.base = group.base
-        self.rest = list(group.members.values())
-
-    def step(self, hand_over):
-        membership = self.rest.pop(0)
-        group = self.group
-        if self.batch is not None and membership.cursor == self.base:
-            membership.cursor = self.top
-            hand_over(membership, self.batch)
-        elif membership.cursor < self.top and group.members.get(membership.member) is membership:
+    top, base = group.top, group.base
+    for member in tuple(group.left_out):
+        if member in group.members:
+            hand_over(group.members[member], group.members[member].take())
+    yield
+    for cohort in tuple(group.cohorts):
+        if cohort.cursor < top:
+            batch = group.batch(max(cohort.cursor, base), top)
+            cohort.cursor = top
+            for membership in cohort.members:
+                hand_over(membership, batch)
+            yield
+    for membership in tuple(group.stragglers):
+        if membership.cursor < top and group.members.get(membership.member) is membership:
             hand_over(membership, membership.take())
+            yield
+    group.settle(top)
 
 
 class GroupsMachine(RuleBasedStateMachine):
@@ -52,9 +57,16 @@ class GroupsMachine(RuleBasedStateMachine):
 
     # What members do
 
-    @rule(member=MEMBERS, name=NAMES)
-    def join(self, member, name):
-        is_new = self.index.add(member, name)
+    @initialize(kinds=st.lists(st.integers(0, 1), min_size=3, max_size=3))
+    def everybody_joins(self, kinds):
+        for member, kind in enumerate(kinds):
+            self.join(member, "a", kind, is_clear=True)
+
+    @rule(member=MEMBERS, name=NAMES, kind=st.integers(0, 1), is_clear=st.booleans())
+    def join(self, member, name, kind, is_clear):
+        is_new = self.index.add(member, name, kind=kind)
+        if is_clear:
+            self.change(member, True)
         assert is_new == (not any(group == name for _, group in self.owed))
         self.owed.setdefault((member, name), [])
         self.given.setdefault((member, name), [])
@@ -105,16 +117,32 @@ class GroupsMachine(RuleBasedStateMachine):
             key = (member, membership.group.name)
             assert self.given[key] == self.owed[key]
 
+    @rule(member=MEMBERS, is_clear=st.booleans())
+    def change(self, member, is_clear):
+        """Something is queued for a member, or nothing any more."""
+        for membership in self.index.memberships(member):
+            membership.set_inline(len if is_clear else None)
+
+    @rule(member=MEMBERS, kind=st.integers(0, 1))
+    def move(self, member, kind):
+        for membership in self.index.memberships(member):
+            membership.reach(Receiver(), kind)
+            assert membership.cohort is None
+
+    @rule(name=NAMES, excluded=st.lists(MEMBERS, max_size=1))
+    def publish_and_flush(self, name, excluded):
+        self.publish(name, excluded)
+        self.flush(name)
+
     @rule(name=NAMES)
     def flush(self, name):
         group = self.index.groups.get(name)
         if group is None:
             return
-        slices = Slices(group)
-        while slices.rest:
-            slices.step(self.hand_over)
-        group.settle(slices.top)
+        for _ in flush_in_slices(group, self.hand_over):
+            pass
         assert not group.pending
+        assert all(membership.inline is None for membership in group.stragglers)
         for key, owed in self.owed.items():
             if key[1] == name:
                 assert self.given[key] == owed
@@ -122,17 +150,21 @@ class GroupsMachine(RuleBasedStateMachine):
     @rule(name=NAMES)
     def begin_slices(self, name):
         if name in self.index:
-            self.slices.append(Slices(self.index.groups[name]))
+            self.slices.append(flush_in_slices(self.index.groups[name], self.give_if_member))
 
     @precondition(lambda self: self.slices)
     @rule(data=st.data())
     def go_on(self, data):
         slices = data.draw(st.sampled_from(self.slices))
-        if slices.rest:
-            slices.step(self.give_if_member)
-        if not slices.rest:
-            slices.group.settle(slices.top)
+        if next(slices, "over") == "over":
             self.slices.remove(slices)
+
+    @precondition(lambda self: self.slices)
+    @rule(data=st.data())
+    def cancel_slices(self, data):
+        slices = data.draw(st.sampled_from(self.slices))
+        slices.close()
+        self.slices.remove(slices)
 
     def give_if_member(self, membership, batch):
         # One that vanished may still get what it was owed then; the model has forgotten it.
@@ -159,19 +191,35 @@ class GroupsMachine(RuleBasedStateMachine):
     def sizes_are_right(self):
         for group in self.index:
             assert group.pending_bytes == sum(message.size for message, _ in group.pending)
-            assert group.excluding == any(excluded for _, excluded in group.pending)
+            assert set(group.left_out) == {member for _, excluded in group.pending for member in excluded}
+
+    @invariant()
+    def everybody_marches_or_straggles(self):
+        for group in self.index:
+            marching = [membership for cohort in group.cohorts for membership in cohort.members]
+            assert {*marching, *group.stragglers} == set(group.members.values())
+            assert len(marching) + len(group.stragglers) == len(group.members)
+            for cohort in group.cohorts:
+                assert 0 < len(cohort.members) <= 2
+                assert cohort.writes == tuple(membership.inline for membership in cohort.members)
+                assert all(m.cohort is cohort and m.kind == cohort.kind for m in cohort.members)
 
     @invariant()
     def the_index_agrees_both_ways(self):
         assert {(member, group.name) for group in self.index for member in group.members} == set(self.owed)
-        for member in range(4):
+        for member in range(3):
             of_member = {membership.group.name for membership in self.index.memberships(member)}
             assert of_member == {name for who, name in self.owed if who == member}
         assert len(self.index) == len({name for _, name in self.owed})
 
 
-TestGroups = GroupsMachine.TestCase
-TestGroups.settings = settings(max_examples=60, stateful_step_count=40)
+class TestGroups(GroupsMachine.TestCase):
+    settings = settings(max_examples=200, stateful_step_count=30)
+
+    @pytest.fixture(autouse=True)
+    def small_cohorts(self):
+        with patch.object(module, "MAX_COHORT", 2):
+            yield
 
 
 def messages(count):
@@ -208,7 +256,7 @@ def test_one_who_is_excluded_gets_the_others(index):
     group = index.groups["room"]
     for number, message in enumerate(messages(3)):
         group.publish(message, ["ann"] if number == 1 else ())
-    assert group.batch() is None  # each has to be asked for
+    assert list(group.left_out) == ["ann"]  # has to be asked alone
     assert payloads(group.members["ann"].take()) == [0, 2]
 
 
@@ -238,3 +286,46 @@ def test_clear_leaves_nothing(index):
     index.add("ann", "room")
     index.clear()
     assert (len(index), list(index), list(index.memberships("ann"))) == (0, [], [])
+
+
+def test_members_that_can_be_written_to_march_together_and_others_do_not(index):
+    for member in ("ann", "bob", "cyd"):
+        index.add(member, "room")
+    group = index.groups["room"]
+    ann, bob, cyd = group.members.values()
+    ann.set_inline(len)
+    bob.set_inline(len)
+    assert [list(cohort.members) for cohort in group.cohorts] == [[ann, bob]]
+    group.publish(messages(1)[0])
+    assert payloads(ann.take()) == [0]  # given something alone
+    assert (ann.cohort, ann.cursor, bob.cursor) == (None, 1, 0)
+    cyd.set_inline(len)
+    assert cyd.cohort is None  # it is owed something, and a cohort may have been given that already
+    for membership in (bob, cyd):
+        membership.take()
+    group.settle(1)
+    assert [list(cohort.members) for cohort in group.cohorts] == [[cyd, ann, bob]]
+    index.discard("ann")
+    index.discard("bob")
+    cyd.set_inline(None)
+    assert (group.cohorts, list(group.stragglers)) == ({}, [cyd])
+
+
+def test_one_that_is_ahead_when_a_flush_ends_falls_in_after_the_next(index):
+    for member in ("ann", "bob"):
+        index.add(member, "room")
+    group = index.groups["room"]
+    ann, bob = group.members.values()
+    for membership in (ann, bob):
+        membership.set_inline(len)
+    first, second = messages(2)
+    group.publish(first)
+    slices = flush_in_slices(group, lambda *_: None)
+    next(slices)
+    group.publish(second)
+    assert payloads(ann.take()) == [0, 1]
+    assert list(slices)
+    assert (ann.cohort, ann.cursor, bob.cursor) == (None, 2, 1)
+    assert list(flush_in_slices(group, lambda *_: None))
+    assert ann.cohort is bob.cohort
+    assert (ann.cursor, bob.cursor) == (2, 2)

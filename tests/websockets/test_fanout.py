@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import assert_no_checkpoints
 
-from nexios_trio.core.groups import GroupIndex, Receiver
+from nexios_trio.core import groups
+from nexios_trio.core.groups import Receiver
+from nexios_trio.core.index import GroupIndex
 from nexios_trio.core.messages import Message
 from nexios_trio.websockets import fanout as module
 from nexios_trio.websockets.fanout import MAX_PENDING, MAX_PENDING_BYTES, SMALL_GROUP, Fanout
@@ -21,6 +23,19 @@ class Taker(Receiver):
     def __init__(self, room, member):
         self.room, self.member = room, member
         self.written = None
+        self.room_left = 0
+
+    def write(self, data):
+        """As a socket does that has room for so many more batches."""
+        if not self.room_left:
+            return 1
+        self.room_left -= 1
+        size = len(data)
+        while data:  # frames of short JSON texts
+            end = 2 + data[1]
+            self.room.given[self.member].append(int(data[2:end]))
+            data = data[end:]
+        return size
 
     def offer_batch(self, kind, batch, written=0):
         self.room.batches += 1
@@ -28,6 +43,7 @@ class Taker(Receiver):
         if self.member == "broken":
             raise ZeroDivisionError
         self.room.given[self.member].extend(message.payload for message in batch.messages)
+        self.room.set_room(self.member, 0)
 
 
 class Room:
@@ -47,6 +63,12 @@ class Room:
 
     def catch_up(self, member):
         self.fanout.catch_up(self.index.memberships(member))
+
+    def set_room(self, member, batches):
+        """How many batches the member's socket takes before the next one is queued."""
+        for membership in self.index.memberships(member):
+            membership.receiver.room_left = batches
+            membership.set_inline(membership.receiver.write if batches else None)
 
     def leave(self, member):
         self.catch_up(member)
@@ -111,7 +133,7 @@ async def test_who_joins_leaves_or_is_written_to_in_between(nursery):
 
 
 async def test_an_inline_write_that_is_short_or_fails_is_taken_over_by_the_receiver():
-    room = Room(3)
+    room = Room(5)
     whole = Message("hello", 0.0).frame(0).wire
     taken = []
 
@@ -122,14 +144,44 @@ async def test_an_inline_write_that_is_short_or_fails_is_taken_over_by_the_recei
     def fail(data):
         raise BlockingIOError
 
-    members = room.index.groups["room"].memberships
-    for membership, inline in zip(members, (write, lambda data: 3, fail), strict=True):
-        membership.inline = inline
+    members = room.index.groups["room"].members.values()
+    for membership, inline in zip(members, (write, lambda data: 3, write, fail, write), strict=True):
+        membership.set_inline(inline)
     room.publish("hello")
-    assert taken == [whole]
-    assert room.given == {0: [], 1: ["hello"], 2: ["hello"]}
-    assert [membership.receiver.written for membership in members] == [None, 3, 0]
-    assert room.fanout.deliveries == 3
+    assert taken == [whole] * 3
+    assert room.given == {0: [], 1: ["hello"], 2: [], 3: ["hello"], 4: []}
+    assert [membership.receiver.written for membership in members] == [None, 3, None, 0, None]
+    assert room.fanout.deliveries == 5
+
+
+async def test_two_members_behind_one_socket_that_takes_the_first_message_in_part():
+    """Whatever it could take by then, the second one's must not come between the first one's pieces."""
+
+    class Socket(Receiver):
+        def __init__(self):
+            self.memberships = []
+            self.taken = []
+
+        def attach(self, membership):
+            self.memberships.append(membership)
+            membership.set_inline(self.write)
+
+        def write(self, data):
+            self.taken.append(data)
+            return 3 if len(self.taken) == 1 else len(data)
+
+        def offer_batch(self, kind, batch, written=0):
+            for membership in self.memberships:
+                membership.set_inline(None)
+            self.taken.append(written)
+
+    index, fanout, socket = GroupIndex(), Fanout(), Socket()
+    for member in range(3):
+        index.add(member, "room", socket)
+    group = index.groups["room"]
+    group.publish(Message("hello", 0.0))
+    fanout.published(group)
+    assert socket.taken == [Message("hello", 0.0).frame(0).wire, 3, 0, 0]
 
 
 async def test_a_member_that_fails_is_logged_and_keeps_nobody_from_the_message(nursery, caplog):
@@ -201,6 +253,25 @@ async def test_a_flusher_that_is_cancelled_leaves_nothing_pending():
     assert all(given == [1, 2, 3] for given in room.given.values())
 
 
+async def test_a_flush_of_sockets_that_is_cancelled_is_made_up_for():
+    """Some members have been given the first message, some have not, and then there is a second one."""
+    with patch.object(groups, "MAX_COHORT", 10), patch.object(module, "SLICE", 10):
+        room = Room(LARGE)
+        for member in range(LARGE):
+            room.set_room(member, 9)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(room.fanout.run)
+            await settle()
+            room.publish(1)
+            while not room.fanout.deliveries:
+                await trio.lowlevel.checkpoint()
+            assert 0 < room.fanout.deliveries < LARGE
+            room.publish(2)
+            nursery.cancel_scope.cancel()
+    assert all(given == [1, 2] for given in room.given.values())
+    assert room.batches == 0  # nothing was queued
+
+
 @pytest.mark.parametrize("first_to_go", [0, 1])
 async def test_when_one_of_two_lifespans_ends_the_other_goes_on(nursery, first_to_go):
     """Regression: the other one slept for ever, and large groups got nothing."""
@@ -235,6 +306,7 @@ steps = st.one_of(
     st.tuples(st.sampled_from(["join", "leave", "write"]), members),
     st.tuples(st.just("wait"), st.integers(1, 6)),
     st.tuples(st.just("flushers"), st.integers(0, 2)),
+    st.tuples(st.just("room"), st.tuples(members, st.integers(0, 2))),
 )
 
 
@@ -265,6 +337,8 @@ def test_order_and_completeness_whoever_flushes_when(script):
                 elif action == "write" and argument in owed:
                     room.catch_up(argument)
                     assert room.given[argument] == owed[argument]
+                elif action == "room":
+                    room.set_room(*argument)
                 elif action == "wait":
                     for _ in range(argument):
                         await trio.lowlevel.checkpoint()
@@ -281,7 +355,11 @@ def test_order_and_completeness_whoever_flushes_when(script):
             assert not room.fanout.dirty
             nursery.cancel_scope.cancel()
 
-    with patch.object(module, "SMALL_GROUP", 2), patch.object(module, "SLICE", 1):
+    with (
+        patch.object(module, "SMALL_GROUP", 2),
+        patch.object(module, "SLICE", 1),
+        patch.object(groups, "MAX_COHORT", 2),
+    ):
         trio.run(main)
 
 

@@ -8,8 +8,9 @@ import dataclasses
 import json
 import math
 import zlib
+from collections.abc import Callable
 from enum import Enum
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 from uuid import UUID, uuid4
 
 import attrs
@@ -32,6 +33,8 @@ class PayloadTypeEnum(str, Enum):
 # What orjson makes keeps the whole buffer that it was written into, of this size at least: queues and histories of
 # small messages would take forty times the bytes that they are counted with. So small ones are copied.
 ORJSON_BUFFER = 4096
+
+T = TypeVar("T")
 
 MIN_DEFLATE_SIZE = 128  # bytes; below, compression costs more than it saves
 
@@ -60,38 +63,46 @@ def wire_header(opcode: int, length: int) -> bytes:
     return bytes((0x80 | opcode, 127)) + length.to_bytes(8, "big")
 
 
+TEXT_HEADERS = tuple(wire_header(1, size) for size in range(126))
+BINARY_HEADERS = tuple(wire_header(2, size) for size in range(126))
+
+
 class Frame:
     """One message as the wire wants it. Shared by every receiver, so never changed."""
 
-    __slots__ = ("_deflated", "_event", "_wire", "payload", "size", "text")
+    __slots__ = ("_rarer", "_wire", "payload", "text")
 
-    def __init__(self, payload: bytes, *, text: bool) -> None:
+    def __init__(self, payload: bytes, text: bool) -> None:
         self.payload = payload
         self.text = text
-        self.size = len(payload)
         self._wire: bytes | None = None
-        self._deflated: bytes | None = None
-        self._event: dict[str, Any] | None = None
+        self._rarer: dict[str, Any] | None = None  # what else was made of it, by name
+
+    @property
+    def size(self) -> int:
+        return len(self.payload)
 
     @property
     def wire(self) -> bytes:
         """The bytes of the server frame."""
         wire = self._wire
         if wire is None:
-            opcode, size = (0x81 if self.text else 0x82), self.size
-            header = bytes((opcode, size)) if size < 126 else wire_header(opcode & 0x0F, size)
-            self._wire = wire = header + self.payload
+            payload = self.payload
+            size = len(payload)
+            if size < 126:
+                self._wire = wire = (TEXT_HEADERS if self.text else BINARY_HEADERS)[size] + payload
+            else:
+                self._wire = wire = wire_header(1 if self.text else 2, size) + payload
         return wire
 
     @property
     def deflated(self) -> bytes:
         """The bytes of the server frame, compressed (RFC 7692) without a context, so one for all; plain if small."""
-        deflated = self._deflated
-        if deflated is None:
-            self._deflated = deflated = self.wire if self.size < MIN_DEFLATE_SIZE else self._deflate()
-        return deflated
+        return self._made("deflated", self._deflate)
 
     def _deflate(self) -> bytes:
+        if self.size < MIN_DEFLATE_SIZE:
+            return self.wire
         deflater = zlib.compressobj(wbits=-15)
         # A sync flush ends with an empty block that the peer adds by itself.
         data = (deflater.compress(self.payload) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
@@ -101,14 +112,19 @@ class Frame:
     @property
     def event(self) -> dict[str, Any]:
         """The ASGI `websocket.send` event."""
-        event = self._event
-        if event is None:
-            if self.text:
-                event = {"type": "websocket.send", "text": self.payload.decode()}
-            else:
-                event = {"type": "websocket.send", "bytes": self.payload}
-            self._event = event
-        return event
+        return self._made("event", self._make_event)
+
+    def _make_event(self) -> dict[str, Any]:
+        if self.text:
+            return {"type": "websocket.send", "text": self.payload.decode()}
+        return {"type": "websocket.send", "bytes": self.payload}
+
+    def _made(self, name: str, make: Callable[[], T]) -> T:
+        if self._rarer is None:
+            self._rarer = {}
+        if name not in self._rarer:
+            self._rarer[name] = make()
+        return cast(T, self._rarer[name])
 
 
 def text_frame(text: str) -> Frame:

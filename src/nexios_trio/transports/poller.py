@@ -84,46 +84,56 @@ class Poller:
                 await trio.lowlevel.checkpoint()
             else:
                 await trio.lowlevel.wait_readable(descriptor)
-            await self._serve(poll(0, MAX_EVENTS))
-            now = perf_counter()
-            until = now + BUSY_SHARE
-            while self._later and now < until:
-                fd = next(iter(self._later))
-                now = self._turn(fd, self._later.pop(fd), self._busy[fd], now)
+            ready = poll(0, MAX_EVENTS)
+            while ready := self._serve(ready):
+                owners = [self._owners.get(fd) for fd, _ in ready]
+                await trio.lowlevel.checkpoint()
+                ready = [turn for turn, owner in zip(ready, owners, strict=True) if self._owners.get(turn[0]) is owner]
+            if self._later:
+                self._serve_busy()
 
-    async def _serve(self, ready: list[tuple[int, int]]) -> None:
-        """Give a turn to everybody who is ready and not busy; the others are noted."""
+    def _serve(self, ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Give a turn to everybody who is ready and not busy, and note the others. Returns who is left after `LONG`."""
         owners, busy = self._owners, self._busy
-        turns = []
-        for fd, events in ready:
+        began = perf_counter()
+        pause_at = began + LONG
+        for index, (fd, events) in enumerate(ready, 1):
             if fd in busy:
                 self._later[fd] = events
-            else:
-                turns.append((fd, events, owners.get(fd)))
-        now = perf_counter()
-        pause_at = now + LONG
-        for fd, events, owner in turns:
+                continue
+            owner = owners.get(fd)
+            if owner is None:  # gone in another's turn
+                continue
+            try:
+                owner.ready(events)
+            except Exception as error:
+                self._failed(owner, error)
+            now = perf_counter()
+            if now - began > BUSY and owners.get(fd) is owner:
+                busy[fd] = owner
+            began = now
             if now > pause_at:
-                await trio.lowlevel.checkpoint()
-                now = perf_counter()
-                pause_at = now + LONG
-            if owner is not None and owners.get(fd) is owner:  # else gone meanwhile
-                now = self._turn(fd, events, owner, now)
+                return ready[index:]
+        return []
 
-    def _turn(self, fd: int, events: int, owner: Watched, began: float) -> float:
-        """Call the owner. Returns the time at which it was done."""
-        try:
-            owner.ready(events)
-        except Exception as error:
-            logger.exception("a connection failed")
-            owner.failed(error)
+    def _serve_busy(self) -> None:
+        """Who is busy shares what it takes; who is quick again is so no longer."""
         now = perf_counter()
-        if now - began > BUSY:
-            if self._owners.get(fd) is owner:
-                self._busy[fd] = owner
-        elif self._busy:
-            self._busy.pop(fd, None)
-        return now
+        until = now + BUSY_SHARE
+        while self._later and now < until:
+            fd = next(iter(self._later))
+            owner, events, began = self._busy[fd], self._later.pop(fd), now
+            try:
+                owner.ready(events)
+            except Exception as error:
+                self._failed(owner, error)
+            now = perf_counter()
+            if now - began <= BUSY:
+                self._busy.pop(fd, None)
+
+    def _failed(self, owner: Watched, error: Exception) -> None:
+        logger.error("a connection failed", exc_info=error)
+        owner.failed(error)
 
     def close(self) -> None:
         self._owners.clear()

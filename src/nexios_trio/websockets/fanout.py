@@ -7,8 +7,7 @@ written to directly in between.
 """
 
 import logging
-from collections.abc import Hashable, Iterable
-from itertools import islice
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Protocol
 
 import trio
@@ -22,7 +21,7 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
-from ..core.groups import Group, Membership, Receiver
+from ..core.groups import Cohort, Group, Membership, Receiver, Write
 from ..core.messages import Batch, Kind
 
 logger = logging.getLogger("nexios_trio.fanout")
@@ -83,10 +82,8 @@ class Fanout:
     def flush(self, group: Group[Member]) -> None:
         """Give every member all it is owed, now."""
         self.dirty.pop(group, None)
-        group.backlogs.clear()
-        top = group.top
-        self._give(group, group.batch(), top, group.memberships)
-        group.settle(top)
+        for _ in self._flush(group):
+            pass
 
     def catch_up(self, memberships: Iterable[Membership[Member]]) -> None:
         """Give one member what it is owed in these groups, before it leaves or is written to directly."""
@@ -122,7 +119,10 @@ class Fanout:
                     await self._linger()
                     for group in list(self.dirty):
                         if group in self.dirty:  # else flushed in the meantime
-                            await self._flush_in_slices(group)
+                            for _ in self._flush(group):
+                                await checkpoint()
+                            if not group.pending:
+                                self.dirty.pop(group, None)
                     self._dirty_since = trio.current_time()
         finally:
             self._flushers -= 1
@@ -149,57 +149,78 @@ class Fanout:
             if any(group.pending_bytes > MAX_PENDING_BYTES for group in self.dirty):
                 return
 
-    async def _flush_in_slices(self, group: Group[Member]) -> None:
+    def _flush(self, group: Group[Member]) -> Iterator[None]:
+        """The slices of a flush. Between two of them anything may happen, another flush of the group too."""
         group.backlogs.clear()
         top = group.top
-        batch = group.batch()
-        memberships = group.memberships
-        members = iter(memberships)
-        for start in range(0, len(memberships), SLICE):
-            if start:
-                await checkpoint()
-            self._give(group, batch, top, islice(members, SLICE))
-        group.settle(top)
-        if not group.pending:
-            self.dirty.pop(group, None)
-
-    def _give(
-        self, group: Group[Member], batch: Batch | None, top: int, memberships: Iterable[Membership[Member]]
-    ) -> None:
-        """Write a batch to those who are owed exactly that, and to the others what they are owed.
-
-        Thousands of times for each message: every object touched here is one that no cache has any more.
-        """
-        if batch is None:
-            for membership in memberships:
-                self._give_other(membership, top)
-            return
-        base = top - len(batch.messages)
-        wires = batch.wires
+        for member in tuple(group.left_out):
+            if member in group.members:
+                self._give_rest(group.members[member])
+        batch = group.batch(group.base, top)
         given = 0
-        for membership in memberships:
-            if membership.cursor != base:
-                self._give_other(membership, top)
-                continue
-            membership.cursor = top
+        for cohort in tuple(group.cohorts):
+            if given + len(cohort.members) > SLICE:
+                yield
+                given = 0
+            given += len(cohort.members)
+            self._give_cohort(group, cohort, batch, top)
+        # Whoever falls out of a cohort from here on has been given the batch.
+        for membership in tuple(group.stragglers):
+            if given >= SLICE:
+                yield
+                given = 0
             given += 1
-            inline = membership.inline
-            if inline is None:
-                self._offer(membership, batch)
-                continue
-            data = wires[membership.kind] or batch.wire(membership.kind)
-            try:
-                written = inline(data)
-            except OSError:
-                self._offer(membership, batch)
-                continue
-            if written != len(data):
-                self._offer(membership, batch, written)
-        self.deliveries += given * len(batch.messages)
+            self._give_straggler(membership, batch, top)
+        group.settle(top)
 
-    def _give_other(self, membership: Membership[Member], top: int) -> None:
-        if membership.cursor < top and membership.group.members.get(membership.member) is membership:
+    def _give_cohort(self, group: Group[Member], cohort: Cohort[Member], batch: Batch, top: int) -> None:
+        """Write a batch to members that are owed exactly that. Thousands of times for each message."""
+        if cohort.cursor >= top:
+            return
+        if cohort.cursor != top - len(batch.messages):  # a flush was cancelled
+            batch = group.batch(cohort.cursor, top)
+        cohort.cursor = top
+        data = batch.wire(cohort.kind)
+        size = len(data)
+        writes = cohort.writes
+        self.deliveries += len(writes) * len(batch.messages)
+        for index, write in enumerate(writes):
+            try:
+                written = write(data)
+            except OSError:
+                written = 0
+            if written != size:
+                self._give_rest_of(cohort, index, written, batch)
+                return
+
+    def _give_rest_of(self, cohort: Cohort[Member], index: int, written: int, batch: Batch) -> None:
+        """Go on from a member that took only so many bytes; others may now fall out, who have the same socket."""
+        members = tuple(cohort.members.items())
+        self._offer(members[index][0], batch, written)
+        for membership, write in members[index + 1 :]:
+            if membership.cohort is cohort:
+                self._write(membership, write, batch)
+            else:
+                self._offer(membership, batch)
+
+    def _write(self, membership: Membership[Member], write: Write, batch: Batch) -> None:
+        data = batch.wire(membership.kind)
+        try:
+            written = write(data)
+        except OSError:
+            written = 0
+        if written != len(data):
+            self._offer(membership, batch, written)
+
+    def _give_straggler(self, membership: Membership[Member], batch: Batch, top: int) -> None:
+        if membership.cursor >= top or membership.group.members.get(membership.member) is not membership:
+            return
+        if membership.cursor != top - len(batch.messages):
             self._give_rest(membership)
+            return
+        membership.give(top)
+        self.deliveries += len(batch.messages)
+        self._offer(membership, batch)
 
     def _give_rest(self, membership: Membership[Member]) -> None:
         """Write to one member what it is still owed."""

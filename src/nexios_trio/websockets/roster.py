@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol, cast
 from uuid import UUID
 
-from ..core.groups import GroupIndex, Removed
+from ..core.index import GroupIndex, Removed
 from ..exceptions import LifecycleError
 from ..transports.outbox import DeliveryCounts
 from ..transports.sweeper import Alarm, Sweeper

@@ -91,7 +91,7 @@ class Writer(Wire):
 
     def _set_inline(self, membership: Membership[Any]) -> None:
         """Groups may use the socket's own `send`, unless the peer is written to compressed."""
-        membership.inline = self._sock_send if self._clear and not self._deflate else None
+        membership.set_inline(self._sock_send if self._clear and not self._deflate else None)
 
     def attach(self, membership: Membership[Any]) -> None:
         self._memberships = (*self._memberships, membership)
