@@ -4,9 +4,14 @@ import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 
+import trio
+
 from ..exceptions import NexiosError
 
-__all__ = ["ApplicationFailed", "ServerError", "ShutdownFailed", "StartupFailed", "contained", "sole"]
+__all__ = ["ORDINARY", "ApplicationFailed", "ServerError", "ShutdownFailed", "StartupFailed", "contained", "sole"]
+
+# How a connection ends when the peer or the network does; no news.
+ORDINARY = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class ServerError(NexiosError):

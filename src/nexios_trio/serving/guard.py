@@ -24,7 +24,7 @@ from hypercorn.typing import AppWrapper, ConnectionState
 
 from ..core.settings import Settings
 from .arrivals import Arrival
-from .errors import sole
+from .errors import ORDINARY, sole
 from .request import HEAD_END, is_upgrade
 from .stream import ServedStream
 
@@ -33,8 +33,6 @@ __all__ = ["GuardedServer"]
 logger = logging.getLogger("nexios_trio.server")
 
 MAX_RECEIVE: Final = 65536
-# How a connection ends when the peer or the network does; no news.
-ORDINARY: Final = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class WebSocketAsked(Exception):

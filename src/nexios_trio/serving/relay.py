@@ -14,8 +14,8 @@ import trio
 
 from ..core.settings import Settings
 from .arrivals import Arrival
-from .errors import contained
-from .guard import ORDINARY, logger
+from .errors import ORDINARY, contained
+from .guard import logger
 from .lane import Lane
 from .stream import ServedStream
 

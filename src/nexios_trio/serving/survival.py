@@ -14,15 +14,13 @@ from typing import Any
 import trio
 from hypercorn.trio.tcp_server import TCPServer
 
-from .errors import sole
+from .errors import ORDINARY, sole
 
 __all__ = ["guard_connections", "guarded"]
 
 logger = logging.getLogger("nexios_trio.server")
 
 SUPPORTED = "0.18."  # of hypercorn; `tests/serving/test_hypercorn.py` holds the class
-# How a connection ends when the peer or the network does, or while hypercorn closes it; no news.
-ORDINARY = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError)
 
 Run = Callable[[Any], Coroutine[Any, Any, None]]
 
@@ -43,7 +41,7 @@ def guarded(run: Run) -> Run:
     async def guarded_run(server: Any) -> None:
         try:
             await run(server)
-        except* ORDINARY as errors:
+        except* (*ORDINARY, trio.BusyResourceError) as errors:  # busy: hypercorn pings while it closes
             logger.debug("a connection ended", exc_info=errors)
         except* Exception as errors:
             # One line: what a client can cause as often as it likes must not fill the log.

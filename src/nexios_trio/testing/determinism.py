@@ -1,8 +1,8 @@
-"""The same run for the same seed: the only place that touches what trio does not offer in public.
+"""The same run for the same seed. Besides `stuck`, the only place that touches what trio does not offer in public.
 
 Trio runs the tasks that are ready in an order drawn from a generator of its own, and sorts them first only where
 `_ALLOW_DETERMINISTIC_SCHEDULING` is set, as its Hypothesis plugin and pytest-trio do. Both names are private; they have
-been where they are since trio 0.10, and `tests/testing/test_determinism.py` fails when they move.
+been where they are since trio 0.10, and the day in `tests/testing` differs from run to run when they move.
 
 Not covered: sets of `str` iterate by a hash that changes between processes unless `PYTHONHASHSEED` is set.
 """
