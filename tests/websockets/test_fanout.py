@@ -272,6 +272,22 @@ async def test_a_flush_of_sockets_that_is_cancelled_is_made_up_for():
     assert room.batches == 0  # nothing was queued
 
 
+async def test_many_that_are_left_out_are_given_the_rest_in_slices_too(nursery):
+    """Regression: they were given theirs in one go, and everybody else waited."""
+    room = Room(LARGE)
+    with patch.object(module, "SLICE", 10):
+        nursery.start_soon(room.fanout.run)
+        await settle()
+        room.publish(1)
+        room.publish(2, excluded=range(LARGE - 1))
+        while not room.batches:
+            await trio.lowlevel.checkpoint()
+        assert room.batches < LARGE - 1
+        await settle()
+    assert [room.given[member] for member in range(LARGE)] == [[1]] * (LARGE - 1) + [[1, 2]]
+    nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("first_to_go", [0, 1])
 async def test_when_one_of_two_lifespans_ends_the_other_goes_on(nursery, first_to_go):
     """Regression: the other one slept for ever, and large groups got nothing."""

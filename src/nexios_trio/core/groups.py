@@ -27,7 +27,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from .messages import Batch, Kind, Message
 
-MAX_COHORT = 500  # members; written to between two checkpoints, which takes about two milliseconds
+MAX_COHORT = 500  # members; written to between two checkpoints, which takes two to five milliseconds
 MAX_WATCHED = 32  # backlogs of one group; whether some of its writers get on is what matters
 
 M = TypeVar("M", bound=Hashable)

@@ -27,7 +27,7 @@ from ..core.messages import Batch, Kind
 logger = logging.getLogger("nexios_trio.fanout")
 
 SMALL_GROUP = 32  # members; up to here a flush costs less than waking the flusher
-SLICE = 500  # members between two checkpoints: about two milliseconds
+SLICE = 500  # members between two checkpoints: two to five milliseconds
 QUIET_PASSES = 3  # scheduler passes without a new message before a large group is flushed
 MAX_PASSES = 32
 MAX_LINGER = 0.002  # seconds: a busy server's passes are long
@@ -153,11 +153,15 @@ class Fanout:
         """The slices of a flush. Between two of them anything may happen, another flush of the group too."""
         group.backlogs.clear()
         top = group.top
-        for member in tuple(group.left_out):
-            if member in group.members:
-                self._give_rest(group.members[member])
         batch = group.batch(group.base, top)
         given = 0
+        for member in tuple(group.left_out):
+            if given >= SLICE:
+                yield
+                given = 0
+            if member in group.members:
+                given += 1
+                self._give_rest(group.members[member])
         for cohort in tuple(group.cohorts):
             if given + len(cohort.members) > SLICE:
                 yield
