@@ -12,7 +12,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from nexios_trio.transports import poller as module
-from nexios_trio.transports.poller import BROKEN, BUSY, MAX_EVENTS, PEER_LEFT, READ, WRITE, open_poller
+from nexios_trio.transports.poller import BROKEN, BUSY, FORGIVEN, MAX_EVENTS, PEER_LEFT, READ, WRITE, open_poller
 
 DEADLINE = 10.0
 
@@ -292,6 +292,39 @@ async def test_busy_no_more(poller):
                     await trio.lowlevel.checkpoint()
         poller.forget(ours)
         assert not len(poller)
+
+
+async def test_one_long_turn_is_forgotten_after_a_while(poller, monkeypatch):
+    """It may have been chance: a garbage collection, or another program on this processor."""
+    now = 1000.0
+    monkeypatch.setattr(module, "perf_counter", lambda: now)
+    with pairs(21) as made:
+        *crowd, (ours, peer) = made
+        turns = []
+
+        def turn(number, what=list):
+            nonlocal now
+            now += 2 * BUSY
+            turns.append(number)
+            what()
+
+        poller.watch(ours, Owner(lambda: turn("unlucky", lambda: ours.recv(100))), READ)
+        peer.send(b"x")
+        await wait_all_tasks_blocked()
+        assert turns == ["unlucky"]
+        for number, (one, other) in enumerate(crowd):
+            poller.watch(one, Owner(lambda number=number: turn(number)), READ)
+            other.send(b"x")  # never read
+        with trio.fail_after(DEADLINE):
+            while now < 1000 + 2 * FORGIVEN:
+                await trio.lowlevel.checkpoint()
+            turns.clear()
+            peer.send(b"x")
+            while "unlucky" not in turns:
+                await trio.lowlevel.checkpoint()
+        assert turns.index("unlucky") < 8  # not behind the twenty who are busy all the time
+        for one, _ in made:
+            poller.forget(one)
 
 
 async def test_more_sockets_than_one_round_takes(poller):

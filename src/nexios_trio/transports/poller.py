@@ -20,9 +20,10 @@ logger = logging.getLogger("nexios_trio.poller")
 IS_AVAILABLE = sys.platform == "linux"
 MAX_EVENTS = 256  # asked for at a time
 LONG = 0.001  # seconds between two checkpoints: other tasks should not wait longer because some peers keep us busy
-# Who took longer than this for one turn waits, the next time, until all the others have had theirs: a peer's flood
+# Who took longer than this for one turn waits, if there is more, until all the others have had theirs: a peer's flood
 # costs others one turn, and not their place in the queue.
 BUSY = 0.0001  # seconds; a turn for one short message takes a fifth of that
+FORGIVEN = 0.05  # seconds without anything to do: that turn was long by chance, or a machine's other programs had it
 BUSY_SHARE = 0.0003  # seconds, between two checkpoints, for all of those together; one turn at least
 
 # Elsewhere nothing is watched, and these only have to exist.
@@ -48,7 +49,7 @@ class Poller:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._owners: dict[int, Watched] = {}
-        self._busy: dict[int, Watched] = {}  # whose last turn took long
+        self._busy: dict[int, float] = {}  # whose last turn took long, and when that ended
         self._later: dict[int, int] = {}  # of those, who is ready, and for what; first come, first served
 
     def __len__(self) -> int:
@@ -94,13 +95,15 @@ class Poller:
 
     def _serve(self, ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """Give a turn to everybody who is ready and not busy, and note the others. Returns who is left after `LONG`."""
-        owners, busy = self._owners, self._busy
+        owners, busy, later = self._owners, self._busy, self._later
         began = perf_counter()
         pause_at = began + LONG
         for index, (fd, events) in enumerate(ready, 1):
             if fd in busy:
-                self._later[fd] = events
-                continue
+                if fd in later or began - busy[fd] < FORGIVEN:
+                    later[fd] = events
+                    continue
+                del busy[fd]
             owner = owners.get(fd)
             if owner is None:  # gone in another's turn
                 continue
@@ -110,7 +113,7 @@ class Poller:
                 self._failed(owner, error)
             now = perf_counter()
             if now - began > BUSY and owners.get(fd) is owner:
-                busy[fd] = owner
+                busy[fd] = now
             began = now
             if now > pause_at:
                 return ready[index:]
@@ -122,7 +125,7 @@ class Poller:
         until = now + BUSY_SHARE
         while self._later and now < until:
             fd = next(iter(self._later))
-            owner, events, began = self._busy[fd], self._later.pop(fd), now
+            owner, events, began = self._owners[fd], self._later.pop(fd), now
             try:
                 owner.ready(events)
             except Exception as error:
@@ -130,6 +133,8 @@ class Poller:
             now = perf_counter()
             if now - began <= BUSY:
                 self._busy.pop(fd, None)
+            elif fd in self._busy:
+                self._busy[fd] = now
 
     def _failed(self, owner: Watched, error: Exception) -> None:
         logger.error("a connection failed", exc_info=error)
