@@ -13,10 +13,10 @@ from nexios_trio.core.groups import Receiver
 from nexios_trio.core.index import GroupIndex
 from nexios_trio.core.messages import Message
 from nexios_trio.websockets import fanout as module
-from nexios_trio.websockets.fanout import MAX_PENDING, MAX_PENDING_BYTES, SMALL_GROUP, Fanout
+from nexios_trio.websockets.fanout import MAX_PENDING, MAX_PENDING_BYTES, MEDIUM_GROUP, SLICE, SMALL_GROUP, Fanout
 from tests.wire import settle
 
-LARGE = SMALL_GROUP + 1
+LARGE = MEDIUM_GROUP + 1
 
 
 class Taker(Receiver):
@@ -91,6 +91,24 @@ async def test_a_small_group_is_given_its_messages_at_once(nursery):
     nursery.cancel_scope.cancel()
 
 
+async def test_a_medium_group_is_given_a_single_message_at_once_and_a_burst_together(nursery, mock_clock):
+    room = Room(MEDIUM_GROUP)
+    nursery.start_soon(room.fanout.run)
+    await settle()
+    for number in range(0, 15, 5):
+        mock_clock.jump(2 * module.MAX_LINGER)
+        with assert_no_checkpoints():
+            room.publish(number)
+        assert all(given == list(range(number + 1)) for given in room.given.values())
+        for following in range(number + 1, number + 5):
+            room.publish(following)
+            await trio.lowlevel.checkpoint()
+        await settle()
+        assert all(given == list(range(number + 5)) for given in room.given.values())
+    assert room.batches == 3 * 2 * MEDIUM_GROUP  # the first of each burst, and the others
+    nursery.cancel_scope.cancel()
+
+
 async def test_without_a_flusher_every_group_is_small():
     room = Room(LARGE)
     room.publish(1)
@@ -109,6 +127,64 @@ async def test_messages_to_a_large_group_are_written_in_one_go(nursery):
     assert room.batches == LARGE
     assert room.fanout.deliveries == 5 * LARGE
     assert not room.fanout.dirty
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_single_message_does_not_wait_for_a_second_one(nursery, mock_clock):
+    """A busy server's scheduler passes are long: each that a message waits for is seen by its group."""
+    room = Room(LARGE)
+    nursery.start_soon(room.fanout.run)
+    await settle()
+    for number in range(3):
+        mock_clock.jump(2 * module.MAX_LINGER)
+        room.publish(number)
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        assert room.given[0] == list(range(number + 1))
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("slices", [1, 2])
+async def test_messages_that_follow_each_other_are_joined(nursery, mock_clock, monkeypatch, slices):
+    """As when many are under way, and a handler takes a scheduler pass for each: but for the first, nobody is flushed
+    to for one of them.
+    """
+    monkeypatch.setattr(module, "SLICE", LARGE // slices)
+    room = Room(LARGE)
+    nursery.start_soon(room.fanout.run)
+    await settle()
+    for number in range(16):
+        room.publish(number)
+        await trio.lowlevel.checkpoint()
+    await settle()
+    assert room.given[0] == list(range(16))
+    assert room.batches <= 3 * LARGE
+    nursery.cancel_scope.cancel()
+
+
+async def test_between_the_flushes_of_many_groups_others_run(nursery):
+    index, fanout = GroupIndex(), Fanout()
+    nursery.start_soon(fanout.run)
+    await settle()
+    given = []
+
+    class Noting(Receiver):
+        def offer_batch(self, kind, batch, written=0):
+            given.append(batch)
+
+    names = [f"room-{number}" for number in range(20)]
+    for name in names:
+        for member in range(SLICE // 4):
+            index.add((name, member), name, Noting())
+    for name in names:
+        index.groups[name].publish(Message(1, 0.0))
+        fanout.published(index.groups[name])
+    most = 0
+    while len(given) < 5 * SLICE:
+        before = len(given)
+        await trio.lowlevel.checkpoint()
+        most = max(most, len(given) - before)
+    assert most <= 2 * SLICE  # within a pass, the order of tasks is chance
     nursery.cancel_scope.cancel()
 
 
@@ -373,6 +449,7 @@ def test_order_and_completeness_whoever_flushes_when(script):
 
     with (
         patch.object(module, "SMALL_GROUP", 2),
+        patch.object(module, "MEDIUM_GROUP", 3),
         patch.object(module, "SLICE", 1),
         patch.object(groups, "MAX_COHORT", 2),
     ):
@@ -390,6 +467,9 @@ async def test_a_large_group_does_not_wait_for_publishers_that_never_pause(nurse
     room = Room(LARGE)
     nursery.start_soon(room.fanout.run)
     await settle()
+    room.publish("just now")
+    await settle()
+    room.given[0].clear()
     waited = 0
     while not room.given[0]:
         room.publish(waited)
@@ -397,4 +477,5 @@ async def test_a_large_group_does_not_wait_for_publishers_that_never_pause(nurse
         mock_clock.jump(module.MAX_LINGER)
         waited += 1
         assert waited < module.MAX_PASSES / 2
+    assert waited > 1
     nursery.cancel_scope.cancel()

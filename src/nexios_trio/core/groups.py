@@ -23,6 +23,7 @@ index.
 """
 
 from collections.abc import Callable, Collection, Hashable
+from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
 from .messages import Batch, Kind, Message
@@ -156,6 +157,8 @@ class Group(Generic[M]):
         "backlogs",
         "base",
         "cohorts",
+        "flushed_at",
+        "is_calm",
         "left_out",
         "members",
         "name",
@@ -175,6 +178,10 @@ class Group(Generic[M]):
         self.base = 0
         self.pending_bytes = 0
         self.left_out: dict[M, None] = {}  # of some pending message
+        # The fan-out's: when the last flush that it has to know of ended, in seconds of trio's clock, and whether what
+        # is pending came long after it, and alone.
+        self.flushed_at = -inf
+        self.is_calm = False
         self.backlogs: list[Backlog] = []  # high ones, some of them, as of the last flush
 
     @property

@@ -1,9 +1,13 @@
-"""Giving a group's messages to its members: at once for a small group, once per pause for a large one.
+"""Giving a group's messages to its members: at once, or joined where many messages come to many members.
 
-A message to a large group is not written yet when `group_send` returns. The flusher waits until publishers pause for a
-few scheduler passes, a matter of microseconds against the milliseconds that a thousand writes take, and then writes all
-that is pending to each member in one go. Cursors (`core.groups`) keep the order for those who join, leave or are
-written to directly in between.
+    small group                             at once, by whoever publishes
+    medium group, a message that is alone   at once too
+    otherwise                               by the flusher: all that is pending, to each member in one go
+
+So a message to a large group is not written yet when `group_send` returns. Where one message follows another, the
+flusher waits until publishers pause for a few scheduler passes, a matter of microseconds against the milliseconds that
+a thousand writes take; where it comes alone, nobody waits for a second one. Cursors (`core.groups`) keep the order for
+those who join, leave or are written to directly in between.
 """
 
 import logging
@@ -27,10 +31,11 @@ from ..core.messages import Batch, Kind
 logger = logging.getLogger("nexios_trio.fanout")
 
 SMALL_GROUP = 32  # members; up to here a flush costs less than waking the flusher
+MEDIUM_GROUP = 128  # members; up to here a flush, of a millisecond or two, may be the publisher's
 SLICE = 500  # members between two checkpoints: two to five milliseconds
-QUIET_PASSES = 3  # scheduler passes without a new message before a large group is flushed
+QUIET_PASSES = 3  # scheduler passes without a new message before a group that gets many is flushed
 MAX_PASSES = 32
-MAX_LINGER = 0.002  # seconds: a busy server's passes are long
+MAX_LINGER = 0.002  # seconds: a busy server's passes are long. Who has had no message for so long does not wait at all
 MAX_PENDING = 128  # messages
 BREATH_PASSES = 8  # in which a writer that can go on takes at least one message
 MAX_BREATHS = 16
@@ -72,8 +77,14 @@ class Fanout:
         ):
             self.flush(group)
             return
+        now = trio.current_time()
+        group.is_calm = group not in self.dirty and now - group.flushed_at > MAX_LINGER
+        if group.is_calm and len(group.members) <= MEDIUM_GROUP:
+            self.flush(group)
+            group.flushed_at = trio.current_time()
+            return
         if not self.dirty:
-            self._dirty_since = trio.current_time()
+            self._dirty_since = now
         self.dirty[group] = None
         if self._sleeper is not None:
             reschedule(self._sleeper)
@@ -116,19 +127,30 @@ class Fanout:
                 while True:
                     while not self.dirty:
                         await self._sleep()
-                    await self._linger()
-                    for group in list(self.dirty):
-                        if group in self.dirty:  # else flushed in the meantime
-                            for _ in self._flush(group):
-                                await checkpoint()
-                            if not group.pending:
-                                self.dirty.pop(group, None)
+                    if not all(group.is_calm for group in self.dirty):
+                        await self._linger()
+                    await self._flush_dirty()
                     self._dirty_since = trio.current_time()
         finally:
             self._flushers -= 1
             if not self._flushers:
                 for group in list(self.dirty):
                     self.flush(group)
+
+    async def _flush_dirty(self) -> None:
+        given = 0
+        for group in list(self.dirty):
+            if given and given + len(group.members) > SLICE:
+                await checkpoint()
+                given = 0
+            if group not in self.dirty:  # flushed in the meantime
+                continue
+            given += len(group.members)
+            for _ in self._flush(group):
+                await checkpoint()
+            group.flushed_at = trio.current_time()
+            if not group.pending:
+                self.dirty.pop(group, None)
 
     async def _sleep(self) -> None:
         self._sleeper = current_task()
