@@ -13,8 +13,9 @@ from nexios_trio.core.lifecycle import Cause, End, Phase
 from nexios_trio.core.messages import Batch, Kind, Message, binary_frame, text_frame
 from nexios_trio.core.overflow import conflate
 from nexios_trio.exceptions import LifecycleError, MessageTooBig, WebSocketDisconnect
-from nexios_trio.transports.direct.reader import MAX_PONGS
+from nexios_trio.transports.direct.reader import MAX_PONGS, Reader
 from nexios_trio.transports.direct.wire import RECEIVE_SIZE
+from nexios_trio.transports.poller import READ
 from tests.rawframes import (
     BINARY,
     CLOSE,
@@ -767,6 +768,20 @@ async def test_leaving_waits_for_the_peer_s_answer(clock, nursery):
         assert await peer.end() == "eof"
 
 
+async def test_what_the_peer_sends_between_our_close_and_its_own_has_no_meaning(nursery):
+    """It may have been under way, or be nonsense: only the answer to our close is waited for."""
+    async with direct() as (transport, peer):
+        await peer.send(text("torn")[:8])
+        await settle()
+        await transport.close(End.of(Cause.LOCAL_CLOSE))
+        await peer.send(text("torn")[8:] + text(b"\xff") + client_frame(3) + client_frame(BINARY, bytes(300_000)))
+        nursery.start_soon(transport.leave)
+        await peer.send(text("late") * 1000 + close())
+        assert await peer.end() == "eof"
+        assert end_of(transport) == End.of(Cause.LOCAL_CLOSE)
+        assert len(transport.inbox) == 0
+
+
 async def test_leaving_waits_no_longer_than_the_close_timeout(clock, nursery):
     async with direct(close_timeout=5.0) as (transport, peer):
         await transport.close(End.of(Cause.LOCAL_CLOSE))
@@ -919,6 +934,21 @@ async def test_a_peer_that_hangs_up_in_place_of_answering_our_close():
 
 
 # ---------------------------------------------------------------- reading
+
+
+async def test_a_long_message_that_is_there_takes_one_turn(monkeypatch):
+    turns = []
+
+    def ready(transport, events):
+        turns.append(events)
+        original(transport, events)
+
+    original = Reader.ready
+    monkeypatch.setattr(Reader, "ready", ready)
+    async with direct() as (transport, peer):
+        assert peer.send_nowait(client_frame(BINARY, bytes(16_000))) == 16_008
+        assert await transport.inbox.get() == bytes(16_000)
+    assert turns == [READ]
 
 
 async def test_a_full_inbox_stops_reading_and_room_resumes_it():

@@ -88,6 +88,15 @@ def messages(*chunks, **limits):
     return [event[1] for event in parse(*chunks, **limits) if event[0] == "message"]
 
 
+def peak_memory(run):
+    tracemalloc.start()
+    try:
+        run()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 # ---------------------------------------------------------------- streams
 
 
@@ -339,6 +348,52 @@ def test_what_came_before_a_mistake_counts():
     assert parse(stream)[:2] == [("message", "one"), ("ping", b"?")]
 
 
+# ---------------------------------------------------------------- after our goodbye
+
+
+@given(
+    st.lists(whole_frames, max_size=4).map(b"".join),
+    st.lists(whole_frames | fragments | long_frames | compressed_frames, max_size=6).map(b"".join),
+    st.data(),
+)
+def test_after_our_goodbye_only_the_close_is_found(before, behind, data):
+    """Wherever the goodbye fell into the stream, however the rest is split, and whatever it holds."""
+    log = Log()
+    parser = FrameParser(log, 1 << 20, 4096)
+    stream = before + behind + close(4001, "bye")
+    goodbye = data.draw(st.integers(0, len(before)))
+    try:
+        parser.feed(stream[:goodbye])
+    except Violation:
+        return  # such a peer is not listened to any more
+    log.events.clear()
+    cuts = sorted(data.draw(st.lists(st.integers(goodbye, len(stream)), max_size=12)))
+    for start, end in zip([goodbye, *cuts], [*cuts, len(stream)], strict=True):
+        assert log.events == [] or start == len(stream)
+        parser.seek_close(stream[start:end])
+    assert log.events == [("close", 4001, "bye")]
+
+
+def test_after_our_goodbye_nothing_is_kept():
+    log = Log()
+    parser = FrameParser(log, 1000, 4096)
+
+    def skip():
+        parser.seek_close(header(BINARY, 100_000_000) + bytes(4))
+        for _ in range(1000):
+            parser.seek_close(bytes(100_000))
+
+    assert peak_memory(skip) < 400_000
+    parser.seek_close(close(1000))
+    assert log.events == [("close", 1000, "")]
+
+
+def test_a_malformed_close_after_our_goodbye():
+    parser = FrameParser(Log(), 1000, 4096)
+    with pytest.raises(Violation, match="malformed"):
+        parser.seek_close(client_frame(CLOSE, b"\x03"))
+
+
 # ---------------------------------------------------------------- fragments and UTF-8
 
 
@@ -521,15 +576,6 @@ def test_a_compressed_message_may_have_exactly_so_many_bytes(level):
     noise = (noise * (65536 // len(noise) + 1))[:65536]
     assert messages(client_frame(BINARY, deflated(noise, level), rsv=4), max_size=65536, deflate=True) == [noise]
     assert parse(client_frame(BINARY, deflated(noise, level), rsv=4), max_size=65535, deflate=True) == [too_big(65535)]
-
-
-def peak_memory(run):
-    tracemalloc.start()
-    try:
-        run()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 LIMIT = 65536

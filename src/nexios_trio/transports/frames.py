@@ -74,6 +74,7 @@ class FrameParser:
     """
 
     __slots__ = (
+        "_ahead",
         "_buffer",
         "_decoder",
         "_deflate",
@@ -97,6 +98,7 @@ class FrameParser:
         self._small = min(125, max_size)  # bytes up to which a whole frame of text needs no check of its size
         self._buffer = bytearray()
         self.missing = 0  # bytes that have to come before there is anything to decide
+        self._ahead = 0  # bytes still to come of a frame that `seek_close` skips
         # Of the fragmented message that is under way; `_opcode` is CONTINUATION, and the counts are 0, when none is.
         self._opcode = CONTINUATION
         self._parts: list[str] | list[bytes] = []
@@ -117,6 +119,31 @@ class FrameParser:
         rest = self._parse(data)
         if rest < len(data):
             self._buffer += data[rest:]
+
+    def seek_close(self, data: bytes) -> None:
+        """In place of `feed`, once we have said goodbye: nothing but the peer's close frame is looked at, or kept.
+
+        Raises: Violation, for that frame.
+        """
+        if self._buffer:
+            data = bytes(self._buffer) + data
+            self._buffer.clear()
+        at, size = self._ahead, len(data)
+        while size - at >= 6:
+            first, length, body = data[at], data[at + 1] & 0x7F, at + 6
+            if length >= 126:
+                body += 2 if length == 126 else 8
+                if body > size:
+                    break
+                length = int.from_bytes(data[at + 2 : body - 4], "big")
+            if first == FIN | CLOSE and length <= 125:
+                if body + length > size:
+                    break
+                self._close(apply_mask(data[body : body + length], data[body - 4 : body]))
+                return
+            at = body + length
+        self._buffer += data[at:]
+        self.missing = self._ahead = max(at - size, 0)
 
     def release(self) -> None:
         """Let go of the receiver, which usually refers to the parser. What is fed after this, nobody hears."""
@@ -150,9 +177,9 @@ class FrameParser:
                 receiver.on_message(text)
             elif first == 0x82 and not self._opcode:
                 receiver.on_message(payload)
-            elif first == FIN | PING:
+            elif first == 0x89:
                 receiver.on_ping(payload)
-            elif first == CONTINUATION and self._opcode and self._inflater is None:
+            elif not first and self._opcode and self._inflater is None:
                 self._continue(payload)
             else:
                 self._frame(first, second, payload)

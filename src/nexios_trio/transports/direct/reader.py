@@ -53,8 +53,9 @@ class Reader(Writer):
 
     def _read(self) -> None:
         missing = self._parser.missing
+        size = RECEIVE_SIZE if missing <= RECEIVE_SIZE else min(missing, MAX_RECEIVE_SIZE)
         try:
-            data = self._sock_recv(RECEIVE_SIZE if missing <= RECEIVE_SIZE else min(missing, MAX_RECEIVE_SIZE))
+            data = self._sock_recv(size)
         except BlockingIOError:
             return
         except OSError:
@@ -64,6 +65,8 @@ class Reader(Writer):
             self._lost()
             return
         self._heard(data)
+        if len(data) == size == RECEIVE_SIZE and self._parser.missing > RECEIVE_SIZE and self._events & READ:
+            self._read()  # the rest of a long frame, which is likely there already
 
     def _heard(self, data: bytes) -> None:
         self._is_silent = False
@@ -72,7 +75,10 @@ class Reader(Writer):
 
     def _feed(self, data: bytes) -> None:
         try:
-            self._parser.feed(data)
+            if self.lifecycle.end is None:
+                self._parser.feed(data)
+            else:
+                self._parser.seek_close(data)
         except Violation as violation:
             self._is_deaf = True
             self._ended(Occurrence.LOCAL_CLOSE, violation.end)
