@@ -69,6 +69,7 @@ def besieged(port: int, given: argparse.Namespace) -> Generator[dict[str, int]]:
         target=hostile.run, args=(port, given.hostile, given.rooms, given.only, given.nice, theirs), daemon=True
     )
     process.start()
+    theirs.close()  # else its end would not be seen here
     try:
         yield counts
         ours.send("enough")
