@@ -294,6 +294,40 @@ async def test_busy_no_more(poller):
         assert not len(poller)
 
 
+async def test_who_is_there_comes_before_newcomers(poller, monkeypatch):
+    """However many they are, and also after a quick turn of theirs."""
+    now = 1000.0
+    monkeypatch.setattr(module, "perf_counter", lambda: now)
+    with pairs(41) as made:
+        *crowd, (ours, peer) = made
+        turns = []
+
+        def newcomer(number):
+            nonlocal now
+            now += BUSY / 2
+            turns.append(number)
+
+        def old():
+            ours.recv(100)
+            turns.append("old")
+
+        for number, (one, other) in enumerate(crowd):
+            poller.watch(one, Owner(lambda number=number: newcomer(number)), READ, newcomer=True)
+            other.send(b"x")  # never read
+        poller.watch(ours, Owner(old), READ)
+        with trio.fail_after(DEADLINE):
+            while len(set(turns)) < 40:
+                await trio.lowlevel.checkpoint()
+            for _ in range(3):
+                turns.clear()
+                peer.send(b"x")
+                while "old" not in turns:
+                    await trio.lowlevel.checkpoint()
+                assert turns.index("old") < 16  # twice what takes `BUSY_SHARE`: the order of tasks is chance
+        for one, _ in made:
+            poller.forget(one)
+
+
 async def test_one_long_turn_is_forgotten_after_a_while(poller, monkeypatch):
     """It may have been chance: a garbage collection, or another program on this processor."""
     now = 1000.0

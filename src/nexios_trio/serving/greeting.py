@@ -71,7 +71,7 @@ class Greeting:
         self._alarm = Alarm(self._too_late)
 
     def begin(self) -> None:
-        self._all.poller.watch(self._arrival.sock, self, READ | PEER_LEFT)
+        self._all.poller.watch(self._arrival.sock, self, READ | PEER_LEFT, newcomer=True)
         self._all.sweeper.set(self._alarm, trio.current_time() + self._all.settings.handshake_timeout)
 
     def ready(self, events: int) -> None:

@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from math import inf
 from time import perf_counter
 from typing import Protocol
 
@@ -21,7 +22,7 @@ IS_AVAILABLE = sys.platform == "linux"
 MAX_EVENTS = 256  # asked for at a time
 LONG = 0.001  # seconds between two checkpoints: other tasks should not wait longer because some peers keep us busy
 # Who took longer than this for one turn waits, if there is more, until all the others have had theirs: a peer's flood
-# costs others one turn, and not their place in the queue.
+# costs others one turn, and not their place in the queue. Newcomers wait in the same way: who is connected comes first.
 BUSY = 0.0001  # seconds; a turn for one short message takes a fifth of that
 FORGIVEN = 0.05  # seconds without anything to do: that turn was long by chance, or a machine's other programs had it
 BUSY_SHARE = 0.0003  # seconds, between two checkpoints, for all of those together; one turn at least
@@ -49,16 +50,18 @@ class Poller:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._owners: dict[int, Watched] = {}
-        self._busy: dict[int, float] = {}  # whose last turn took long, and when that ended
+        self._busy: dict[int, float] = {}  # whose last turn took long, and when that ended; newcomers, and `inf`
         self._later: dict[int, int] = {}  # of those, who is ready, and for what; first come, first served
 
     def __len__(self) -> int:
         return len(self._owners)
 
-    def watch(self, sock: socket.socket, owner: Watched, events: int) -> None:
+    def watch(self, sock: socket.socket, owner: Watched, events: int, *, newcomer: bool = False) -> None:
         fd = sock.fileno()
         self._epoll.register(fd, events)
         self._owners[fd] = owner
+        if newcomer:
+            self._busy[fd] = inf
 
     def change(self, sock: socket.socket, events: int, owner: Watched | None = None) -> None:
         fd = sock.fileno()
@@ -120,7 +123,7 @@ class Poller:
         return []
 
     def _serve_busy(self) -> None:
-        """Who is busy shares what it takes; who is quick again is so no longer."""
+        """Who is busy, and newcomers, share what it takes; who is quick again is busy no longer."""
         now = perf_counter()
         until = now + BUSY_SHARE
         while self._later and now < until:
@@ -131,10 +134,11 @@ class Poller:
             except Exception as error:
                 self._failed(owner, error)
             now = perf_counter()
-            if now - began <= BUSY:
-                self._busy.pop(fd, None)
-            elif fd in self._busy:
-                self._busy[fd] = now
+            if self._busy.get(fd, inf) < inf:
+                if now - began > BUSY:
+                    self._busy[fd] = now
+                else:
+                    del self._busy[fd]
 
     def _failed(self, owner: Watched, error: Exception) -> None:
         logger.error("a connection failed", exc_info=error)
