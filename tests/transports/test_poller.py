@@ -12,7 +12,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from nexios_trio.transports import poller as module
-from nexios_trio.transports.poller import BROKEN, BUSY, FORGIVEN, MAX_EVENTS, PEER_LEFT, READ, WRITE, open_poller
+from nexios_trio.transports.poller import BROKEN, BUSY, FORGIVEN, LONG, MAX_EVENTS, PEER_LEFT, READ, WRITE, open_poller
 
 DEADLINE = 10.0
 
@@ -216,6 +216,7 @@ async def test_other_tasks_run_between_two_rounds(poller, monkeypatch):
 async def test_other_tasks_run_within_a_round_that_takes_long(poller, monkeypatch):
     """And who is gone by the time of its turn is not called, even if its descriptor has a new owner."""
     monkeypatch.setattr(module, "LONG", -1.0)  # every turn takes long
+    monkeypatch.setattr(module, "LONGEST", -1.0)
     with pairs(20) as made:
         turns = []
         calls = []
@@ -235,6 +236,43 @@ async def test_other_tasks_run_within_a_round_that_takes_long(poller, monkeypatc
                     poller.watch(replaced, Owner(lambda: calls.append("new")), PEER_LEFT)
         assert sorted(calls[:18], key=str) == sorted({*range(20)} - {9, 10}, key=str)
         assert max(turns) <= 2  # within a pass, the order of tasks is chance
+        for ours, _ in made:
+            poller.forget(ours)
+
+
+@pytest.mark.parametrize(
+    ("others", "passes_taken"), [(0.0, range(40, 61)), (20 * LONG, range(4, 17))], ids=["quick", "slow"]
+)
+async def test_turns_take_as_long_as_the_other_tasks(poller, nursery, monkeypatch, others, passes_taken):
+    """Else, among slow tasks, who is last of many would wait for those many times."""
+    now = 1000.0
+    passes = 0
+    monkeypatch.setattr(module, "perf_counter", lambda: now)
+    monkeypatch.setattr(module, "BUSY", LONG)  # nobody is
+
+    async def other_task():
+        nonlocal now, passes
+        while True:
+            now += others
+            passes += 1
+            await trio.lowlevel.checkpoint()
+
+    def turn(ours):
+        nonlocal now
+        now += LONG * 0.6
+        ours.recv(100)
+        called.append(passes)
+
+    with pairs(100) as made:
+        called = []
+        for ours, peer in made:
+            poller.watch(ours, Owner(lambda ours=ours: turn(ours)), READ)
+            peer.send(b"x")
+        nursery.start_soon(other_task)
+        with trio.fail_after(DEADLINE):
+            while len(called) < 100:
+                await trio.lowlevel.checkpoint()
+        assert called[-1] - called[0] in passes_taken  # more or less: the order of tasks is chance
         for ours, _ in made:
             poller.forget(ours)
 
@@ -294,17 +332,23 @@ async def test_busy_no_more(poller):
         assert not len(poller)
 
 
-async def test_who_is_there_comes_before_newcomers(poller, monkeypatch):
-    """However many they are, and also after a quick turn of theirs."""
+@pytest.mark.parametrize(("newcomers", "seconds"), [(True, BUSY / 2), (False, 2 * BUSY)], ids=["newcomers", "busy"])
+@pytest.mark.parametrize("told_of", [MAX_EVENTS, 16])
+async def test_who_is_there_comes_first(poller, monkeypatch, newcomers, seconds, told_of):
+    """However many newcomers there are, also after a quick turn of theirs, or peers who keep us busy.
+
+    And however few the kernel tells of at a time.
+    """
     now = 1000.0
     monkeypatch.setattr(module, "perf_counter", lambda: now)
-    with pairs(41) as made:
+    monkeypatch.setattr(module, "MAX_EVENTS", told_of)
+    with pairs(101) as made:
         *crowd, (ours, peer) = made
         turns = []
 
-        def newcomer(number):
+        def turn(number):
             nonlocal now
-            now += BUSY / 2
+            now += seconds
             turns.append(number)
 
         def old():
@@ -312,11 +356,11 @@ async def test_who_is_there_comes_before_newcomers(poller, monkeypatch):
             turns.append("old")
 
         for number, (one, other) in enumerate(crowd):
-            poller.watch(one, Owner(lambda number=number: newcomer(number)), READ, newcomer=True)
+            poller.watch(one, Owner(lambda number=number: turn(number)), READ, newcomer=newcomers)
             other.send(b"x")  # never read
         poller.watch(ours, Owner(old), READ)
         with trio.fail_after(DEADLINE):
-            while len(set(turns)) < 40:
+            while len(set(turns)) < 100:
                 await trio.lowlevel.checkpoint()
             for _ in range(3):
                 turns.clear()
@@ -326,6 +370,35 @@ async def test_who_is_there_comes_before_newcomers(poller, monkeypatch):
                 assert turns.index("old") < 16  # twice what takes `BUSY_SHARE`: the order of tasks is chance
         for one, _ in made:
             poller.forget(one)
+
+
+@pytest.mark.parametrize("seconds", [0, 2 * BUSY], ids=["quick", "busy"])
+async def test_newcomers_are_told_again_of_what_they_leave(poller, monkeypatch, seconds):
+    """They wait for their turn, and miss nothing: what they did not read, what they ask for later, what comes later."""
+    now = 1000.0
+    monkeypatch.setattr(module, "perf_counter", lambda: now)
+    with pairs() as [(ours, peer)]:
+
+        def turn():
+            nonlocal now
+            now += seconds
+            if owner.events[-1] & READ:
+                got.append(ours.recv(1))
+            if owner.events[-1] & WRITE:
+                poller.change(ours, READ)
+
+        got = []
+        owner = Owner(turn)
+        poller.watch(ours, owner, READ, newcomer=True)
+        peer.send(b"abc")
+        await wait_all_tasks_blocked()
+        poller.change(ours, READ | WRITE)
+        await wait_all_tasks_blocked()
+        peer.send(b"de")
+        await wait_all_tasks_blocked()
+        assert b"".join(got) == b"abcde"
+        assert [events for events in owner.events if events & WRITE] == [WRITE]
+        poller.forget(ours)
 
 
 async def test_one_long_turn_is_forgotten_after_a_while(poller, monkeypatch):

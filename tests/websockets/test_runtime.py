@@ -4,10 +4,12 @@ import logging
 
 import pytest
 import trio
+from trio.lowlevel import current_task
 from trio.testing import assert_no_checkpoints
 
 from nexios_trio.core.settings import Settings
 from nexios_trio.exceptions import LifecycleError
+from nexios_trio.transports.sweeper import Alarm
 from nexios_trio.websockets import ChannelBox
 from nexios_trio.websockets.box import current_box
 from nexios_trio.websockets.runtime import Runtime
@@ -131,3 +133,16 @@ async def test_two_lifespans_may_run_at_a_time(runtime, nursery):
     second.set()
     await settle()
     assert not runtime.running_now
+
+
+async def test_who_publishes_does_not_ring_for_connections(runtime, mock_clock):
+    """Heartbeats are due for hundreds at once: a message would be as late as all of those pings together."""
+    rung = []
+    async with runtime.running():
+        for _ in range(200):
+            runtime.sweeper.set(Alarm(lambda: rung.append(current_task())), trio.current_time() + 5)
+        mock_clock.jump(5)
+        await runtime.box.group_send("room", "hello", save_history=True)
+        await settle()
+    assert len(rung) == 200
+    assert current_task() not in rung

@@ -65,11 +65,12 @@ class Farewells:
 class Lingering:
     """One of them. Owned by the poller."""
 
-    __slots__ = ("_alarm", "_arrival", "_farewells")
+    __slots__ = ("_alarm", "_arrival", "_farewells", "interest")
 
     def __init__(self, farewells: Farewells, arrival: Arrival) -> None:
         self._farewells = farewells
         self._arrival = arrival
+        self.interest = 0
         self._alarm = Alarm(self.end)
 
     def begin(self) -> None:

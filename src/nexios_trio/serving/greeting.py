@@ -62,12 +62,13 @@ class Greetings:
 class Greeting:
     """One of them. Owned by the poller, until the head is whole or too late."""
 
-    __slots__ = ("_alarm", "_all", "_arrival", "_received")
+    __slots__ = ("_alarm", "_all", "_arrival", "_received", "interest")
 
     def __init__(self, greetings: Greetings, arrival: Arrival) -> None:
         self._all = greetings
         self._arrival = arrival
         self._received = b""
+        self.interest = 0
         self._alarm = Alarm(self._too_late)
 
     def begin(self) -> None:

@@ -21,6 +21,7 @@ logger = logging.getLogger("nexios_trio.poller")
 IS_AVAILABLE = sys.platform == "linux"
 MAX_EVENTS = 256  # asked for at a time
 LONG = 0.001  # seconds between two checkpoints: other tasks should not wait longer because some peers keep us busy
+LONGEST = 0.01  # the same, where those tasks take long themselves: turns may take as long as they did, up to this
 # Who took longer than this for one turn waits, if there is more, until all the others have had theirs: a peer's flood
 # costs others one turn, and not their place in the queue. Newcomers wait in the same way: who is connected comes first.
 BUSY = 0.0001  # seconds; a turn for one short message takes a fifth of that
@@ -32,10 +33,14 @@ READ = select.EPOLLIN if IS_AVAILABLE else 0
 WRITE = select.EPOLLOUT if IS_AVAILABLE else 0
 PEER_LEFT = select.EPOLLRDHUP if IS_AVAILABLE else 0
 BROKEN = select.EPOLLHUP | select.EPOLLERR if IS_AVAILABLE else 0
+# Of who waits, we are told once: else thousands of them would be told of again at every look, before all the others.
+ONCE = select.EPOLLONESHOT if IS_AVAILABLE else 0
 
 
 class Watched(Protocol):
     """Who owns a socket."""
+
+    interest: int  # what it is watched for; the poller sets it
 
     def ready(self, events: int) -> None:
         """Some of READ, WRITE, PEER_LEFT, BROKEN happened. Must not block."""
@@ -58,18 +63,24 @@ class Poller:
 
     def watch(self, sock: socket.socket, owner: Watched, events: int, *, newcomer: bool = False) -> None:
         fd = sock.fileno()
-        self._epoll.register(fd, events)
+        self._epoll.register(fd, events | ONCE if newcomer else events)
         self._owners[fd] = owner
+        owner.interest = events
         if newcomer:
             self._busy[fd] = inf
 
     def change(self, sock: socket.socket, events: int, owner: Watched | None = None) -> None:
         fd = sock.fileno()
-        self._epoll.modify(fd, events)
         if owner is not None:
             self._owners[fd] = owner
             self._busy.pop(fd, None)
             self._later.pop(fd, None)
+        self._owners[fd].interest = events
+        self._arm(fd)
+
+    def _arm(self, fd: int) -> None:
+        interest = self._owners[fd].interest
+        self._epoll.modify(fd, interest | ONCE if fd in self._busy else interest)
 
     def forget(self, sock: socket.socket) -> None:
         """Stop watching; must come before the socket is closed. A no-op for one that is not watched."""
@@ -85,28 +96,30 @@ class Poller:
         descriptor = self._epoll.fileno()
         while True:
             if self._later:
-                await trio.lowlevel.checkpoint()
+                share = await _let_others_run()
             else:
                 await trio.lowlevel.wait_readable(descriptor)
+                share = LONG
             ready = poll(0, MAX_EVENTS)
-            while ready := self._serve(ready):
+            while ready := self._serve(ready, share):
                 owners = [self._owners.get(fd) for fd, _ in ready]
-                await trio.lowlevel.checkpoint()
+                share = await _let_others_run()
                 ready = [turn for turn, owner in zip(ready, owners, strict=True) if self._owners.get(turn[0]) is owner]
             if self._later:
                 self._serve_busy()
 
-    def _serve(self, ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Give a turn to everybody who is ready and not busy, and note the others. Returns who is left after `LONG`."""
+    def _serve(self, ready: list[tuple[int, int]], share: float) -> list[tuple[int, int]]:
+        """Give a turn to all who are ready and not busy, and note the others. Returns who is left after `share`."""
         owners, busy, later = self._owners, self._busy, self._later
         began = perf_counter()
-        pause_at = began + LONG
+        pause_at = began + share
         for index, (fd, events) in enumerate(ready, 1):
             if fd in busy:
                 if fd in later or began - busy[fd] < FORGIVEN:
                     later[fd] = events
                     continue
                 del busy[fd]
+                self._arm(fd)
             owner = owners.get(fd)
             if owner is None:  # gone in another's turn
                 continue
@@ -117,6 +130,7 @@ class Poller:
             now = perf_counter()
             if now - began > BUSY and owners.get(fd) is owner:
                 busy[fd] = now
+                self._arm(fd)
             began = now
             if now > pause_at:
                 return ready[index:]
@@ -128,17 +142,22 @@ class Poller:
         until = now + BUSY_SHARE
         while self._later and now < until:
             fd = next(iter(self._later))
-            owner, events, began = self._owners[fd], self._later.pop(fd), now
+            owner, began = self._owners[fd], now
+            events = self._later.pop(fd) & (owner.interest | BROKEN)  # some of it may be old
             try:
-                owner.ready(events)
+                if events:
+                    owner.ready(events)
             except Exception as error:
                 self._failed(owner, error)
             now = perf_counter()
+            if self._owners.get(fd) is not owner:
+                continue
             if self._busy.get(fd, inf) < inf:
                 if now - began > BUSY:
                     self._busy[fd] = now
                 else:
                     del self._busy[fd]
+            self._arm(fd)
 
     def _failed(self, owner: Watched, error: Exception) -> None:
         logger.error("a connection failed", exc_info=error)
@@ -149,6 +168,16 @@ class Poller:
         self._busy.clear()
         self._later.clear()
         self._epoll.close()
+
+
+async def _let_others_run() -> float:
+    """A checkpoint. Returns how long the next turns may take together.
+
+    That is as long as the others had: if it were less, who is last of many would wait for the others many times.
+    """
+    left_at = perf_counter()
+    await trio.lowlevel.checkpoint()
+    return min(max(perf_counter() - left_at, LONG), LONGEST)
 
 
 @contextmanager

@@ -61,7 +61,7 @@ async def serve_connection(transport: Transport, endpoint: Endpoint, runtime: Ru
     runtime.box.begin_counting(peer)
     try:
         with runtime.activate(), acting_for(peer):
-            async with transport.open(runtime.box.sweeper):
+            async with transport.open(runtime.sweeper):
                 peer.await_accept()
                 try:
                     mistake = await _run_handler(peer, endpoint)

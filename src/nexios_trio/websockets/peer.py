@@ -112,7 +112,7 @@ class Peer:
     def finish(self) -> None:
         self._start_soon = None
         self._cancel_handler = lambda: None
-        self.runtime.box.sweeper.stop(self._alarm)
+        self.runtime.sweeper.stop(self._alarm)
         self.expire_at(None)
 
     def start_soon(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
@@ -134,7 +134,7 @@ class Peer:
         self.transport = await self.transport.accept(subprotocol, headers)
         self.transport.on_end = self._ended
         if self.transport.end is None:
-            self.runtime.box.sweeper.stop(self._alarm)
+            self.runtime.sweeper.stop(self._alarm)
         self.is_accepted = True
         for channel in list(self.channels):
             await channel.accepted()
@@ -216,7 +216,7 @@ class Peer:
 
     def await_accept(self) -> None:
         """Cancel the handler unless it accepts or refuses in time."""
-        self.runtime.box.sweeper.set(self._alarm, trio.current_time() + self.runtime.settings.accept_timeout)
+        self.runtime.sweeper.set(self._alarm, trio.current_time() + self.runtime.settings.accept_timeout)
 
     def _ended(self, end: End) -> None:
         """Called by the transport. The handler has `disconnect_grace` to find out for itself."""
@@ -224,7 +224,7 @@ class Peer:
             for channel in self.channels:
                 channel.leave_groups()
         if self._start_soon is not None:
-            self.runtime.box.sweeper.set(self._alarm, trio.current_time() + self.runtime.settings.disconnect_grace)
+            self.runtime.sweeper.set(self._alarm, trio.current_time() + self.runtime.settings.disconnect_grace)
 
     def _out_of_patience(self) -> None:
         settings = self.runtime.settings

@@ -65,7 +65,7 @@ class Reader(Writer):
             self._lost()
             return
         self._heard(data)
-        if len(data) == size == RECEIVE_SIZE and self._parser.missing > RECEIVE_SIZE and self._events & READ:
+        if len(data) == size == RECEIVE_SIZE and self._parser.missing > RECEIVE_SIZE and self.interest & READ:
             self._read()  # the rest of a long frame, which is likely there already
 
     def _heard(self, data: bytes) -> None:
@@ -88,7 +88,7 @@ class Reader(Writer):
             if self._pongs:
                 self._answer_pings()
         if self.is_full:
-            self._watch(self._events & ~READ)
+            self._watch(self.interest & ~READ)
 
     @property
     def is_full(self) -> bool:
@@ -98,7 +98,7 @@ class Reader(Writer):
     def _peer_left(self) -> None:
         """The peer will send no more. What it sent before may still be unread, if the inbox is full."""
         if self.is_full:
-            self._watch(self._events & ~PEER_LEFT)
+            self._watch(self.interest & ~PEER_LEFT)
         else:
             self._lost()
 
@@ -108,7 +108,7 @@ class Reader(Writer):
         if self._deflate and not self._is_deaf:
             self._feed(b"")  # compressed messages that had to wait
         if not self.is_full:
-            self._watch(self._events | READ)
+            self._watch(self.interest | READ)
 
     def on_ping(self, payload: bytes) -> None:
         pongs = self._pongs

@@ -77,7 +77,7 @@ class DirectTransport(Reader):
     def inherit(self, data: bytes) -> None:
         """From here on we read. `data` is what somebody else has read last."""
         self._may_read = True
-        self._watch(self._events | READ | PEER_LEFT)
+        self._watch(self.interest | READ | PEER_LEFT)
         if data and not self._is_gone:
             self._heard(data)
 
@@ -87,7 +87,7 @@ class DirectTransport(Reader):
     def start(self, sweeper: Sweeper) -> None:
         """Notice from now on when the peer leaves. `leave` must follow."""
         self._sweeper = sweeper
-        self._watch(self._events | PEER_LEFT)
+        self._watch(self.interest | PEER_LEFT)
 
     async def leave(self) -> None:
         """Wait until both goodbyes are through, shielded, within `close_timeout`; close the socket.

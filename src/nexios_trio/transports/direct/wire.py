@@ -20,7 +20,6 @@ class Wire(Transport):
     """One non-blocking socket of ours."""
 
     __slots__ = (
-        "_events",
         "_gone",
         "_is_gone",
         "_is_watched",
@@ -29,6 +28,7 @@ class Wire(Transport):
         "_sock",
         "_sock_recv",
         "_sock_send",
+        "interest",
     )
 
     def __init__(self, scope: Scope, settings: Settings, sock: socket.socket, poller: Poller) -> None:
@@ -37,7 +37,7 @@ class Wire(Transport):
         self._sock_send = sock.send
         self._sock_recv = sock.recv
         self._poller = poller
-        self._events = 0  # what the poller watches for
+        self.interest = 0
         self._is_watched = False
         self._may_read = True
         self._is_gone = False  # the socket is closed
@@ -46,14 +46,13 @@ class Wire(Transport):
     def _watch(self, events: int) -> None:
         if not self._may_read:
             events &= ~(READ | PEER_LEFT)
-        if self._is_gone or events == self._events:
+        if self._is_gone or events == self.interest:
             return
         if self._is_watched:
             self._poller.change(self._sock, events)
         else:
             self._poller.watch(self._sock, cast(Watched, self), events)
             self._is_watched = True
-        self._events = events
 
     def _skim(self) -> None:
         """Throw away what has come: closing a socket with unread bytes sends a reset, which overtakes our goodbye."""

@@ -183,7 +183,7 @@ class Writer(Wire):
         self._set_clear(False)
         self._writing_since = trio.current_time()
         self._set_alarm()
-        self._watch(self._events | WRITE)
+        self._watch(self.interest | WRITE)
 
     def _queue(self) -> Outbox:
         if self._outbox is None:
@@ -218,7 +218,7 @@ class Writer(Wire):
 
     def _drained(self) -> None:
         self._writing_since = inf
-        self._watch(self._events & ~WRITE)
+        self._watch(self.interest & ~WRITE)
         if self.lifecycle.phase is Phase.OPEN:
             self._set_clear(True)
         elif self.lifecycle.phase is not Phase.CONNECTING:
