@@ -372,6 +372,46 @@ async def test_who_is_there_comes_first(poller, monkeypatch, newcomers, seconds,
             poller.forget(one)
 
 
+async def test_newcomers_come_one_by_one_beside_others_and_together_alone(poller, monkeypatch):
+    """What each of them starts takes much longer than its turn."""
+    now = 1000.0
+    monkeypatch.setattr(module, "perf_counter", lambda: now)
+    with pairs(41) as made:
+        *crowd, (ours, peer) = made
+        turns = []
+
+        def turn(who):
+            nonlocal now
+            now += BUSY / 2
+            turns.append(who)
+
+        async def until(count):
+            turns.clear()
+            with trio.fail_after(DEADLINE):
+                while len(turns) < count:
+                    await trio.lowlevel.checkpoint()
+            return "".join(turns[:count])
+
+        for one, other in crowd:
+            poller.watch(one, Owner(lambda: turn("n")), READ, newcomer=True)
+            other.send(b"x")  # never read
+        poller.watch(ours, Owner(lambda: turn("o")), READ)
+        assert await until(60) == 60 * "n"
+        peer.send(b"x")  # never read
+        await until(60)
+        assert await until(60) in (30 * "on", 30 * "no")
+        poller.change(ours, 0)
+        passes = 0
+        turns.clear()
+        with trio.fail_after(DEADLINE):
+            while len(turns) < 60:
+                await trio.lowlevel.checkpoint()
+                passes += 1
+        assert passes < 40  # six in each, more or less: the order of tasks is chance
+        for one, _ in made:
+            poller.forget(one)
+
+
 @pytest.mark.parametrize("seconds", [0, 2 * BUSY], ids=["quick", "busy"])
 async def test_newcomers_are_told_again_of_what_they_leave(poller, monkeypatch, seconds):
     """They wait for their turn, and miss nothing: what they did not read, what they ask for later, what comes later."""

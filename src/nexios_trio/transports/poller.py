@@ -26,7 +26,9 @@ LONGEST = 0.01  # the same, where those tasks take long themselves: turns may ta
 # costs others one turn, and not their place in the queue. Newcomers wait in the same way: who is connected comes first.
 BUSY = 0.0001  # seconds; a turn for one short message takes a fifth of that
 FORGIVEN = 0.05  # seconds without anything to do: that turn was long by chance, or a machine's other programs had it
-BUSY_SHARE = 0.0003  # seconds, between two checkpoints, for all of those together; one turn at least
+# Between two checkpoints all of those together have one turn, or so many seconds if nobody else comes. A turn of a
+# newcomer takes a tenth of a millisecond, and what it starts a whole one: that makes a besieged server's passes long.
+BUSY_SHARE = 0.0003
 
 # Elsewhere nothing is watched, and these only have to exist.
 READ = select.EPOLLIN if IS_AVAILABLE else 0
@@ -57,6 +59,7 @@ class Poller:
         self._owners: dict[int, Watched] = {}
         self._busy: dict[int, float] = {}  # whose last turn took long, and when that ended; newcomers, and `inf`
         self._later: dict[int, int] = {}  # of those, who is ready, and for what; first come, first served
+        self._is_calm = True  # nobody else had a turn since their last one
 
     def __len__(self) -> int:
         return len(self._owners)
@@ -106,7 +109,8 @@ class Poller:
                 share = await _let_others_run()
                 ready = [turn for turn, owner in zip(ready, owners, strict=True) if self._owners.get(turn[0]) is owner]
             if self._later:
-                self._serve_busy()
+                self._serve_busy(BUSY_SHARE if self._is_calm else 0.0)
+                self._is_calm = True
 
     def _serve(self, ready: list[tuple[int, int]], share: float) -> list[tuple[int, int]]:
         """Give a turn to all who are ready and not busy, and note the others. Returns who is left after `share`."""
@@ -123,6 +127,7 @@ class Poller:
             owner = owners.get(fd)
             if owner is None:  # gone in another's turn
                 continue
+            self._is_calm = False
             try:
                 owner.ready(events)
             except Exception as error:
@@ -136,11 +141,13 @@ class Poller:
                 return ready[index:]
         return []
 
-    def _serve_busy(self) -> None:
-        """Who is busy, and newcomers, share what it takes; who is quick again is busy no longer."""
+    def _serve_busy(self, share: float) -> None:
+        """A turn of who is busy, or a newcomer, and more until `share` is over. Who is quick again is busy no more."""
         now = perf_counter()
-        until = now + BUSY_SHARE
-        while self._later and now < until:
+        until = now + share
+        is_first = True
+        while self._later and (now < until or is_first):
+            is_first = False
             fd = next(iter(self._later))
             owner, began = self._owners[fd], now
             events = self._later.pop(fd) & (owner.interest | BROKEN)  # some of it may be old
