@@ -69,6 +69,25 @@ def test_a_collector_that_is_off_stays_off() -> None:
     assert not gc.isenabled()
 
 
+def test_what_is_kept_is_looked_through_in_small_portions() -> None:
+    """A history that grows: everybody waits for each collection."""
+    kept: list[list[int]] = []
+    looked_at = [0]
+
+    def count(phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            looked_at.append(sum(len(gc.get_objects(generation)) for generation in range(info["generation"] + 1)))
+
+    with tuned_collector():
+        gc.collect(1)
+        gc.callbacks.append(count)
+        try:
+            kept.extend([number] for number in range(50_000))
+        finally:
+            gc.callbacks.remove(count)
+    assert 2_000 < max(looked_at) < 7_000
+
+
 class Cycle:
     """Garbage that only the collector can find."""
 

@@ -12,7 +12,19 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from nexios_trio.transports import poller as module
-from nexios_trio.transports.poller import BROKEN, BUSY, FORGIVEN, LONG, MAX_EVENTS, PEER_LEFT, READ, WRITE, open_poller
+from nexios_trio.transports.poller import (
+    BROKEN,
+    BUSY,
+    FORGIVEN,
+    HURRIED,
+    LONG,
+    MAX_EVENTS,
+    PATIENCE,
+    PEER_LEFT,
+    READ,
+    WRITE,
+    open_poller,
+)
 
 DEADLINE = 10.0
 
@@ -408,6 +420,64 @@ async def test_newcomers_come_one_by_one_beside_others_and_together_alone(poller
                 await trio.lowlevel.checkpoint()
                 passes += 1
         assert passes < 40  # six in each, more or less: the order of tasks is chance
+        for one, _ in made:
+            poller.forget(one)
+
+
+async def test_who_keeps_us_busy_and_newcomers_come_in_turn(poller, monkeypatch):
+    """A peer with long messages is not behind hundreds of newcomers, nor are they behind a flood."""
+    now = 1000.0
+    monkeypatch.setattr(module, "perf_counter", lambda: now)
+    with pairs(103) as made:
+        *crowd, first, second = made
+        turns = []
+
+        def turn(who):
+            nonlocal now
+            now += 2 * BUSY
+            turns.append(who)
+
+        for one, other in crowd:
+            poller.watch(one, Owner(lambda: turn("n")), READ, newcomer=True)
+            other.send(b"x")  # never read
+        for one, other in first, second:
+            poller.watch(one, Owner(lambda: turn("b")), READ)
+            other.send(b"x")  # never read
+        with trio.fail_after(DEADLINE):
+            while len(turns) < 100:
+                await trio.lowlevel.checkpoint()
+        assert "".join(turns[-60:]) in (30 * "nb", 30 * "bn")
+        for one, _ in made:
+            poller.forget(one)
+
+
+@pytest.mark.parametrize(
+    ("others", "most"), [(HURRIED / 4, 4 / HURRIED), (2 * HURRIED, 1 / PATIENCE)], ids=["quick", "slow"]
+)
+async def test_newcomers_wait_while_other_tasks_are_slow(poller, nursery, monkeypatch, others, most):
+    """Beside somebody who says something all the time, which those tasks make late already. But not for ever."""
+    now = 1000.0
+    monkeypatch.setattr(module, "perf_counter", lambda: now)
+
+    async def other_task():
+        nonlocal now
+        while True:
+            now += others
+            await trio.lowlevel.checkpoint()
+
+    with pairs(21) as made:
+        *crowd, (ours, peer) = made
+        turns = []
+        for one, other in crowd:
+            poller.watch(one, Owner(lambda: turns.append(now)), READ, newcomer=True)
+            other.send(b"x")  # never read
+        poller.watch(ours, Owner(), READ)
+        peer.send(b"x")  # never read
+        nursery.start_soon(other_task)
+        with trio.fail_after(DEADLINE):
+            while now < 1001:
+                await trio.lowlevel.checkpoint()
+        assert most / 2 < len(turns) <= most + 25  # all of them may come at first, and the order of tasks is chance
         for one, _ in made:
             poller.forget(one)
 

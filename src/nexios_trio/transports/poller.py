@@ -29,6 +29,11 @@ FORGIVEN = 0.05  # seconds without anything to do: that turn was long by chance,
 # Between two checkpoints all of those together have one turn, or so many seconds if nobody else comes. A turn of a
 # newcomer takes a tenth of a millisecond, and what it starts a whole one: that makes a besieged server's passes long.
 BUSY_SHARE = 0.0003
+# While the other tasks take so long, somebody's message is late already: then nobody who waits has a turn, for a while.
+# In one of two consecutive passes, at least: their order is chance, and we may be the last in one and the first in the
+# next.
+HURRIED = 0.002  # seconds
+PATIENCE = 0.01  # seconds
 
 # Elsewhere nothing is watched, and these only have to exist.
 READ = select.EPOLLIN if IS_AVAILABLE else 0
@@ -51,6 +56,39 @@ class Watched(Protocol):
         """`ready` raised, which is a mistake of ours. Let go of the socket."""
 
 
+class _Waiting:
+    """Descriptors that are ready, and for what: who is connected, and newcomers. First come, first served, and in turn:
+    who keeps us busy does not wait for hundreds of newcomers, nor they for it.
+    """
+
+    def __init__(self) -> None:
+        self._connected: dict[int, int] = {}
+        self._newcomers: dict[int, int] = {}
+        self._is_newcomer_next = False
+
+    def __bool__(self) -> bool:
+        return bool(self._connected or self._newcomers)
+
+    def __contains__(self, fd: int) -> bool:
+        return fd in self._connected or fd in self._newcomers
+
+    def put(self, fd: int, events: int, *, newcomer: bool) -> None:
+        (self._newcomers if newcomer else self._connected)[fd] = events
+
+    def get(self) -> tuple[int, int]:
+        if (self._is_newcomer_next and self._newcomers) or not self._connected:
+            queue = self._newcomers
+        else:
+            queue = self._connected
+        self._is_newcomer_next = queue is self._connected
+        fd = next(iter(queue))
+        return fd, queue.pop(fd)
+
+    def discard(self, fd: int) -> None:
+        self._connected.pop(fd, None)
+        self._newcomers.pop(fd, None)
+
+
 class Poller:
     """Sockets and their owners. Owned by the block that runs it; closed when that ends."""
 
@@ -58,8 +96,9 @@ class Poller:
         self._epoll = select.epoll()
         self._owners: dict[int, Watched] = {}
         self._busy: dict[int, float] = {}  # whose last turn took long, and when that ended; newcomers, and `inf`
-        self._later: dict[int, int] = {}  # of those, who is ready, and for what; first come, first served
+        self._later = _Waiting()  # those of them who are ready
         self._is_calm = True  # nobody else had a turn since their last one
+        self._served_at = 0.0  # when that ended
 
     def __len__(self) -> int:
         return len(self._owners)
@@ -77,7 +116,7 @@ class Poller:
         if owner is not None:
             self._owners[fd] = owner
             self._busy.pop(fd, None)
-            self._later.pop(fd, None)
+            self._later.discard(fd)
         self._owners[fd].interest = events
         self._arm(fd)
 
@@ -89,7 +128,7 @@ class Poller:
         """Stop watching; must come before the socket is closed. A no-op for one that is not watched."""
         fd = sock.fileno()
         self._busy.pop(fd, None)
-        self._later.pop(fd, None)
+        self._later.discard(fd)
         if self._owners.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
@@ -97,7 +136,9 @@ class Poller:
         """Call the owners of what is ready, for ever. Cancellation: between two rounds."""
         poll = self._epoll.poll
         descriptor = self._epoll.fileno()
+        share = LONG
         while True:
+            before = share
             if self._later:
                 share = await _let_others_run()
             else:
@@ -109,8 +150,10 @@ class Poller:
                 share = await _let_others_run()
                 ready = [turn for turn, owner in zip(ready, owners, strict=True) if self._owners.get(turn[0]) is owner]
             if self._later:
-                self._serve_busy(BUSY_SHARE if self._is_calm else 0.0)
-                self._is_calm = True
+                if self._is_calm:
+                    self._serve_busy(BUSY_SHARE)
+                elif max(share, before) <= HURRIED or perf_counter() - self._served_at > PATIENCE:
+                    self._serve_busy(0.0)
 
     def _serve(self, ready: list[tuple[int, int]], share: float) -> list[tuple[int, int]]:
         """Give a turn to all who are ready and not busy, and note the others. Returns who is left after `share`."""
@@ -120,7 +163,7 @@ class Poller:
         for index, (fd, events) in enumerate(ready, 1):
             if fd in busy:
                 if fd in later or began - busy[fd] < FORGIVEN:
-                    later[fd] = events
+                    later.put(fd, events, newcomer=busy[fd] == inf)
                     continue
                 del busy[fd]
                 self._arm(fd)
@@ -148,9 +191,9 @@ class Poller:
         is_first = True
         while self._later and (now < until or is_first):
             is_first = False
-            fd = next(iter(self._later))
+            fd, events = self._later.get()
             owner, began = self._owners[fd], now
-            events = self._later.pop(fd) & (owner.interest | BROKEN)  # some of it may be old
+            events &= owner.interest | BROKEN  # some of it may be old
             try:
                 if events:
                     owner.ready(events)
@@ -165,6 +208,8 @@ class Poller:
                 else:
                     del self._busy[fd]
             self._arm(fd)
+        self._is_calm = True
+        self._served_at = now
 
     def _failed(self, owner: Watched, error: Exception) -> None:
         logger.error("a connection failed", exc_info=error)
@@ -173,7 +218,7 @@ class Poller:
     def close(self) -> None:
         self._owners.clear()
         self._busy.clear()
-        self._later.clear()
+        self._later = _Waiting()
         self._epoll.close()
 
 

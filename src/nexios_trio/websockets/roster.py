@@ -12,6 +12,7 @@ from .fanout import Fanout, Member
 from .statuses import ChannelAddStatusEnum, ChannelRemoveStatusEnum
 
 _NOBODY = UUID(int=0)
+_NONE_LEFT_OUT: frozenset[UUID] = frozenset()  # one for all messages
 _ADDED = {True: ChannelAddStatusEnum.CHANNEL_ADDED, False: ChannelAddStatusEnum.CHANNEL_EXIST}
 _REMOVED = {
     Removed.MEMBER: ChannelRemoveStatusEnum.CHANNEL_REMOVED,
@@ -181,7 +182,7 @@ def as_uuid(channel_id: UUID | str) -> UUID:
 def excluded_ids(exclude: Any) -> frozenset[UUID]:
     """The ids of one channel, or of several, given as channels or ids. Raises: ValueError for anything else."""
     if exclude is None:
-        return frozenset()
+        return _NONE_LEFT_OUT
     is_one = isinstance(exclude, UUID | str) or hasattr(exclude, "uuid") or not isinstance(exclude, Iterable)
     return frozenset([_id(exclude)] if is_one else map(_id, cast(Iterable[Any], exclude)))
 

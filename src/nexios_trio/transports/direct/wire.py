@@ -10,7 +10,7 @@ from ...core.settings import Settings
 from ..base import Scope, Transport
 from ..poller import PEER_LEFT, READ, Poller, Watched
 
-RECEIVE_SIZE = 4096  # one read of the shortest frames keeps the others waiting for a millisecond
+RECEIVE_SIZE = 1536  # one read of the shortest frames keeps the others waiting for a third of a millisecond
 SKIM_SIZE = 65536
 # SO_LINGER on, 0 seconds: closing sends a reset and drops what the kernel holds
 RESET = struct.pack("ii", 1, 0)
