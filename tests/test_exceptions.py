@@ -1,6 +1,7 @@
 """The types carry the blame, the texts can be read and logged."""
 
 import copy
+import json
 import pickle
 
 import pytest
@@ -9,12 +10,14 @@ from nexios_trio import exceptions
 from nexios_trio.exceptions import (
     AuthenticationError,
     HandshakeError,
+    InvalidJson,
     InvalidMessage,
     InvalidName,
     LifecycleError,
     MessageError,
     MessageTooBig,
     NexiosError,
+    NotAuthorized,
     PayloadError,
     SettingsError,
     WebSocketDisconnect,
@@ -35,6 +38,8 @@ def test_disconnect_defaults_are_the_documented_ones():
         (WebSocketDisconnect(1001, "bye"), "WebSocket disconnected 1001: 'bye'"),
         (WebSocketDisconnect(1006, None), "WebSocket disconnected 1006"),
         (WebSocketException(4001, "no token"), "WebSocket closed by the application 4001: 'no token'"),
+        (NotAuthorized("join", "user:alice"), "not allowed to join group 'user:alice'"),
+        (NotAuthorized("send", "a"), "not allowed to send to group 'a'"),
         (HandshakeError(403, "origin"), "WebSocket handshake refused with HTTP status 403: 'origin'"),
     ],
 )
@@ -55,6 +60,7 @@ def test_a_peers_reason_cannot_forge_a_log_line():
         (WrongFrameType, ValueError),
         (MessageTooBig, ValueError),
         (PayloadError, ValueError),
+        (InvalidJson, json.JSONDecodeError),
         (InvalidName, ValueError),
         (SettingsError, ValueError),
     ],
@@ -76,6 +82,8 @@ def test_every_exported_error_is_ours_and_is_drawn():
         WebSocketException(4000, "y"),
         HandshakeError(426, "version", ((b"a", b"b"),)),
         AuthenticationError("expired"),
+        NotAuthorized("join", "user:alice"),
+        InvalidJson("unexpected character", '{"a": x}', 6),
         InvalidMessage([{"field": "x", "problem": "is missing"}]),
     ],
 )

@@ -11,6 +11,7 @@ The type says whose mistake it was, the text says what was wrong and what is acc
     ├── LifecycleError (RuntimeError)  the program called something in the wrong state
     ├── MessageError (ValueError)      one message is at fault, the connection is intact
     │   ├── WrongFrameType             text was asked for and a binary frame came, or the reverse
+    │   ├── InvalidJson                it is not JSON, or nested too deep: also a json.JSONDecodeError
     │   ├── MessageTooBig              it can never fit in the bound it has to pass
     │   ├── InvalidMessage             it is not what the declared `message_type` takes
     │   └── PayloadError               it cannot be encoded, or does not decode to what was asked for
@@ -18,12 +19,14 @@ The type says whose mistake it was, the text says what was wrong and what is acc
     └── SettingsError (ValueError)     a limit or switch with a value that is not accepted
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = [
     "AuthenticationError",
     "HandshakeError",
+    "InvalidJson",
     "InvalidMessage",
     "InvalidName",
     "LifecycleError",
@@ -84,15 +87,20 @@ class WebSocketException(NexiosError):
 class NotAuthorized(WebSocketException):
     """The box's `authorize` refused. Left uncaught in a handler, it closes the connection with 1008.
 
+    The text names the group, the reason that the peer gets does not.
+
     Args:
         action: "join" or "send".
         group: the name of the group.
     """
 
     def __init__(self, action: str, group: str) -> None:
-        super().__init__(1008, f"not allowed to {action} {group}")
+        super().__init__(1008, f"not allowed to {action}")
         self.action = action
         self.group = group
+
+    def __str__(self) -> str:
+        return f"not allowed to {'send to' if self.action == 'send' else self.action} group {self.group!r}"
 
 
 class AuthenticationError(WebSocketException):
@@ -133,7 +141,17 @@ class MessageError(NexiosError, ValueError):
 
 
 class WrongFrameType(MessageError):
-    """The frame is binary where text was asked for, or text where binary was asked for."""
+    """The frame is binary where text was asked for, or text where binary was asked for.
+
+    Left uncaught in a handler, it closes the connection with 1003.
+    """
+
+
+class InvalidJson(MessageError, json.JSONDecodeError):
+    """What came is not JSON, or nested too deep. `doc` is the text; its cause is a UnicodeDecodeError for bad UTF-8.
+
+    Left uncaught in a handler, it closes the connection with 1003, or 1007 for bad UTF-8.
+    """
 
 
 class MessageTooBig(MessageError):

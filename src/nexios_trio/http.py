@@ -11,7 +11,6 @@ from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, Self
 
-import orjson
 import starlette.requests
 import starlette.responses
 import trio
@@ -21,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from .core.decoding import decode_json
 from .core.messages import encode_json
 from .core.settings import Settings
+from .exceptions import InvalidJson
 from .routing.paths import BadPath, request_path
 from .routing.tree import RouteTree
 
@@ -79,7 +79,7 @@ class Request(starlette.requests.Request):
         """The body, decoded from JSON. Raises: a ValueError that is answered with 400 if left uncaught."""
         try:
             return decode_json(await self.body(), self._settings.max_json_depth)
-        except orjson.JSONDecodeError as error:
+        except InvalidJson as error:
             raise BadJson(400, f"the body is not JSON: {error}") from None
 
     async def _receive_in_time(self) -> MutableMapping[str, Any]:

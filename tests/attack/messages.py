@@ -31,6 +31,8 @@ frames(T, "a ping of 126 bytes", 1002, b"\x89\xfe\0\x7e" + MASK + bytes(126))
 frames(T, "a continuation of nothing", 1002, raw(0x80, b"a"))
 frames(T, "a message within a message", 1002, raw(0x01, b"a"), raw(0x81, b"b"))
 frames(T, "a length with its highest bit set", 1002, b"\x82\xff" + b"\xff" * 8 + MASK)
+frames(T, "a length of more bytes than it needs", 1002, b"\x81\xfe\0\1" + MASK + b"a")
+frames(T, "a length of eight bytes for three", 1002, b"\x82\xff" + (3).to_bytes(8, "big") + MASK + b"abc")
 frames(T, "a close of one byte", 1002, raw(0x88, b"\x03"))
 for code in (0, 999, 1004, 1005, 1006, 1015, 2999, 5000):
     frames(T, f"close code {code}", 1002, raw(0x88, struct.pack("!H", code)))
@@ -82,6 +84,10 @@ async def a_million_keys(target: Target) -> None:
         await client.frame()
         await client.send(b"\x81\xfe" + len(data).to_bytes(2, "big") + MASK + data)
         assert (await client.frame())[1] == b'{"a":2}'
+
+
+frames("JSON bombs", "no JSON, and nobody catches it", 1003, text("{"), path="/groups")
+frames("JSON bombs", "bytes that are no text, and nobody catches it", 1007, raw(0x82, b"\xff"), path="/groups")
 
 
 # Floods

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from nexios_trio.core.decoding import MAX_DEPTH, decode_json, is_deeper
 from nexios_trio.core.messages import Message, encode_json
+from nexios_trio.exceptions import InvalidJson
 
 json_values = st.recursive(
     st.none()
@@ -48,7 +49,7 @@ def test_what_is_encoded_is_decoded(value):
 def test_the_limit_is_exact_for_lists_and_objects():
     assert decode_json("[" * 5 + "]" * 5, 5) == [[[[[]]]]]
     for text in ("[" * 6 + "]" * 6, '{"a":' * 6 + "1" + "}" * 6, b"[" * 6 + b"]" * 6):
-        with pytest.raises(json.JSONDecodeError, match="more than 5 levels deep"):
+        with pytest.raises(InvalidJson, match="more than 5 levels deep"):
             decode_json(text, 5)
 
 
@@ -59,12 +60,12 @@ def test_brackets_in_strings_and_next_to_each_other_are_no_depth():
 
 @pytest.mark.parametrize("bomb", ["[" * 100_000, "[" * 1000 + "]" * 1000, "NaN", "Infinity", "1e999", '"\\ud800"', ""])
 def test_no_bomb_is_more_than_a_decode_error(bomb):
-    with pytest.raises(json.JSONDecodeError):
+    with pytest.raises(InvalidJson):
         decode_json(bomb, 128)
 
 
 def test_bytes_that_are_not_utf8_say_so():
-    with pytest.raises(json.JSONDecodeError) as caught:
+    with pytest.raises(InvalidJson) as caught:
         decode_json(b'"\xff"', 128)
     assert isinstance(caught.value.__cause__, UnicodeDecodeError)
 

@@ -88,7 +88,7 @@ OURS = {
         None,
     ),
     "an extension list that is none": (upgrade("/echo", "Sec-WebSocket-Extensions: ;;=,"), None),
-    "a Host that is not ASCII": (upgrade().replace(b"localhost", b"\xff"), b"HTTP/1.1"),
+    "a Host that is not ASCII": (upgrade().replace(b"localhost", b"\xff"), b"HTTP/1.1 400"),
     "two Hosts": (upgrade("/echo", "Host: other"), b"HTTP/1.1 400"),
     "no Host": (upgrade().replace(b"Host: localhost\r\n", b""), b"HTTP/1.1 400"),
     "a subprotocol that is not offered": (upgrade("/unoffered"), b"HTTP/1.1 500"),
@@ -148,8 +148,12 @@ HYPERCORNS = {
     "two lengths": (POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", b"HTTP/1.1 400"),
     "a negative length": (POST + b"Content-Length: -5\r\n\r\nhello", b"HTTP/1.1 400"),
     "a length and chunks": (
-        POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n",
-        b"HTTP/1.1 4",
+        POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 400",
+    ),
+    "chunks in HTTP/1.0": (
+        POST.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 400",
     ),
     "another transfer coding": (POST + b"Transfer-Encoding: gzip\r\n\r\n", b"HTTP/1.1 501"),
     "a bad chunk": (POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", b"HTTP/1.1 4"),

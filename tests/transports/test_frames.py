@@ -28,6 +28,7 @@ from tests.rawframes import (
     BINARY,
     CLOSE,
     CONTINUATION,
+    MASK,
     PING,
     PONG,
     TEXT,
@@ -298,6 +299,7 @@ MASKED, RESERVED = "a client's frames must be masked", "a reserved bit is set"
 CONTROL = "control frames must be whole and of 125 bytes at most"
 INSIDE, ORPHAN = "a message began inside another", "a continuation without a beginning"
 MALFORMED = "the close frame is malformed"
+WASTEFUL = "a frame's length must take as few bytes as it can"
 BEGUN = text("a", fin=False)
 
 MISTAKES = [
@@ -320,6 +322,9 @@ MISTAKES = [
     (text("a") + client_frame(CONTINUATION, b"b", fin=False), len(text("a")) + 2, ORPHAN),
     (BEGUN + client_frame(CONTINUATION, b"b") + client_frame(CONTINUATION, b"c"), 2 * len(BEGUN) + 2, ORPHAN),
     (header(BINARY, 1 << 63), 10, "a frame's length has its highest bit set"),
+    *[(b"\x82\xfe" + length.to_bytes(2, "big") + MASK, 6, WASTEFUL) for length in (0, 5, 125)],
+    *[(b"\x81\xff" + length.to_bytes(8, "big") + MASK, 10, WASTEFUL) for length in (0, 5, 126, 65_535)],
+    (BEGUN + b"\x80\xfe\x00\x01" + MASK + b"b", len(BEGUN) + 6, WASTEFUL),
     (client_frame(CLOSE, b"\x03"), 7, MALFORMED),
     *[(close(code), 8, MALFORMED) for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535)],
 ]

@@ -547,7 +547,15 @@ async def test_history_of_all_groups_and_after_the_last_member(members):
         "b": ["b"],
     }
     assert await members.box.show_history("nowhere") == []
-    assert await members.box.show_history(group_name="") == history
+
+
+@pytest.mark.parametrize("name", ["", None, [], {}, 0, "a b", "a" * 101])
+async def test_what_a_peer_may_give_for_a_name_is_not_everything(members, name):
+    """A handler that asks for the history of whatever it was sent must not be made to show all of them."""
+    await members.join("a")
+    await members.box.group_send("a", "secret", save_history=True)
+    with pytest.raises(InvalidName, match="a group name is|invalid group name"):
+        await members.box.show_history(name)
 
 
 async def test_flush_history(members):

@@ -1,6 +1,7 @@
 """One connection from its request to its end: every way out, what the peer sees of it, and that nothing stays behind."""
 
 import gc
+import json
 import logging
 import weakref
 
@@ -12,7 +13,7 @@ from nexios_trio.core.lifecycle import Cause
 from nexios_trio.core.settings import Settings
 from nexios_trio.exceptions import HandshakeError
 from nexios_trio.transports.asgi import AsgiTransport
-from nexios_trio.websockets import Channel, ChannelBox, WebSocketDisconnect, WebSocketException
+from nexios_trio.websockets import Channel, ChannelBox, WebSocketDisconnect, WebSocketException, open_channel
 from nexios_trio.websockets.connection import serve_connection
 from nexios_trio.websockets.runtime import Runtime
 from tests.wire import Wire, house, settle
@@ -112,6 +113,40 @@ async def test_regression_an_error_was_closed_twice(caplog):
     (record,) = failures(caplog)
     assert record.exc_info[1] is error
     assert record.getMessage() == "the handler of '/chat' failed"
+
+
+@pytest.mark.parametrize(
+    ("receive", "message", "end"),
+    [
+        ("receive_json", "{", (1003, "the message is not JSON")),
+        ("receive_json", "[" * 500 + "]" * 500, (1003, "the message is not JSON")),
+        ("receive_json", b"\xff", (1007, "the message is not UTF-8")),
+        ("receive_text", b"a", (1003, "the message is of the wrong type")),
+        ("receive_bytes", "a", (1003, "the message is of the wrong type")),
+    ],
+)
+async def test_a_bad_message_that_nobody_catches_is_the_peers_fault(caplog, receive, message, end):
+    """It would otherwise fill the log with failures that are none."""
+    caplog.set_level(logging.INFO, "nexios_trio")
+
+    async def endpoint(ws):
+        async with open_channel(ws), trio.open_nursery() as nursery:
+            nursery.start_soon(getattr(ws, receive))
+
+    async with house() as inside:
+        wire = await inside.connect(endpoint)
+        wire.say(message)
+        await settle()
+        assert wire.closes == [end]
+    (record,) = [record for record in caplog.records if record.levelno > logging.DEBUG]
+    assert (record.levelno, record.code, record.reason) == (logging.INFO, *end)
+
+
+async def test_json_that_is_not_the_peers_is_the_handlers_fault(caplog):
+    async with house() as inside:
+        wire = await inside.connect(raising(json.JSONDecodeError("secret", "", 0)))
+    assert wire.closes == [(1011, "")]
+    assert len(failures(caplog)) == 1
 
 
 async def test_an_error_after_the_peer_has_left_is_logged_and_nothing_is_sent(caplog):

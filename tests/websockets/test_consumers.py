@@ -8,7 +8,7 @@ import trio
 from trio.testing import assert_checkpoints
 
 from nexios_trio.core.lifecycle import Cause
-from nexios_trio.exceptions import WrongFrameType
+from nexios_trio.exceptions import InvalidJson, WrongFrameType
 from nexios_trio.websockets import (
     Channel,
     ChannelBox,
@@ -164,6 +164,7 @@ def failing(method, error):
     ("error", "code", "closes"),
     [
         (ZeroDivisionError(), 1011, [(1011, "")]),
+        (InvalidJson("", "{", 1), 1003, [(1003, "the message is not JSON")]),
         (WebSocketException(4005, "no"), 4005, [(4005, "no")]),
         (ExceptionGroup("", [WebSocketException(4005, "no")]), 4005, [(4005, "no")]),
         (WebSocketDisconnect(), 1000, [(1000, "")]),

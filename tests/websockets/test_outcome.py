@@ -6,12 +6,13 @@ import logging
 import pytest
 
 from nexios_trio.core.lifecycle import Cause, End
-from nexios_trio.exceptions import HandshakeError, WebSocketDisconnect, WebSocketException
+from nexios_trio.exceptions import HandshakeError, InvalidJson, WebSocketDisconnect, WebSocketException, WrongFrameType
 from nexios_trio.websockets.outcome import end_after, explain, is_reportable, mistake_in
 from tests.wire import house
 
 GONE = WebSocketDisconnect(1001)
 ONE, TWO = ZeroDivisionError("secret"), KeyError("two")
+NO_JSON = InvalidJson("unexpected character", "{", 1)
 
 
 def group(*errors):
@@ -50,6 +51,8 @@ def test_several_mistakes_stay_together():
         (WebSocketException(4001, "no"), End(4001, "no", Cause.HANDLER_CLOSED)),
         (WebSocketException(1000), End(1000, "", Cause.HANDLER_CLOSED)),
         (HandshakeError(401, "who?"), End(1006, "who?", Cause.DENIED)),
+        (NO_JSON, End(1003, "the message is not JSON", Cause.UNSUPPORTED_DATA)),
+        (WrongFrameType("secret"), End(1003, "the message is of the wrong type", Cause.UNSUPPORTED_DATA)),
     ],
 )
 def test_the_end_of_an_open_connection(mistake, end):
@@ -77,6 +80,9 @@ def test_a_close_code_that_may_not_be_sent_is_a_failure(caplog):
         (group(ONE, TWO), True),
         (WebSocketException(4000), False),
         (HandshakeError(400), False),
+        (NO_JSON, False),
+        (WrongFrameType(), False),
+        (group(NO_JSON, ONE), True),
     ],
 )
 def test_ways_of_ending_are_not_failures(mistake, expected):

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import orjson
 
+from ..exceptions import InvalidJson
+
 __all__ = ["MAX_DEPTH", "decode_json", "is_deeper"]
 
 MAX_DEPTH: Final = 256  # of what we encode; readers of a history decode it again, some frames further down the stack
@@ -18,22 +20,26 @@ def decode_json(message: str | bytes, max_depth: int) -> Any:
 
     Args:
         max_depth: levels of lists and objects inside each other.
-    Raises: json.JSONDecodeError for what is no JSON (NaN and infinities included), or too deep. Its cause is a
+    Raises: InvalidJson for what is no JSON (NaN and infinities included), or too deep. Its cause is a
         UnicodeDecodeError where the bytes are not UTF-8.
     """
     try:
         value = orjson.loads(message)
     except orjson.JSONDecodeError as error:
-        if isinstance(message, bytes):
-            try:
-                message.decode()
-            except UnicodeDecodeError as cause:  # the close code for it is another
-                raise error from cause
-        raise
+        raise InvalidJson(error.msg, error.doc, error.pos) from _bad_text(message)  # the close code for it is another
     if _brackets(message) > max_depth and is_deeper(value, max_depth):
         text = message if isinstance(message, str) else message.decode()
-        raise orjson.JSONDecodeError(f"more than {max_depth} levels deep", text, 0)
+        raise InvalidJson(f"more than {max_depth} levels deep", text, 0)
     return value
+
+
+def _bad_text(message: str | bytes) -> UnicodeDecodeError | None:
+    if isinstance(message, bytes):
+        try:
+            message.decode()
+        except UnicodeDecodeError as error:
+            return error
+    return None
 
 
 def _brackets(message: str | bytes) -> int:

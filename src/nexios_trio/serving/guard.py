@@ -79,8 +79,16 @@ def _refusal(request: h11.Request) -> int | None:
     """The status that a request gets which no application should see."""
     if not request.http_version.startswith(b"1."):
         return 505
+    if _has_unclear_end(request):
+        return 400
     is_path = request.target.startswith(b"/") or (request.method == b"OPTIONS" and request.target == b"*")
     return None if is_path else 400
+
+
+def _has_unclear_end(request: h11.Request) -> bool:
+    """Others on the way may find its end elsewhere than we, and take the rest for a request (RFC 9112, 6.1)."""
+    names = {name for name, _ in request.headers}
+    return b"transfer-encoding" in names and (b"content-length" in names or request.http_version == b"1.0")
 
 
 class GuardedServer(TCPServer):

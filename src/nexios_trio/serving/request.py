@@ -25,6 +25,7 @@ HEAD_END = b"\r\n\r\n"
 Headers = Sequence[tuple[bytes, bytes]]
 
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[ \t]*websocket", re.IGNORECASE)
+_HOST = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=%:\[\]]+")  # characters, not syntax
 _HANDSHAKES = ServerProtocol()  # used for its checks only, which keep nothing
 
 
@@ -109,8 +110,9 @@ def _parse(head: bytes) -> Request:
         next(Request.parse(reader.read_line))
     except StopIteration as result:
         request: Request = result.value
-        if len(request.headers.get_all("Host")) != 1:
-            raise BadUpgrade(400, "exactly one Host header is needed\n") from None
+        hosts = request.headers.get_all("Host")
+        if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+            raise BadUpgrade(400, "exactly one Host header is needed, with a host and perhaps a port\n") from None
         return request
     except NotImplementedError:
         raise BadUpgrade(501, "an upgrade has no body\n") from None

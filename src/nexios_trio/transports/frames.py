@@ -207,6 +207,8 @@ class FrameParser:
             body, length = at + 14, int.from_bytes(data[at + 2 : at + 10], "big")
             if length >> 63:
                 raise Violation(Cause.PROTOCOL_ERROR, "a frame's length has its highest bit set")
+        if length < 126 or (second & 0x7F == 127 and length < 65536):
+            raise Violation(Cause.PROTOCOL_ERROR, "a frame's length must take as few bytes as it can")
         if length > self._max_size or self._opcode:
             self._check_size(first, length)
         return body, length

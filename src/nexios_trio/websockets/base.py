@@ -249,7 +249,7 @@ class WebSocket(HTTPConnection):
 
         Args:
             mode: "text" or "binary" accepts that frame type only.
-        Raises: json.JSONDecodeError for a message that is not JSON, or nested deeper than the setting
+        Raises: InvalidJson (a json.JSONDecodeError) for a message that is not JSON, or nested deeper than the setting
             `max_json_depth`; it is consumed, the connection is intact. WrongFrameType; WebSocketDisconnect.
         Source: 000, 001, 002.
         """

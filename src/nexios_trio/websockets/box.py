@@ -39,6 +39,7 @@ T = TypeVar("T")
 MAX_HISTORY = 10_000  # messages of one group, unless said otherwise; each takes half a KiB besides its payload
 HISTORY_SIZE_VARIABLE = "CHANNEL_BOX_HISTORY_SIZE"
 _NO_PAYLOAD: Any = object()
+_EVERY_GROUP: Any = object()
 
 
 @attrs.frozen
@@ -269,13 +270,14 @@ class ChannelBox(Roster):
         return GroupsView(self)
 
     @_OnCurrentBox
-    async def show_history(self, group_name: str = "") -> Any:
-        """What was sent to a group with `save_history=True`, oldest first; without a name, a dict of all groups.
+    async def show_history(self, group_name: str = _EVERY_GROUP) -> Any:
+        """What was sent to a group with `save_history=True`, oldest first; without an argument, a dict of all groups.
 
-        Checkpoint: always. Returns: copies (`ChannelMessageDC`); changing them changes nothing. Source: 002.
+        Checkpoint: always. Returns: copies (`ChannelMessageDC`); changing them changes nothing.
+        Raises: ValueError for a bad group name, such as "" and None, which a peer may have given. Source: 002.
         """
-        if group_name:
-            return await self._history_of(group_name)
+        if group_name is not _EVERY_GROUP:
+            return await self._history_of(check_group_name(group_name))
         return {name: await self._history_of(name) for name in await self.engine.groups_with_history()}
 
     async def _history_of(self, group_name: str) -> list[ChannelMessageDC]:

@@ -14,7 +14,7 @@ from ..exceptions import InvalidMessage, WebSocketDisconnect, WebSocketException
 from .base import WebSocket
 from .box import current_box
 from .channel import Channel
-from .outcome import mistake_in
+from .outcome import end_after, mistake_in
 from .route import WebsocketRoute
 from .statuses import ChannelAddStatusEnum, ChannelRemoveStatusEnum, GroupSendStatusEnum
 from .validation import Validate, not_json, validator
@@ -214,9 +214,9 @@ def _was_closed_here(websocket: WebSocket) -> bool:
 
 def _close_code_for(error: Exception) -> int:
     mistake = mistake_in(error)
-    if mistake is None:
-        return 1000
-    return mistake.code if isinstance(mistake, WebSocketException) else 1011
+    if isinstance(mistake, WebSocketException):
+        return mistake.code
+    return end_after(mistake, is_connecting=False, debug=False).code
 
 
 WebSocketEndpoint = WebSocketConsumer

@@ -3,9 +3,11 @@
 import logging
 
 from ..core.lifecycle import Cause, End, check_close_code, clip_reason
-from ..exceptions import HandshakeError, WebSocketDisconnect, WebSocketException
+from ..exceptions import HandshakeError, InvalidJson, WebSocketDisconnect, WebSocketException, WrongFrameType
 
 logger = logging.getLogger("nexios_trio.connection")
+
+_NO_FAILURES = (HandshakeError, WebSocketException, WrongFrameType, InvalidJson)
 
 
 def mistake_in(error: Exception) -> Exception | None:
@@ -38,12 +40,18 @@ def end_after(mistake: Exception | None, *, is_connecting: bool, debug: bool) ->
         return End.of(Cause.DENIED, clip_reason(mistake.reason))
     if isinstance(mistake, WebSocketException):
         return _asked_for(mistake)
+    if isinstance(mistake, WrongFrameType):
+        return End.of(Cause.UNSUPPORTED_DATA, "the message is of the wrong type")
+    if isinstance(mistake, InvalidJson):
+        if isinstance(mistake.__cause__, UnicodeDecodeError):
+            return End.of(Cause.INVALID_DATA, "the message is not UTF-8")
+        return End.of(Cause.UNSUPPORTED_DATA, "the message is not JSON")
     return End.of(Cause.HANDLER_ERROR, clip_reason(f"{type(mistake).__name__}: {mistake}") if debug else "")
 
 
 def is_reportable(mistake: Exception | None) -> bool:
-    """Whether it is a failure, and not a way of ending the connection."""
-    return mistake is not None and not isinstance(mistake, HandshakeError | WebSocketException)
+    """Whether it is a failure of ours, and neither a way of ending the connection nor a bad message of the peer."""
+    return mistake is not None and not isinstance(mistake, _NO_FAILURES)
 
 
 def _asked_for(error: WebSocketException) -> End:
