@@ -238,6 +238,20 @@ async def test_a_body_is_bounded() -> None:
     assert (await answer_with(handler, method="POST", body=b"x" * 11, settings=settings)).status == 413
 
 
+async def test_a_body_that_is_announced_as_too_big_is_not_waited_for() -> None:
+    read: list[str] = []
+
+    async def handler(req: Any, res: Any) -> Any:
+        await req.body()
+        read.append("all of it")
+
+    for length in (b"11", b"9" * 19):
+        headers = [(b"content-length", length)]
+        options = {"headers": headers, "settings": Settings(max_body_size=10)}
+        assert (await answer_with(handler, method="POST", body=b"x", **options)).status == 413
+    assert read == []
+
+
 async def test_a_body_that_does_not_come(autojump_clock: Any) -> None:
     async def handler(req: Any, res: Any) -> Any:
         await trio.sleep(100)  # time that the handler takes is its own

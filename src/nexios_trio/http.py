@@ -55,13 +55,18 @@ class Request(starlette.requests.Request):
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """The body in pieces. Checkpoint: always."""
         await trio.lowlevel.checkpoint()
+        announced = self.headers.get("content-length", "")
+        self._check_size(int(announced) if announced.isdecimal() and len(announced) < 20 else 0)
         size = 0
         async with aclosing(super().stream()) as chunks:
             async for chunk in chunks:
                 size += len(chunk)
-                if size > self._settings.max_body_size:
-                    raise HTTPException(413, f"a body may have {self._settings.max_body_size} bytes")
+                self._check_size(size)
                 yield chunk
+
+    def _check_size(self, size: int) -> None:
+        if size > self._settings.max_body_size:
+            raise HTTPException(413, f"a body may have {self._settings.max_body_size} bytes")
 
     async def body(self) -> bytes:
         """The whole body. Checkpoint: always."""

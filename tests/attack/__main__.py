@@ -22,7 +22,7 @@ import trio
 from tests.attack.app import FAST
 from tests.attack.corpus import ATTACKS, Attack
 from tests.attack.target import HYPERCORN, RUNNER, SERVERS, TAKEOVER, InnocentLost, Target, innocents
-from tests.serving.support import DEADLINE
+from tests.serving.support import CERTIFICATES, DEADLINE
 
 PROJECT = Path(__file__).resolve().parents[2]
 APP = "tests.attack.app:app"
@@ -31,8 +31,11 @@ SETTLED = 10.0  # seconds for everything of an attack to be gone
 FORBIDDEN_IN_LOG = (b"\x1b", b"\nFORGED", b"TOPSECRET", b"correct horse")
 
 
-def command(server: str, port: int, log: str | None = None) -> list[str]:
+def command(server: str, port: int, log: str | None = None, tls_port: int | None = None) -> list[str]:
     bind = ["--bind", f"127.0.0.1:{port}"]
+    if tls_port is not None:
+        bind = ["--insecure-bind", f"127.0.0.1:{port}", "--bind", f"127.0.0.1:{tls_port}"]
+        bind += ["--certfile", str(CERTIFICATES / "certificate.pem"), "--keyfile", str(CERTIFICATES / "key.pem")]
     if log is not None:
         bind += ["--access-log" if server == RUNNER else "--access-logfile", log]
     if server == RUNNER:
@@ -49,6 +52,7 @@ class Process:
     port: int
     log: Path
     popen: subprocess.Popen[bytes]
+    tls_port: int | None = None
 
     @property
     def is_alive(self) -> bool:
@@ -57,16 +61,26 @@ class Process:
 
 @contextmanager
 def serving(
-    server: str, directory: Path, values: Mapping[str, Any] = FAST, *, has_access_log: bool = True
+    server: str,
+    directory: Path,
+    values: Mapping[str, Any] = FAST,
+    *,
+    has_access_log: bool = True,
+    has_tls: bool = False,
 ) -> Generator[Process]:
-    """Start it with these settings, wait until it answers, and stop it as an operator would."""
+    """Start it with these settings, wait until it answers, and stop it as an operator would.
+
+    With `has_tls`, which is for the runner, also on another port.
+    """
     port = _unused_port()
+    tls_port = _unused_port() if has_tls else None
     log = directory / f"{server}.log"
+    access_log = str(directory / f"{server}.access.log") if has_access_log else None
     settings = {f"NEXIOS_{name.upper()}": str(value) for name, value in values.items()}
     settings["NEXIOS_TAKEOVER"] = str(server == TAKEOVER)
     with log.open("ab") as output:
         popen = subprocess.Popen(
-            command(server, port, str(directory / f"{server}.access.log") if has_access_log else None),
+            command(server, port, access_log, tls_port),
             cwd=PROJECT,
             env={**os.environ, **settings},
             stdout=output,
@@ -74,7 +88,7 @@ def serving(
         )
         try:
             trio.run(_answering, port, popen)
-            yield Process(server, port, log, popen)
+            yield Process(server, port, log, popen, tls_port)
             if popen.poll() is None:
                 popen.send_signal(signal.SIGTERM)
             popen.wait(DEADLINE)

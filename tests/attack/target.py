@@ -9,7 +9,7 @@ import attrs
 import trio
 import trio_websocket
 
-from tests.serving.support import DEADLINE, Raw, frame, upgrade
+from tests.serving.support import DEADLINE, Raw, frame, over_tls, upgrade
 
 RUNNER = "runner"
 HYPERCORN = "hypercorn"  # its own command, plain ASGI
@@ -25,12 +25,13 @@ class Target:
 
     port: int
     server: str = RUNNER
+    tls_port: int | None = None
 
     @property
     def is_runner(self) -> bool:
         return self.server == RUNNER
 
-    async def connect(self, source: str | None = None, receive_buffer: int | None = None) -> Raw:
+    async def connect(self, source: str | None = None, receive_buffer: int | None = None, *, tls: bool = False) -> Raw:
         """A connection; from another of this host's loopback addresses, if one is given."""
         sock = trio.socket.socket()
         if receive_buffer is not None:
@@ -38,8 +39,9 @@ class Target:
         if source is not None:
             await sock.bind((source, 0))
         with trio.fail_after(DEADLINE):
-            await sock.connect(("127.0.0.1", self.port))
-        return Raw(trio.SocketStream(sock))
+            await sock.connect(("127.0.0.1", self.tls_port if tls else self.port))
+        stream = trio.SocketStream(sock)
+        return Raw(over_tls(stream) if tls else stream)
 
     async def request(self, data: bytes) -> bytes:
         """Everything that comes back for some bytes, until the server closes or resets."""

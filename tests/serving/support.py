@@ -36,6 +36,10 @@ def settings(**values: Any) -> Settings:
     return Settings(**{"drain_jitter": 0.0, "drain_timeout": 4.0, **values})
 
 
+def over_tls(stream: trio.SocketStream) -> trio.SSLStream[trio.SocketStream]:
+    return trio.SSLStream(stream, CLIENT_TLS, server_hostname="localhost", https_compatible=True)
+
+
 class Running:
     """A server that accepts connections. Owned by `running`."""
 
@@ -49,10 +53,8 @@ class Running:
         return int(self.addresses[0].rpartition(":")[2])
 
     async def connect(self, *, tls: bool = False) -> "Raw":
-        stream: Any = await trio.open_tcp_stream("127.0.0.1", self.port)
-        if tls:
-            stream = trio.SSLStream(stream, CLIENT_TLS, server_hostname="localhost", https_compatible=True)
-        return Raw(stream)
+        stream = await trio.open_tcp_stream("127.0.0.1", self.port)
+        return Raw(over_tls(stream) if tls else stream)
 
     async def request(self, data: bytes) -> bytes:
         """Everything that comes back for some bytes, until the server closes or resets."""
@@ -144,8 +146,9 @@ class Raw:
                 return int.from_bytes(payload[:2], "big")
 
     def reset(self) -> None:
-        self.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        self.stream.socket.close()
+        under = getattr(self.stream, "transport_stream", self.stream)  # of TLS
+        under.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        under.socket.close()
 
 
 def upgrade(path: str = "/echo", *headers: str) -> bytes:

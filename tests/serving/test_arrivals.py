@@ -3,7 +3,8 @@
 import resource
 import socket
 from contextlib import AsyncExitStack
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import trio
@@ -19,6 +20,7 @@ from nexios_trio.serving.arrivals import (
     parse_address,
     room_for_connections,
 )
+from nexios_trio.serving.relay import TlsRelays
 from tests.serving.processes import QUICK, command
 from tests.serving.support import ask, frame, make_app, running, settings, tls_config, websocket
 
@@ -54,6 +56,36 @@ def test_nobody_is_counted_wrong(steps, most, each):
         arrival.leave()
     assert admission.total == 0
     assert not admission._by_address
+
+
+def test_a_network_of_ipv6_is_one_address():
+    """Whoever has one address of a /64 has them all."""
+    admission = Admission(100, 2)
+    network = "2001:db8:0:7"
+    here = [admission.admit(cast(socket.socket, FakeSocket()), (f"{network}::{n}", 1, 0, 0)) for n in range(3)]
+    assert [arrival is not None for arrival in here] == [True, True, False]
+    assert admission.admit(cast(socket.socket, FakeSocket()), ("2001:db8:0:8::1", 1, 0, 0)) is not None
+    assert admission.claim(f"{network}:ffff::1") is None
+    for arrival in here[:2]:
+        assert arrival is not None
+        arrival.leave()
+    free = admission.claim(f"{network}:ffff::1")
+    assert free is not None
+    free()
+    assert len(admission._by_address) == 1
+
+
+async def test_small_answers_over_tls_do_not_wait():
+    """TLS 1.3 sends tickets first, and Nagle's algorithm would keep the answer until those are acknowledged."""
+    started: list[Any] = []
+    lane = cast(Any, SimpleNamespace(admission=Admission(10)))
+    relays = TlsRelays(cast(Any, None), settings(), 1.0, lane, lambda *task: started.append(task))
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+        sock, peer = listener.accept()
+        with sock:
+            relays.receive(sock, peer)
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert len(started) == 1
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,8 @@ def test_connection_is_a_list(connection):
         ({"target": "example.com:80"}, 400),
         ({"target": "*"}, 400),
         ({"target": "/caf\xe9"}, 400),
+        ({"target": "/?\x1b[31m"}, 400),
+        ({"target": "/\x7f"}, 400),
         ({"target": ""}, 400),
     ],
 )
@@ -164,11 +166,40 @@ def test_a_bad_request_is_refused(changes, status):
         "name: \x00",
         ": empty",
         "n\xe4me: x",
-        *["\r\n".join(f"x{number}: y" for number in range(200))],
     ],
 )
 def test_a_bad_header_is_refused(line):
     assert refused(head("/", line)) in (400, 426)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Sec-WebSocket-Protocol: token, c2VjcmV0/Zg==",
+        "Sec-WebSocket-Key: c2VjcmV0",
+        "Sec-WebSocket-Version: c2VjcmV0",
+        "Sec-WebSocket-Extensions: c2VjcmV0/;",
+        "Upgrade: websocket, c2VjcmV0",
+        "Connection: c2VjcmV0/",
+    ],
+)
+def test_a_refusal_does_not_repeat_what_may_be_a_secret(line):
+    name = line.partition(":")[0]
+    with pytest.raises(BadUpgrade) as caught:
+        parse_upgrade(head("/", line, **({} if "tocol" in name else {name.replace("-", "_"): None})), compression=True)
+    assert str(caught.value) == f"the {name} header is not in order\n"
+    assert b"c2VjcmV0" not in caught.value.response
+
+
+@pytest.mark.parametrize("line", ["Cookie: " + "a" * 12_000, *["\r\n".join(f"x{n}: y" for n in range(100))]])
+def test_a_large_head_is_in_order(line):
+    """How large it may be as a whole is checked before."""
+    parse_upgrade(head("/", line))
+    parse_upgrade(head("/?" + "a" * 12_000))
+
+
+def test_too_many_headers():
+    assert refused(head("/", *(f"x{number}: y" for number in range(200)))) == 431
 
 
 def test_426_says_what_is_spoken():

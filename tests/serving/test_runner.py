@@ -1,5 +1,6 @@
 """`serve`: binds, both lanes, lifespan, and how it stops and fails."""
 
+import gc
 import logging
 import os
 import signal
@@ -16,6 +17,7 @@ from starlette.routing import Route, WebSocketRoute
 
 from nexios_trio import NexiosApp, Settings, WebSocketDisconnect, serve
 from nexios_trio.serving import ApplicationFailed, ShutdownFailed, StartupFailed
+from nexios_trio.serving.stream import ServedStream
 from tests.serving.support import (
     DEADLINE,
     Raw,
@@ -46,6 +48,43 @@ async def test_a_connection_is_kept_alive_for_several_requests():
         for _ in range(3):
             await client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert (await client.until(b"hello")).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("more", [b"\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\xff" * 1000])
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+async def test_what_follows_the_last_request_does_not_cost_it_the_answer(more, version):
+    async with running(make_app()) as server:
+        last = b"GET / HTTP/" + version + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        answer = await server.request(last + more)
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert answer.endswith(b"\r\n\r\nhello")
+
+
+@pytest.mark.parametrize(("make_config", "tls"), [(config, False), (tls_config, True)])
+async def test_connections_that_are_over_are_gone_without_the_collector(make_config, tls):
+    """A server that tunes it collects everything once in many thousand connections, of some 20 KiB each with TLS."""
+
+    def served():
+        return sum(type(each) is ServedStream for each in gc.get_objects())
+
+    async def visit(server, data, end):
+        async with await server.connect(tls=tls) as client:
+            await client.send(data)
+            await client.until(end)
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = served()
+        async with running(make_app(), make_config()) as server:
+            for _ in range(3):
+                await visit(server, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"hello")
+                await visit(server, b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"hello")
+                await visit(server, upgrade() + frame(1, b"here"), b"here")
+                await visit(server, upgrade().replace(b"\r\n", b"\n") + frame(1, b"here"), b"here")
+            await eventually(lambda: served() == before)
+    finally:
+        gc.enable()
 
 
 async def test_a_websocket_may_follow_an_http_request_on_its_connection():

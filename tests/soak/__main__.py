@@ -52,8 +52,8 @@ class Soak:
     counts: Counts = attrs.field(factory=Counts)
     problems: list[str] = attrs.field(factory=list)
 
-    async def run(self, port: int, seconds: float, clients: int) -> None:
-        target = Target(port)
+    async def run(self, process: Process, seconds: float, clients: int) -> None:
+        target = _target(process)
         self.before = await target.state()
         async with churning(target, clients) as self.counts:
             begun = trio.current_time()
@@ -91,14 +91,18 @@ class Soak:
 
 def first_life(directory: Path, seconds: float, clients: int) -> str | None:
     """Churn, and stop the server in the midst of it. What went wrong, if anything did."""
-    with serving(RUNNER, directory) as process:
+    with serving(RUNNER, directory, has_tls=True) as process:
         trio.run(_stop_amid, process, seconds, clients)
     status = process.popen.returncode
     return None if status == 0 else f"stopped amid the churn with status {status}"
 
 
+def _target(process: Process) -> Target:
+    return Target(process.port, tls_port=process.tls_port)
+
+
 async def _stop_amid(process: Process, seconds: float, clients: int) -> None:
-    async with churning(Target(process.port), clients):
+    async with churning(_target(process), clients):
         await trio.sleep(seconds)
         process.popen.terminate()
         with trio.fail_after(REST):
@@ -121,7 +125,8 @@ def report(soak: Soak) -> None:
         ]
         print(f"{kind:13}{' '.join(row)}{' MiB' if unit > 1 else ''}")
     counts = soak.counts
-    print(f"\nconnections  {counts.cycles}: {counts.sent} messages, {counts.cut} cut by the server, {counts.endings}")
+    happened = f"{counts.sent} messages, {counts.requests} requests, {counts.cut} cut by the server, {counts.endings}"
+    print(f"\nconnections  {counts.cycles}: {happened}")
     print(f"slope        {slope:+.3f} MiB per 10,000 connections, over {cycles}{judged}")
     for problem in soak.problems:
         print(f"FAILED       {problem}")
@@ -163,8 +168,8 @@ def main() -> int:
         problem = first_life(directory, given.seconds * 0.1, given.clients)
         if problem is not None:
             soak.problems.append(problem)
-        with serving(RUNNER, directory) as process:
-            trio.run(soak.run, process.port, given.seconds * 0.9, given.clients)
+        with serving(RUNNER, directory, has_tls=True) as process:
+            trio.run(soak.run, process, given.seconds * 0.9, given.clients)
         if process.popen.returncode != 0:
             soak.problems.append(f"stopped with status {process.popen.returncode}")
         if b"Traceback" in (directory / f"{RUNNER}.log").read_bytes():

@@ -12,6 +12,9 @@ from tests.attack.target import Target, dumped, head, sent
 from tests.serving.support import Raw, frame, upgrade
 
 ROOMS: Final = 25
+OVER_TLS: Final = 0.15  # of the connections
+OVER_HTTP: Final = 0.15
+GET: Final = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 LIMIT: Final = 20.0  # seconds for one cycle
 
 Ending = Callable[[Raw], Awaitable[None]]
@@ -25,6 +28,7 @@ class Counts:
     cycles: int = 0
     sent: int = 0
     heard: int = 0
+    requests: int = 0  # over HTTP, answered
     refused: int = 0  # no WebSocket was to be had
     cut: int = 0  # the server ended it before we did
     slow: int = 0  # cycles that did not end in time: none should
@@ -47,7 +51,7 @@ async def vanishes(client: Raw) -> None:
 
 
 async def half_closes(client: Raw) -> None:
-    await client.stream.send_eof()
+    await getattr(client.stream, "transport_stream", client.stream).send_eof()  # beneath TLS, where there is TLS
     await client.rest()
 
 
@@ -69,7 +73,12 @@ ENDINGS: Final[list[Ending]] = [closes, closes, closes, resets, vanishes, half_c
 async def cycle(target: Target, counts: Counts) -> None:
     """One connection's life."""
     source = f"127.0.3.{random.randrange(1, 250)}"
-    async with await target.connect(source) as client:
+    async with await target.connect(source, tls=random.random() < OVER_TLS) as client:
+        if random.random() < OVER_HTTP:
+            await client.send(GET + b"\r\n" + GET + b"Connection: close\r\n\r\n")
+            answers = await client.rest()
+            counts.requests += answers.count(b"HTTP/1.1 200")
+            return
         if random.random() < 0.05:  # does not even ask
             await sent(client, upgrade()[: random.randrange(1, 60)])
             client.reset()

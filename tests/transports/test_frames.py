@@ -604,21 +604,38 @@ def test_a_deflate_bomb_in_fragments_is_not_inflated():
     assert events == [too_big(LIMIT)]
 
 
-def test_what_follows_a_final_block_is_not_kept():
+def finished(payload):
+    """Compressed up to a final block (BFINAL), which ends at a byte."""
     deflater = zlib.compressobj(wbits=-15)
-    final = deflater.compress(b"abc") + deflater.flush()  # Z_FINISH: a block that is marked as the last
-    assert messages(client_frame(TEXT, final + b"\0", rsv=4), deflate=True) == ["abc"]
-    log = Log()
-    parser = FrameParser(log, LIMIT, 4096, deflate=True)
+    return deflater.compress(payload) + deflater.flush()
 
-    def feed():
-        parser.feed(client_frame(TEXT, final, rsv=4, fin=False))
-        for _ in range(100):
-            parser.feed(client_frame(CONTINUATION, bytes(LIMIT), fin=False))
-        parser.feed(client_frame(CONTINUATION))
 
-    assert peak_memory(feed) < 8 * LIMIT
-    assert log.events == [("message", "abc")]
+@pytest.mark.parametrize("ends", [finished(b"two") + b"\0", deflated(b"two")])
+def test_blocks_behind_a_final_block_count(ends):
+    """RFC 7692, 7.2.1: any number of blocks, of any type, with or without BFINAL."""
+    data = finished(b"one") + finished(b"") + ends
+    assert messages(client_frame(TEXT, data, rsv=4), deflate=True) == ["onetwo"]
+    for at in range(len(data) + 1):
+        stream = client_frame(TEXT, data[:at], rsv=4, fin=False) + client_frame(CONTINUATION, data[at:])
+        assert messages(stream + text("next"), deflate=True) == ["onetwo", "next"]
+
+
+def test_nonsense_behind_a_final_block_is_malformed():
+    malformed = (Cause.INVALID_DATA, "the compressed data is malformed")
+    assert parse(client_frame(TEXT, finished(b"one") + b"\xff" * 9, rsv=4), deflate=True) == [malformed]
+
+
+def test_the_size_holds_over_final_blocks():
+    data = finished(bytes(LIMIT)) + finished(b"a")
+    assert parse(client_frame(BINARY, data, rsv=4), max_size=LIMIT, deflate=True) == [too_big(LIMIT)]
+
+
+def test_final_blocks_are_bounded():
+    """Each makes zlib begin anew, which costs as much as some hundred bytes of text."""
+    many = finished(b"") * 64
+    assert messages(client_frame(BINARY, many, rsv=4) * 2, deflate=True) == [b"", b""]
+    too_many = (Cause.MESSAGE_TOO_BIG, "a message may have 64 final blocks")
+    assert parse(client_frame(BINARY, many + finished(b""), rsv=4), deflate=True) == [too_many]
 
 
 def test_a_full_inbox_stops_compressed_messages_between_two_of_them():

@@ -92,7 +92,7 @@ class Settings:
         None, Count(optional=True), "connections", "in this process; None: as many as its file limit allows"
     )
     max_connections_per_address: int | None = _field(
-        None, Count(optional=True), "connections", "from one address; behind a proxy all look alike"
+        None, Count(optional=True), "connections", "from one address (of IPv6, one /64); behind a proxy all look alike"
     )
     max_groups_per_channel: int = _field(128, Count(), "groups", "that one channel may be in")
 

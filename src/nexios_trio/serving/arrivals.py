@@ -85,32 +85,39 @@ class Admission:
             return None
         counted = None
         if self.most_per_address is not None and client is not None and not self.is_exempt(client[0]):
-            counted = client[0]
+            counted = _counted_as(client[0])
             if not self.has_room_for(counted):
                 return None
             self._by_address[counted] += 1
         self.total += 1
         return Arrival(sock, client, parse_address(sock.getsockname()), free=lambda: self._free(counted))
 
-    def has_room_for(self, address: str) -> bool:
-        return self.most_per_address is None or self._by_address[address] < self.most_per_address
+    def has_room_for(self, counted: str) -> bool:
+        return self.most_per_address is None or self._by_address[counted] < self.most_per_address
 
     def claim(self, address: str) -> Callable[[], None] | None:
         """Count a connection of an exempt peer, a proxy, for the address behind it. None if there is no place."""
-        if not self.has_room_for(address):
+        counted = _counted_as(address)
+        if not self.has_room_for(counted):
             return None
-        self._by_address[address] += 1
-        return lambda: self._free_address(address)
+        self._by_address[counted] += 1
+        return lambda: self._free_address(counted)
 
     def _free(self, counted: str | None) -> None:
         self.total -= 1
         if counted is not None:
             self._free_address(counted)
 
-    def _free_address(self, address: str) -> None:
-        self._by_address[address] -= 1
-        if not self._by_address[address]:
-            del self._by_address[address]
+    def _free_address(self, counted: str) -> None:
+        self._by_address[counted] -= 1
+        if not self._by_address[counted]:
+            del self._by_address[counted]
+
+
+def _counted_as(address: str) -> str:
+    """The address, or the /64 of an IPv6 address: whoever has one has them all."""
+    ip = parse_ip(address) if ":" in address else None
+    return ip.exploded[:19] if isinstance(ip, IPv6Address) else address
 
 
 def parse_address(address: Any) -> Address | None:

@@ -43,8 +43,23 @@ class WebSocketAsked(Exception):
         self.request = request
 
 
+class Connection(h11.Connection):
+    """What follows a client's last request has no meaning (RFC 9112, 9.6), and must not cost it the response."""
+
+    def receive_data(self, data: bytes) -> None:
+        if self.their_state is not h11.MUST_CLOSE:
+            super().receive_data(data)
+
+    def next_event(self) -> Any:
+        return h11.NEED_DATA if self.their_state is h11.MUST_CLOSE else super().next_event()
+
+
 class Http1(H11Protocol):
     """HTTP/1.1, and nothing that it can be upgraded to."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.connection = Connection(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
 
     async def _check_protocol(self, event: h11.Request) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()  # in place of the upgrades to HTTP/2

@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import unquote
 
 import attrs
-from websockets.exceptions import InvalidHandshake, InvalidHeader
+from websockets.exceptions import InvalidHandshake, InvalidHeader, TooManyHeaders
 from websockets.headers import parse_subprotocol
-from websockets.http11 import Request
+from websockets.http11 import MAX_NUM_HEADERS, Request
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
 
@@ -26,6 +26,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[ \t]*websocket", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=%:\[\]]+")  # characters, not syntax
+_TARGET = re.compile(r"/[!-~]*")
 _HANDSHAKES = ServerProtocol()  # used for its checks only, which keep nothing
 
 
@@ -96,24 +97,33 @@ def parse_upgrade(head: bytes, *, compression: bool = False) -> Upgrade:
         takes_deflate = compression and deflate.is_offered(request.headers.get_all("Sec-WebSocket-Extensions"))
     except InvalidHandshake as error:
         status = 426 if isinstance(error, InvalidHeader) and error.name == "Sec-WebSocket-Version" else 400
-        raise BadUpgrade(status, f"{error}\n", [(b"sec-websocket-version", b"13")]) from None
-    if not request.path.startswith("/"):
-        raise BadUpgrade(400, "the request target must be a path\n")
+        raise BadUpgrade(status, _problem(error), [(b"sec-websocket-version", b"13")]) from None
+    if not _TARGET.fullmatch(request.path):
+        raise BadUpgrade(400, "the request target must be a path, of ASCII without control characters\n")
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in request.headers.raw_items()]
     return Upgrade(request.path, headers, accept, subprotocols, takes_deflate)
+
+
+def _problem(error: InvalidHandshake) -> str:
+    """Without the header's value, which may be a secret."""
+    if not isinstance(error, InvalidHeader):
+        return "the handshake is not in order\n"
+    return f"the {error.name} header is {'missing' if error.value is None else 'not in order'}\n"
 
 
 def _parse(head: bytes) -> Request:
     reader = StreamReader()
     reader.feed_data(head)
     try:
-        next(Request.parse(reader.read_line))
+        next(Request.parse(lambda _, error: reader.read_line(len(head), error)))  # one line may be all of it
     except StopIteration as result:
         request: Request = result.value
         hosts = request.headers.get_all("Host")
         if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
             raise BadUpgrade(400, "exactly one Host header is needed, with a host and perhaps a port\n") from None
         return request
+    except TooManyHeaders:
+        raise BadUpgrade(431, f"a request may have {MAX_NUM_HEADERS} headers\n") from None
     except NotImplementedError:
         raise BadUpgrade(501, "an upgrade has no body\n") from None
     except Exception:

@@ -88,6 +88,7 @@ class Web:
             asked = await server.serve()
         finally:
             self._streams.discard(stream)
+            vars(server).clear()  # it refers to itself, through hypercorn: only a full collection would find it
             if asked is None:
                 stream.abort()
                 arrival.leave()

@@ -24,6 +24,7 @@ except ImportError:  # a platform without the library's wheel
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 FIN, RSV1, RSV23 = 0x80, 0x40, 0x30
 DEFLATE_TAIL = b"\x00\x00\xff\xff"
+MAX_FINALS = 64  # final blocks of a compressed message; who flushes with them needs one for each flush
 
 
 class Violation(Exception):
@@ -78,6 +79,7 @@ class FrameParser:
         "_buffer",
         "_decoder",
         "_deflate",
+        "_finals",
         "_fragments",
         "_inflater",
         "_max_fragments",
@@ -106,6 +108,7 @@ class FrameParser:
         self._fragments = 0
         self._decoder: codecs.IncrementalDecoder | None = None
         self._inflater: zlib._Decompress | None = None
+        self._finals = 0
 
     def feed(self, data: bytes) -> None:
         """Parse what came. Raises: Violation."""
@@ -287,6 +290,7 @@ class FrameParser:
             self._opcode = opcode
             self._decoder = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT else None
             self._inflater = zlib.decompressobj(wbits=-15) if first & RSV1 else None
+            self._finals = 0
         is_last = bool(first & FIN)
         if self._inflater is not None:
             payload = self._inflate(payload, is_last)
@@ -297,16 +301,25 @@ class FrameParser:
     def _inflate(self, payload: bytes, is_last: bool) -> bytes:
         inflater = self._inflater
         assert inflater is not None
-        if inflater.eof:  # behind a final block nothing has a meaning, but zlib would keep it
-            return b""
         room = self._max_size - self._size + 1  # one more than allowed shows that there is too much
-        try:
-            inflated = inflater.decompress(payload + DEFLATE_TAIL if is_last else payload, room)
-        except zlib.error:
-            raise Violation(Cause.INVALID_DATA, "the compressed data is malformed") from None
-        if len(inflated) >= room:
-            raise self._too_big()
-        return inflated
+        data = payload + DEFLATE_TAIL if is_last else payload
+        parts: list[bytes] = []
+        while True:
+            try:
+                parts.append(inflater.decompress(data, room))
+            except zlib.error:
+                raise Violation(Cause.INVALID_DATA, "the compressed data is malformed") from None
+            room -= len(parts[-1])
+            if room <= 0:
+                raise self._too_big()
+            if not inflater.eof:
+                return b"".join(parts)
+            # Behind a final block there may be others (RFC 7692, 7.2.1), for which zlib begins anew.
+            self._finals += 1
+            if self._finals > MAX_FINALS:
+                raise Violation(Cause.MESSAGE_TOO_BIG, f"a message may have {MAX_FINALS} final blocks")
+            data = inflater.unused_data
+            self._inflater = inflater = zlib.decompressobj(wbits=-15)
 
     def _add(self, payload: bytes, *, is_last: bool) -> None:
         if self._decoder is None:

@@ -64,6 +64,25 @@ def test_other_pages(origin: str, host: str | None) -> None:
     assert problem(origin, host)
 
 
+@pytest.mark.parametrize(
+    ("scheme", "origin", "expected"),
+    [
+        ("wss", "https://example.com", False),
+        ("wss", "http://example.com", True),
+        ("wss", "http://example.com:443", True),
+        ("ws", "http://example.com", False),
+        ("ws", "https://example.com", False),  # a proxy that nobody told us to trust may take the TLS off
+        ("wss", "wss://example.com", True),
+        ("ws", "ws://example.com", True),
+    ],
+)
+def test_a_page_that_came_without_tls_is_another_site(scheme: str, origin: str, expected: bool) -> None:
+    """Whoever can change such a page could otherwise use its visitors' cookies over TLS."""
+    headers = [(b"host", b"example.com"), (b"origin", origin.encode())]
+    assert (origin_problem({"scheme": scheme, "headers": headers}, ()) is not None) is expected
+    assert origin_problem({"scheme": scheme, "headers": headers}, ["http://example.com", origin]) is None
+
+
 def test_more_than_one() -> None:
     for name in (b"origin", b"Origin"):
         headers = [(b"host", b"a"), (b"origin", b"http://a"), (name, b"http://a")]

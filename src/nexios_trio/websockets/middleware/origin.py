@@ -21,8 +21,9 @@ _DEFAULT_PORTS: Final = {"http": "80", "ws": "80", "https": "443", "wss": "443"}
 def origin_problem(scope: Mapping[str, Any], allowed: Collection[str], *, required: bool = False) -> str | None:
     """Why the handshake's origin is refused, or None.
 
-    The origin has to be our own (its host and port are those of the Host header), or one of `allowed`, where ``*``
-    stands for any. Several origins are always refused; none comes from programs, which may say what they like.
+    The origin has to be our own (its host and port are those of the Host header, and it is https where the connection
+    is known to be wss), or one of `allowed`, where ``*`` stands for any. Several origins are always refused; none comes
+    from programs, which may say what they like.
     """
     given = _header(scope, b"origin")
     if not given:
@@ -38,7 +39,9 @@ def origin_problem(scope: Mapping[str, Any], allowed: Collection[str], *, requir
         return None
     hosts = _header(scope, b"host")
     scheme = origin[0]
-    if len(hosts) == 1 and scheme in _DEFAULT_PORTS and _parse(f"{scheme}://{hosts[0]}") == origin:
+    # ws is not known to be plain: a proxy that nobody told us to trust may take the TLS off.
+    own = ("https",) if scope.get("scheme") == "wss" else ("http", "https")
+    if len(hosts) == 1 and scheme in own and _parse(f"{scheme}://{hosts[0]}") == origin:
         return None
     return "the Origin is another site"
 
