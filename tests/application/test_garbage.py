@@ -2,18 +2,29 @@
 
 import gc
 import weakref
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import pytest
 
-from nexios_trio.application.garbage import THRESHOLDS, YOUNG, _Tuning, connection_came, tuned_collector
+from nexios_trio import NexiosApp
+from nexios_trio.application.garbage import (
+    OLD,
+    THRESHOLDS,
+    YOUNG,
+    _Tuning,
+    connection_came,
+    request_came,
+    tuned_collector,
+)
+from tests.serving.support import running
 
 PYTHONS = (700, 10, 10)
 
 
 @pytest.fixture(autouse=True)
 def _pythons_defaults(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
-    monkeypatch.setattr(_Tuning, "connections", 0)
+    for name in ("connections", "untidy", "rest_until", "is_tidy"):
+        monkeypatch.setattr(_Tuning, name, 0)
     before, enabled = gc.get_threshold(), gc.isenabled()
     gc.enable()
     gc.set_threshold(*PYTHONS)
@@ -102,6 +113,58 @@ def test_cycles_are_found_as_connections_come() -> None:
             assert gone() is not None
             connection_came()
         assert gone() is None
+
+
+def old_cycle() -> "weakref.ref[Cycle]":
+    """Garbage that only a full collection finds."""
+    cycle = Cycle()
+    for _ in range(3):
+        gc.collect(1)
+    return weakref.ref(cycle)
+
+
+@pytest.mark.parametrize("came", [connection_came, request_came])
+def test_what_other_servers_leave_behind_is_found_in_time(came: Callable[[], None]) -> None:
+    """A connection of hypercorn's is a cycle, and old by the time it is over: with TLS, 23 KiB."""
+    with tuned_collector():
+        gone = old_cycle()
+        for _ in range(OLD):
+            assert gone() is not None
+            came()
+        assert gone() is None
+
+
+def test_looking_for_it_takes_a_bounded_part_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("nexios_trio.application.garbage.time.monotonic", lambda: now[0])
+
+    def takes_a_second(phase: str, info: dict[str, int]) -> None:
+        now[0] += phase == "stop" and info["generation"] == 2
+
+    with tuned_collector():
+        gc.callbacks.append(takes_a_second)
+        try:
+            for _ in range(10 * OLD):
+                request_came()
+                now[0] += 0.01
+        finally:
+            gc.callbacks.remove(takes_a_second)
+    assert 1100 < now[0] < 1105
+
+
+def test_a_server_that_leaves_nothing_is_not_searched() -> None:
+    with tuned_collector(is_tidy=True):
+        gone = old_cycle()
+        for _ in range(3 * OLD):
+            connection_came()
+            request_came()
+        assert gone() is not None
+
+
+async def test_our_own_servers_connections_leave_nothing() -> None:
+    async with running(NexiosApp()):
+        assert gc.get_threshold() == THRESHOLDS
+        assert _Tuning.is_tidy
 
 
 def test_connections_do_not_matter_where_nothing_is_tuned() -> None:

@@ -12,7 +12,7 @@ from ..http import error_response, serve_request
 from ..routing.paths import BadPath, request_path
 from ..routing.routes import Routes
 from ..transports.asgi import AsgiTransport
-from ..transports.base import Transport
+from ..transports.base import TRANSPORT_EXTENSION, Transport
 from ..websockets.authorization import Authorize
 from ..websockets.base import WebSocket
 from ..websockets.box import ChannelBox
@@ -21,13 +21,10 @@ from ..websockets.connection import serve_connection
 from ..websockets.middleware.chain import Next
 from ..websockets.middleware.origin import origin_problem
 from ..websockets.runtime import Runtime
-from .garbage import connection_came
+from .garbage import connection_came, request_came
 from .lifespan import Lifespan
 
 __all__ = ["TRANSPORT_EXTENSION", "NexiosApp", "get_application"]
-
-# Where a server of ours puts its transport for a connection, and the `receive` and `send` that stand for it.
-TRANSPORT_EXTENSION = "nexios_trio.transport"
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -151,6 +148,7 @@ class NexiosApp(Routes):
             await serve_connection(transport, endpoint, runtime, self)
 
     async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_came()
         if self._lifespan.is_refusing:
             await error_response(503)(scope, receive, send)
             return

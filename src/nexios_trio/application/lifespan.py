@@ -20,6 +20,7 @@ from typing import Any
 
 import trio
 
+from ..transports.base import TRANSPORT_EXTENSION
 from ..websockets.callables import describe
 from ..websockets.outcome import explain
 from ..websockets.runtime import Runtime
@@ -90,7 +91,8 @@ class Lifespan:
                 scope.setdefault("state", {}).update(state)
             for function in self.startup:
                 await _call(function)
-            with tuned_collector(self._runtime.settings.gc_tuning):
+            is_ours = TRANSPORT_EXTENSION in (scope.get("extensions") or ())
+            with tuned_collector(self._runtime.settings.gc_tuning, is_tidy=is_ours):
                 await send({"type": "lifespan.startup.complete"})
                 self._phase = _Phase.RUNNING
                 try:

@@ -11,6 +11,7 @@ import trio
 
 from ..core.lifecycle import Cause, End
 from ..core.settings import Settings
+from ..transports.base import TRANSPORT_EXTENSION
 from ..transports.direct import DirectTransport
 from ..transports.poller import Poller
 from ..transports.sweeper import Sweeper
@@ -23,8 +24,6 @@ from .greeting import Greetings
 from .request import HEAD_END, BadUpgrade, Headers, Upgrade, http_response, is_upgrade, parse_upgrade
 
 logger = logging.getLogger("nexios_trio.server")
-
-TRANSPORT_EXTENSION = "nexios_trio.transport"
 
 App = Callable[[Any, Any, Any], Awaitable[Any]]
 HandOver = Callable[[Arrival, bytes], Awaitable[bytes | None]]

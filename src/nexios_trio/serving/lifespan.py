@@ -10,6 +10,7 @@ from typing import Any
 
 import trio
 
+from ..transports.base import TRANSPORT_EXTENSION
 from .errors import ApplicationFailed, ServerError, ShutdownFailed, StartupFailed, sole
 
 __all__ = ["App", "Lifespan"]
@@ -35,7 +36,12 @@ class Lifespan:
 
     async def run(self) -> None:
         """The application's side. Its failure is kept in `failure` and raised by the server."""
-        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
+        scope = {
+            "type": "lifespan",
+            "asgi": {"version": "3.0", "spec_version": "2.0"},
+            "state": self.state,
+            "extensions": {TRANSPORT_EXTENSION: None},
+        }
         try:
             await self._app(scope, self._receive, self._send)
         except* Exception as errors:

@@ -16,7 +16,7 @@ and is told of the end, once, by `on_end(end)`, a synchronous function that must
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import attrs
 
@@ -29,6 +29,10 @@ from ..exceptions import LifecycleError, WebSocketDisconnect
 from .inbox import Inbox
 from .outbox import DeliveryCounts
 from .sweeper import Sweeper
+
+# Where a server of ours puts its transport for a connection, and the `receive` and `send` that stand for it. A lifespan
+# has it too, without.
+TRANSPORT_EXTENSION: Final = "nexios_trio.transport"
 
 Scope = MutableMapping[str, Any]
 Headers = Sequence[tuple[bytes, bytes]]
