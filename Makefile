@@ -8,6 +8,9 @@ PYTEST_ARGS ?=
 ARGS ?=
 SOAK_SECONDS ?= 600
 FUZZ_SECONDS ?= 60
+# no: install nothing that needs root
+SYSTEM ?= yes
+export PYTHON SYSTEM
 
 BIN := .venv/bin
 LOCK := requirements-dev.lock
@@ -18,7 +21,7 @@ CODE := $(wildcard src examples tests benchmarks fuzz)
 LINTED := $(CODE) $(wildcard docs/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench attack crowd soak fuzz clean lock core dev plots chromium
+.PHONY: help demo test lint format docs bench attack crowd soak fuzz clean lock core dev plots system needed
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -30,7 +33,7 @@ demo: core ## serve the example chat on http://127.0.0.1:8000 (PORT=8123 for ano
 	@printf '  Then: reload (the history is still there), stop me with Ctrl-C and start me again (the page reconnects).\n\n'
 	@exec $(BIN)/hypercorn --worker-class trio -b '$(HOST):$(PORT)' examples.chat.app:app
 
-test: lint docs chromium ## lint, types, layers, documents, then every test (PYTEST_ARGS=... for pytest)
+test: needed lint docs ## lint, types, layers, documents, then every test (PYTEST_ARGS=... for pytest)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: dev ## ruff, mypy --strict, basedpyright and the layer test
@@ -60,6 +63,9 @@ crowd: dev ## 10,000 connections, half of them hostile; what the others notice (
 soak: plots ## ten minutes of coming and going; what grows, what stays (SOAK_SECONDS=60)
 	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m tests.soak $(ARGS)
 
+system: ## install what needs root: chromium, nginx, valgrind (SYSTEM=no: only say what is missing)
+	@bash .ci/system venv browser proxy cost
+
 fuzz: dev ## look for input that breaks the parsers (FUZZ_SECONDS=600 for each)
 	for target in frames payloads requests; do $(BIN)/python -m fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
 
@@ -86,7 +92,7 @@ core: .venv/.stamp
 dev: .venv/.stamp-dev
 
 .venv/bin/python:
-	@PYTHON='$(PYTHON)' bash .ci/venv .venv
+	@bash .ci/venv .venv
 
 .venv/.stamp: pyproject.toml $(LOCK) | .venv/bin/python
 	@echo 'Installing nexios-trio into .venv (seconds)'
@@ -108,11 +114,12 @@ plots: .venv/.stamp-plots
 # What `make bench` compares with must not meet our own dependencies.
 .venv-bench/.stamp: benchmarks/peers/requirements.txt
 	@rm -rf .venv-bench
-	@PYTHON='$(PYTHON)' bash .ci/venv .venv-bench
+	@bash .ci/venv .venv-bench
 	@echo 'Installing the peers into .venv-bench (about a minute)'
 	@.venv-bench/bin/python $(PIP_INSTALL) -r benchmarks/peers/requirements.txt
 	@touch $@
 
-# The browser tests drive Debian's chromium.
-chromium:
-	@bash .ci/chromium
+# What needs root, each for a purpose that .ci/system knows. First in `make test`, so that it fails in its
+# first second when something is missing and must not, or cannot, be installed.
+needed:
+	@bash .ci/system $(if $(wildcard .venv/bin/python),,venv) browser proxy
