@@ -21,7 +21,7 @@ CODE := $(wildcard src examples tests benchmarks fuzz)
 LINTED := $(CODE) $(wildcard docs/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench attack crowd soak fuzz clean lock core dev plots system needed
+.PHONY: help demo test lint format docs bench attack crowd soak fuzz clean lock core dev plots system needed changelog
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -36,9 +36,10 @@ demo: core ## serve the example chat on http://127.0.0.1:8000 (PORT=8123 for ano
 test: needed lint docs ## lint, types, layers, documents, then every test (PYTEST_ARGS=... for pytest)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: dev ## ruff, mypy --strict, basedpyright and the layer test
+lint: dev ## ruff, codespell, mypy --strict, basedpyright and the layer test
 	$(BIN)/ruff check $(LINTED)
 	$(BIN)/ruff format --check $(LINTED)
+	$(BIN)/codespell
 	$(BIN)/mypy $(CODE)
 	$(BIN)/basedpyright
 	$(BIN)/python -m pytest -q tests/test_layers.py
@@ -62,6 +63,9 @@ crowd: dev ## 10,000 connections, half of them hostile; what the others notice (
 
 soak: plots ## ten minutes of coming and going; what grows, what stays (SOAK_SECONDS=60)
 	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m tests.soak $(ARGS)
+
+changelog: dev ## what the next version's changelog will say (VERSION=1.2.0 writes it)
+	@$(BIN)/towncrier build $(if $(VERSION),--yes --version $(VERSION),--draft --version next --date 'not released')
 
 system: ## install what needs root: chromium, nginx, valgrind (SYSTEM=no: only say what is missing)
 	@bash .ci/system venv browser proxy cost

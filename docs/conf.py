@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import api_index  # beside this file
+from sphinx.errors import SphinxError
 
 project = "nexios-trio"
 author = "The nexios-trio contributors"
@@ -59,6 +61,17 @@ def _insert_index(app: Any, name: str, content: list[str]) -> None:
         content[0] = content[0].replace("{api-index}", api_index.render(api_index.load()))
 
 
+def _insert_fragments(_app: Any, name: str, content: list[str]) -> None:
+    """Put what `changes/` has above the released versions: what the next one will say."""
+    if name == "changelog":
+        draft = [sys.executable, "-m", "towncrier", "build", "--draft", "--version", "next", "--date", "not released"]
+        done = subprocess.run(draft, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SphinxError(f"changes/: {done.stderr}{done.stdout}")
+        content[0] = content[0].replace("{next-version}", done.stdout)
+
+
 def setup(app: Any) -> None:
     app.connect("source-read", _insert_index)
+    app.connect("source-read", _insert_fragments)
     app.connect("autodoc-process-docstring", _open_up, priority=100)  # before napoleon reads the sections
