@@ -12,11 +12,11 @@ from typing import Any, Final
 import attrs
 
 from nexios_trio.core.deadlines import Deadlines
-from nexios_trio.core.groups import Membership, Receiver
-from nexios_trio.core.history import History
-from nexios_trio.core.index import GroupIndex
-from nexios_trio.core.messages import Message, Position
-from nexios_trio.websockets.fanout import Fanout
+from nexios_trio.core.message import Message, Position
+from nexios_trio.groups.broadcast import Fanout
+from nexios_trio.pubsub.group import Membership, Receiver
+from nexios_trio.pubsub.history import History
+from nexios_trio.pubsub.index import GroupIndex
 
 from .report import aligned
 

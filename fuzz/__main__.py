@@ -12,7 +12,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(
-    include=["nexios_trio.transports.frames", "nexios_trio.core", "nexios_trio.serving.request"]
+    include=["nexios_trio.protocol.parser", "nexios_trio.core", "nexios_trio.server.request_head"]
 ):
     from fuzz.targets import TARGETS
 

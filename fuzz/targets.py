@@ -4,11 +4,11 @@ import json
 from collections.abc import Callable
 from typing import Final
 
-from nexios_trio.core.decoding import decode_json, is_deeper
-from nexios_trio.core.messages import Message, encode_json
+from nexios_trio.core.json import decode_json, is_deeper
+from nexios_trio.core.message import Message, encode_json
+from nexios_trio.protocol.parser import FrameParser, Violation
 from nexios_trio.routing.paths import BadPath, request_path
-from nexios_trio.serving.request import HEAD_END, BadUpgrade, is_upgrade, parse_upgrade
-from nexios_trio.transports.frames import FrameParser, Violation
+from nexios_trio.server.request_head import HEAD_END, BadUpgrade, is_upgrade, parse_upgrade
 
 __all__ = ["TARGETS"]
 

@@ -9,7 +9,7 @@ import trio
 from starlette.responses import PlainTextResponse, StreamingResponse
 
 from nexios_trio.application import NexiosApp
-from nexios_trio.core.settings import Settings
+from nexios_trio.config.settings import Settings
 from nexios_trio.http import HTTPException, Request, Response
 from nexios_trio.websockets import ChannelBox
 from tests.asgi import Answer, request

@@ -9,11 +9,11 @@ from typing import Any
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from nexios_trio.core.settings import Settings
+from nexios_trio.config.settings import Settings
+from nexios_trio.connections.runtime import Runtime
+from nexios_trio.connections.serve import serve_connection
 from nexios_trio.transports.asgi import AsgiTransport
 from nexios_trio.websockets import ChannelBox, WebSocket
-from nexios_trio.websockets.connection import serve_connection
-from nexios_trio.websockets.runtime import Runtime
 
 Endpoint = Callable[[WebSocket], Awaitable[Any]]
 

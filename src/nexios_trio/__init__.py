@@ -1,31 +1,22 @@
 """The real-time layer for Trio: WebSockets, channels and groups, in which nothing outlives its block."""
 
-# The house, each layer importing only from those before it:
-#   exceptions, status   what can go wrong, and the numbers for it;   logs   who says it, and how
-#   core                 pure decisions: messages, lifecycle, groups, history, deadlines, overflow
-#   transports           how one peer is reached;   engines   how other processes are
-#   websockets           connections, channels, boxes, consumers, middleware
-#   routing, http        which handler
-#   application          NexiosApp
-#   serving, testing     our runner, and the testing kit;   cli
+# The house, each layer importing only from those before it (docs/guides/design.md):
+#   exceptions, status, logs            ground floor
+#   core, config, protocol, pubsub      pure decisions and data
+#   transports, engines                 how a peer is reached, and other processes
+#   groups, connections, channels, middleware, validation
+#   routing, http, consumer, application
+#   server, testing, cli                around the application
 
 from .application import NexiosApp, get_application
-from .core.messages import Position
+from .config.settings import Settings
+from .core.message import Position
 from .core.overflow import conflate, max_lag
-from .core.settings import Settings
 from .exceptions import NexiosError, NotAuthorized, WebSocketDisconnect, WebSocketException
 from .logs import guard_loggers
 from .routing import Router, WebSocketRoute, WebsocketRoute, WebsocketRoutes, WSRouter
-from .serving import serve
-from .websockets import (
-    Channel,
-    ChannelBox,
-    ChannelGroup,
-    ChannelRegistry,
-    WebSocket,
-    WebSocketConsumer,
-    open_channel,
-)
+from .server import serve
+from .websockets import Channel, ChannelBox, ChannelGroup, ChannelRegistry, WebSocket, WebSocketConsumer, open_channel
 
 __all__ = [
     "Channel",

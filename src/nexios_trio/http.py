@@ -17,9 +17,9 @@ import trio
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from .core.decoding import decode_json
-from .core.messages import encode_json
-from .core.settings import Settings
+from .config.settings import Settings
+from .core.json import decode_json
+from .core.message import encode_json
 from .exceptions import InvalidJson
 from .routing.paths import BadPath, request_path
 from .routing.tree import RouteTree

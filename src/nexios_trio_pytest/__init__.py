@@ -99,7 +99,8 @@ def app_client() -> "Generator[Callable[..., AbstractAsyncContextManager[Client]
 
     Arguments as of `nexios_trio.testing.connect`. Blocks may be nested; the application is started for the outermost.
     """
-    from nexios_trio.testing import connect, run_app
+    from nexios_trio.testing import run_app
+    from nexios_trio.testing.client import connect
 
     running: list[Any] = []
     apps: list[Any] = []
@@ -126,8 +127,8 @@ def app_client() -> "Generator[Callable[..., AbstractAsyncContextManager[Client]
 @pytest.fixture
 def box() -> "Generator[ChannelBox]":
     """A new box, the current one for the test. At the end nobody may be in it."""
+    from nexios_trio.groups.box import use_box
     from nexios_trio.websockets import ChannelBox
-    from nexios_trio.websockets.box import use_box
 
     mine = ChannelBox()
     with use_box(mine):
@@ -136,7 +137,7 @@ def box() -> "Generator[ChannelBox]":
 
 
 def _check_box(checked: Any) -> None:
-    from nexios_trio.testing.inside import groups_of, members_of
+    from nexios_trio.testing.internals import groups_of, members_of
     from nexios_trio.websockets import ChannelBox
 
     if not isinstance(checked, ChannelBox):

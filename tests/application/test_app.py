@@ -8,7 +8,7 @@ import trio
 
 import nexios_trio.application
 from nexios_trio.application import NexiosApp, get_application
-from nexios_trio.core.settings import Settings
+from nexios_trio.config.settings import Settings
 from nexios_trio.exceptions import SettingsError, WebSocketDisconnect, WebSocketException
 from nexios_trio.routing import Router, WebsocketRoute
 from nexios_trio.websockets import ChannelBox, WebSocket

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from nexios_trio.application import NexiosApp
-from nexios_trio.application.garbage import THRESHOLDS
+from nexios_trio.application.gc_tuning import THRESHOLDS
 from nexios_trio.websockets import Channel, ChannelBox, WebSocket
 from tests.asgi import connect, lifespan, request
 

@@ -22,7 +22,7 @@ import trio
 from tests.attack.app import FAST
 from tests.attack.corpus import ATTACKS, Attack
 from tests.attack.target import HYPERCORN, RUNNER, SERVERS, TAKEOVER, InnocentLost, Target, innocents
-from tests.serving.support import CERTIFICATES, DEADLINE
+from tests.server.support import CERTIFICATES, DEADLINE
 
 PROJECT = Path(__file__).resolve().parents[2]
 APP = "tests.attack.app:app"

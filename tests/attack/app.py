@@ -13,12 +13,8 @@ from typing import Any
 import trio
 
 from nexios_trio import NexiosApp, Router, WebSocket, open_channel
+from nexios_trio.middleware import AuthenticationMiddleware, MessageRateLimitMiddleware, token_in_first_message
 from nexios_trio.websockets import Channel, ChannelBox
-from nexios_trio.websockets.middleware import (
-    AuthenticationMiddleware,
-    MessageRateLimitMiddleware,
-    token_in_first_message,
-)
 
 SECRET = "xyzzy-internal-detail"
 TOKEN = "correct horse"

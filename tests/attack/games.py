@@ -10,7 +10,7 @@ from tests.attack.handshakes import get
 from tests.attack.messages import MASK, raw
 from tests.attack.registry import ONLY_RUNNER, OURS, attack
 from tests.attack.target import Target, dumped, head, sent, status_of, text
-from tests.serving.support import frame, upgrade
+from tests.server.support import frame, upgrade
 
 MIB = 1024 * 1024
 

@@ -4,7 +4,7 @@ import trio
 
 from tests.attack.registry import BOTH, ONLY_RUNNER, attack, request
 from tests.attack.target import Target, head, sent, status_of
-from tests.serving.support import KEY, Raw, upgrade
+from tests.server.support import KEY, Raw, upgrade
 
 WEBSOCKET = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
 

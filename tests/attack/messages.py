@@ -8,7 +8,7 @@ import trio
 from tests.attack.app import SECRET, TOKEN
 from tests.attack.registry import ONLY_RUNNER, attack, frames
 from tests.attack.target import Target, dumped, head, sent, status_of, text
-from tests.serving.support import frame, upgrade
+from tests.server.support import frame, upgrade
 
 MASK = bytes(4)
 

@@ -6,7 +6,7 @@ from tests.attack.handshakes import KEYED, get, handshake
 from tests.attack.messages import raw
 from tests.attack.registry import BOTH, ONLY_RUNNER, attack, request
 from tests.attack.target import Target, sent, text
-from tests.serving.support import upgrade
+from tests.server.support import upgrade
 
 MIB = 1024 * 1024
 

@@ -9,7 +9,7 @@ import attrs
 import trio
 import trio_websocket
 
-from tests.serving.support import DEADLINE, Raw, frame, over_tls, upgrade
+from tests.server.support import DEADLINE, Raw, frame, over_tls, upgrade
 
 RUNNER = "runner"
 HYPERCORN = "hypercorn"  # its own command, plain ASGI

@@ -8,8 +8,7 @@ from trio.lowlevel import checkpoint
 from nexios_trio import NexiosApp, Router, Settings, WebSocket, conflate, get_application, max_lag, serve
 from nexios_trio.http import Request, Response, error_response, serve_request
 from nexios_trio.logs import Guard, guard_loggers, printable
-from nexios_trio.routing import HttpRoute
-from nexios_trio.websockets.middleware import (
+from nexios_trio.middleware import (
     AuthenticationMiddleware,
     ConnectionRateLimitMiddleware,
     HeartbeatMiddleware,
@@ -20,8 +19,9 @@ from nexios_trio.websockets.middleware import (
     token_in_subprotocol,
     wrap_asgi,
 )
+from nexios_trio.routing import HttpRoute
 from tests.checkpoints.stage import Recipe
-from tests.serving.support import config
+from tests.server.support import config
 
 SCOPE: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}
 

@@ -6,8 +6,9 @@ import pytest
 from trio.lowlevel import checkpoint
 from trio.testing import wait_all_tasks_blocked
 
-from nexios_trio.testing import Client, Denied, Hub, World, cancel_everywhere, connect, run, run_app
-from nexios_trio.testing.link import Link
+from nexios_trio.testing import Client, Denied, Hub, World, cancel_everywhere, run, run_app
+from nexios_trio.testing.client import connect
+from nexios_trio.testing.client.link import Link
 from tests.checkpoints.stage import Recipe, Stage
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 import nexios_trio
-from nexios_trio.websockets import middleware
+from nexios_trio import middleware
 
 # For connections alone: to tell their channels, and to be counted.
 INTERNAL = {

@@ -14,7 +14,8 @@ import trio
 import trio_websocket
 
 from nexios_trio import NexiosApp
-from nexios_trio.testing import Client, Denied, connect
+from nexios_trio.testing import Client, Denied
+from nexios_trio.testing.client import connect
 
 DEADLINE = 15.0  # seconds for anything that should take milliseconds: the machine may be busy
 

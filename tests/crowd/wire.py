@@ -3,7 +3,7 @@
 import socket
 import struct
 
-from tests.serving.support import RESET, frame, upgrade
+from tests.server.support import RESET, frame, upgrade
 
 BIND_ADDRESS_NO_PORT = 24  # of Linux: the port is chosen at connect, so that thousands of them fit
 

@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from nexios_trio import NexiosApp
-from nexios_trio.testing import Client, connect, run_app
+from nexios_trio.testing import Client, run_app
+from nexios_trio.testing.client import connect
 
 
 @asynccontextmanager

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from nexios_trio import NexiosApp
-from nexios_trio.testing import Unmet, connect, run_app
+from nexios_trio.testing import Unmet, run_app
+from nexios_trio.testing.client import connect
 
 
 async def test_asyncio_in_a_startup_function():

@@ -8,7 +8,8 @@ import pytest
 import trio
 
 from nexios_trio import NexiosApp, get_application
-from nexios_trio.testing import connect, run_app
+from nexios_trio.testing import run_app
+from nexios_trio.testing.client import connect
 from nexios_trio.websockets import Channel, ChannelBox, WebSocket
 from nexios_trio.websockets.channels import PayloadTypeEnum
 from tests.documents.catalogue import covers

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from nexios_trio import get_application
-from nexios_trio.testing import connect
+from nexios_trio.testing.client import connect
 from nexios_trio.websockets import WebSocket
 from nexios_trio.websockets.channels import Channel, ChannelBox, PayloadTypeEnum
 from tests.asgi import request

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from nexios_trio import NexiosApp, status
-from nexios_trio.testing import connect
+from nexios_trio.testing.client import connect
 from nexios_trio.websockets import WebSocket
 from nexios_trio.websockets.consumers import WebSocketConsumer, WebSocketEndpoint
 from nexios_trio.websockets.middleware import AuthenticationMiddleware

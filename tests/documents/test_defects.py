@@ -13,13 +13,13 @@ TESTS = Path(__file__).parents[1]
 
 APP = "application/test_app.py"
 LIFESPAN = "application/test_lifespan.py"
-MESSAGES = "core/test_messages.py"
+MESSAGES = "core/test_message.py"
 ROUTES = "routing/test_routes.py"
-BASE = "websockets/test_base.py"
-BOX = "websockets/test_box.py"
-CHANNEL = "websockets/test_channel.py"
-CONNECTION = "websockets/test_connection.py"
-CONSUMERS = "websockets/test_consumers.py"
+BASE = "connections/test_websocket.py"
+BOX = "groups/test_box.py"
+CHANNEL = "channels/test_channel.py"
+CONNECTION = "connections/test_serve.py"
+CONSUMERS = "test_consumer.py"
 
 # defect -> (file, name without `test_regression_`) of its tests
 DEFECTS: dict[str, list[tuple[str, str]]] = {
@@ -50,7 +50,7 @@ DEFECTS: dict[str, list[tuple[str, str]]] = {
         (ROUTES, "query_params_are_in_the_scope"),
         (BASE, "query_params_raised_key_error"),
     ],
-    "the user was never set": [("websockets/middleware/test_authentication.py", "the_user_is_in_the_scope")],
+    "the user was never set": [("middleware/test_authentication.py", "the_user_is_in_the_scope")],
     "no route gave close code 404": [(APP, "no_route_is_http_404_or_a_legal_close_code")],
     "a handler that returned gave 1011, or HTTP 500": [
         (APP, "a_handler_that_returns_closes_with_1000"),
@@ -112,9 +112,7 @@ DEFECTS: dict[str, list[tuple[str, str]]] = {
         (ROUTES, "as_route_passes_its_arguments_on"),
     ],
     # middleware
-    "middleware was accepted and never ran": [
-        ("websockets/middleware/test_chain.py", "middleware_runs_in_every_place_in_order")
-    ],
+    "middleware was accepted and never ran": [("middleware/test_chain.py", "middleware_runs_in_every_place_in_order")],
 }
 
 

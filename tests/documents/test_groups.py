@@ -1,7 +1,7 @@
 """Groups, their messages and their history, used as document 002 does."""
 
 from nexios_trio import NexiosApp, get_application
-from nexios_trio.testing import connect
+from nexios_trio.testing.client import connect
 from nexios_trio.websockets import WebSocket
 from nexios_trio.websockets.channels import (
     Channel,

@@ -4,7 +4,8 @@ import pytest
 import trio
 
 from nexios_trio import NexiosApp
-from nexios_trio.testing import Denied, connect, run_app
+from nexios_trio.testing import Denied, run_app
+from nexios_trio.testing.client import connect
 from nexios_trio.websockets import WebSocket
 from tests.documents.catalogue import covers
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from nexios_trio import NexiosApp
-from nexios_trio.testing import connect, run_app
+from nexios_trio.testing import run_app
+from nexios_trio.testing.client import connect
 from nexios_trio.websockets import Channel, ChannelBox, ChannelGroup
 
 

@@ -7,7 +7,8 @@ import trio
 from pydantic import BaseModel, ValidationError
 
 from nexios_trio import NexiosApp
-from nexios_trio.testing import connect, run_app
+from nexios_trio.testing import run_app
+from nexios_trio.testing.client import connect
 from nexios_trio.websockets import Channel, ChannelGroup, WebSocket, WebSocketDisconnect
 from tests.documents.catalogue import covers
 

@@ -4,7 +4,8 @@ import pytest
 
 from nexios_trio import NexiosApp, get_application
 from nexios_trio.routing import Router, WebsocketRoute, WebsocketRoutes, WSRouter
-from nexios_trio.testing import Denied, connect, run_app
+from nexios_trio.testing import Denied, run_app
+from nexios_trio.testing.client import connect
 from nexios_trio.websockets.base import WebSocket
 from nexios_trio.websockets.consumers import WebSocketConsumer
 from tests.documents.catalogue import covers

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from nexios_trio import NexiosApp, get_application
-from nexios_trio.testing import connect, run_app
+from nexios_trio.testing import run_app
+from nexios_trio.testing.client import connect
 from nexios_trio.websockets import WebSocket, WebSocketDisconnect
 from nexios_trio.websockets.base import WebSocketDisconnect as DisconnectOfBase
 from tests.documents.catalogue import covers

@@ -27,10 +27,10 @@ from trio.testing import MockClock
 from nexios_trio import ChannelBox, NexiosApp, WebSocket, open_channel
 from nexios_trio.core.lifecycle import Cause, End
 from nexios_trio.exceptions import WebSocketDisconnect
-from nexios_trio.transports import takeover
+from nexios_trio.transports.hypercorn import hijack as takeover
 from nexios_trio.websockets import Channel
 from tests.rawframes import BINARY, CLOSE, PING, PONG, TEXT, ServerFrame, client_frame, close, deflated, text
-from tests.serving.support import CERTIFICATES, CLIENT_TLS, upgrade
+from tests.server.support import CERTIFICATES, CLIENT_TLS, upgrade
 from tests.transports.support import Peer, settle
 
 BIG = "x" * 60_000
@@ -165,7 +165,7 @@ SOURCES = (TCPServer, ProtocolWrapper, H11Protocol, H11WSConnection, WSStream, H
 
 
 def test_hypercorn_is_the_one_that_was_read() -> None:
-    """If this fails, hypercorn has changed. Read what it does now with what `transports/takeover.py` uses: who calls
+    """If this fails, hypercorn has changed. Read what it does now with what `transports/hypercorn/hijack.py` uses: who calls
     `TCPServer.protocol.handle` and when, what `WSStream.closed` prevents, who reads and who closes the stream. Then
     mend the takeover, or not, and note the new digest here."""
     digest = hashlib.sha256("".join(map(inspect.getsource, SOURCES)).encode()).hexdigest()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import assert_checkpoints
 
-from nexios_trio.core.messages import Message, Position
+from nexios_trio.core.message import Message, Position
 from nexios_trio.engines.base import HistoryLimits
 from nexios_trio.engines.memory import MemoryEngine
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import trio
 
-from nexios_trio.testing import ConnectionOver, connect
+from nexios_trio.testing import ConnectionOver
+from nexios_trio.testing.client import connect
 from tests.examples.support import EXAMPLES, load
 
 PROGRAMS = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "__init__")

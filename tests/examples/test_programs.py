@@ -11,9 +11,10 @@ import pytest
 import trio
 import trio_websocket
 
-from nexios_trio.testing import connect, run_app
+from nexios_trio.testing import run_app
+from nexios_trio.testing.client import connect
 from tests.examples.support import load
-from tests.serving.support import DEADLINE, running, websocket
+from tests.server.support import DEADLINE, running, websocket
 
 
 class OverSocket:

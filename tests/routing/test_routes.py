@@ -7,14 +7,7 @@ from typing import Any
 import pytest
 
 from nexios_trio.application import NexiosApp, get_application
-from nexios_trio.routing import (
-    HttpRoute,
-    Router,
-    WebSocketRoute,
-    WebsocketRoute,
-    WebsocketRoutes,
-    WSRouter,
-)
+from nexios_trio.routing import HttpRoute, Router, WebSocketRoute, WebsocketRoute, WebsocketRoutes, WSRouter
 from nexios_trio.websockets import WebSocket, WebSocketConsumer
 from tests.asgi import connect, request, websocket_scope
 

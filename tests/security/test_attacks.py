@@ -9,7 +9,7 @@ import trio
 from tests.attack.app import FAST, make_app
 from tests.attack.corpus import ATTACKS, Attack
 from tests.attack.target import RUNNER, Target, innocents
-from tests.serving.support import DEADLINE, running
+from tests.server.support import DEADLINE, running
 
 OURS = [attack for attack in ATTACKS if RUNNER in attack.servers]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from nexios_trio.core.settings import Settings
-from nexios_trio.websockets.middleware import MessageRateLimitMiddleware
+from nexios_trio.config.settings import Settings
+from nexios_trio.middleware import MessageRateLimitMiddleware
 
 PROJECT = Path(__file__).resolve().parents[2]
 POLICY = (PROJECT / "SECURITY.md").read_text()

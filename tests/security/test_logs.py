@@ -10,7 +10,7 @@ from nexios_trio.logs import BURST, FIELDS
 from tests.attack.app import FAST, TOKEN, make_app
 from tests.attack.messages import raw
 from tests.attack.target import RUNNER, Target, dumped, text
-from tests.serving.support import DEADLINE, running
+from tests.server.support import DEADLINE, running
 
 ENDS = "connection ended: %s, %d %s"
 

@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from tests.attack.target import Target, dumped, head, sent
-from tests.serving.support import Raw, frame, upgrade
+from tests.server.support import Raw, frame, upgrade
 
 ROOMS: Final = 25
 OVER_TLS: Final = 0.15  # of the connections

@@ -7,12 +7,13 @@ import trio
 import trio.testing
 
 from nexios_trio.application import NexiosApp
-from nexios_trio.core.messages import Message
+from nexios_trio.core.message import Message
 from nexios_trio.engines.base import HistoryLimits
 from nexios_trio.engines.memory import MemoryEngine
-from nexios_trio.testing import Hub, World, connect, run_app
+from nexios_trio.middleware import AuthenticationMiddleware, token_in_first_message
+from nexios_trio.testing import Hub, World, run_app
+from nexios_trio.testing.client import connect
 from nexios_trio.websockets import ChannelBox, ChannelRegistry, WebSocket, WebSocketConsumer, open_channel
-from nexios_trio.websockets.middleware import AuthenticationMiddleware, token_in_first_message
 
 pytestmark = pytest.mark.cancel_everywhere(seeds=(0, 1))
 

@@ -11,7 +11,8 @@ import trio
 import trio.testing
 
 from nexios_trio.application import NexiosApp
-from nexios_trio.testing import connect, run_app
+from nexios_trio.testing import run_app
+from nexios_trio.testing.client import connect
 from nexios_trio.websockets import Channel, WebSocket, open_channel
 
 pytestmark = pytest.mark.cancel_everywhere(seeds=(0, 1))

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from nexios_trio.core.messages import Message, Position
+from nexios_trio.core.message import Message, Position
 from nexios_trio.engines.base import HistoryPage
 from nexios_trio.engines.memory import MemoryEngine
 from nexios_trio.testing import ContractBroken, Hub

@@ -7,14 +7,14 @@ import attrs
 import pytest
 import trio
 
-from nexios_trio.core.messages import text_frame
+from nexios_trio.core.message import text_frame
 from nexios_trio.testing import ContractBroken
-from nexios_trio.testing.connect import open_client
+from nexios_trio.testing.client.connect import open_client
+from nexios_trio.testing.client.link import Link
+from nexios_trio.testing.client.request import make_scope
 from nexios_trio.testing.contracts import check_transport
-from nexios_trio.testing.link import Link
-from nexios_trio.testing.request import make_scope
 from nexios_trio.transports.asgi import AsgiTransport
-from nexios_trio.transports.sweeper import Sweeper
+from nexios_trio.transports.timers import Sweeper
 from tests import rawframes
 from tests.transports.support import direct
 

@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from nexios_trio.testing import CancelledAt, Unmet, World, cancel_everywhere, connect, run, run_app
+from nexios_trio.testing import CancelledAt, Unmet, World, cancel_everywhere, run, run_app
+from nexios_trio.testing.client import connect
 from tests.testing.planted import copy_of_chat
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from nexios_trio.application import NexiosApp
 from nexios_trio.core.lifecycle import check_close_code, check_reason
-from nexios_trio.core.messages import Message, encode
-from nexios_trio.core.messages import PayloadTypeEnum as Kind
+from nexios_trio.core.message import Message, encode
+from nexios_trio.core.message import PayloadTypeEnum as Kind
 from nexios_trio.core.names import check_group_name
 from nexios_trio.testing import ConnectionOver, Unmet, World, run, strategies
 from nexios_trio.websockets import ChannelBox, WebSocket, open_channel

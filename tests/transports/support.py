@@ -9,12 +9,12 @@ from typing import Any
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from nexios_trio.config.settings import Settings
 from nexios_trio.core.lifecycle import End
-from nexios_trio.core.settings import Settings
-from nexios_trio.serving.request import http_response
+from nexios_trio.server.request_head import http_response
 from nexios_trio.transports.direct import DirectTransport
-from nexios_trio.transports.poller import Poller, open_poller
-from nexios_trio.transports.sweeper import Sweeper
+from nexios_trio.transports.epoll import Poller, open_poller
+from nexios_trio.transports.timers import Sweeper
 from tests.rawframes import ServerFrame, take_frame
 
 RESET = struct.pack("ii", 1, 0)

@@ -7,13 +7,13 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints, assert_no_checkpoints, wait_all_tasks_blocked
 
+from nexios_trio.config.settings import Settings
 from nexios_trio.core.lifecycle import Cause, End, Phase
-from nexios_trio.core.messages import Batch, Message, binary_frame, text_frame
+from nexios_trio.core.message import Batch, Message, binary_frame, text_frame
 from nexios_trio.core.overflow import conflate
-from nexios_trio.core.settings import Settings
 from nexios_trio.exceptions import LifecycleError, MessageTooBig, WebSocketDisconnect
 from nexios_trio.transports.asgi import AsgiTransport
-from nexios_trio.transports.sweeper import Sweeper
+from nexios_trio.transports.timers import Sweeper
 from tests.wire import Wire
 
 OVERFLOW = (1013, "too slow")

@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 import pytest
 from trio.testing import assert_checkpoints
 
+from nexios_trio.config.settings import Settings
 from nexios_trio.core.lifecycle import Cause, End, Occurrence, Phase
-from nexios_trio.core.messages import Batch, Message
+from nexios_trio.core.message import Batch, Message
 from nexios_trio.core.overflow import conflate
-from nexios_trio.core.settings import Settings
 from nexios_trio.exceptions import LifecycleError, WebSocketDisconnect
 from nexios_trio.transports.base import SendStatistics, Transport
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, assert_checkpoints, assert_no_checkpoints
 
 from nexios_trio.core.lifecycle import Cause, End, Phase
-from nexios_trio.core.messages import Batch, Kind, Message, binary_frame, text_frame
+from nexios_trio.core.message import Batch, Kind, Message, binary_frame, text_frame
 from nexios_trio.core.overflow import conflate
 from nexios_trio.exceptions import LifecycleError, MessageTooBig, WebSocketDisconnect
 from nexios_trio.transports.direct.reader import MAX_PONGS, Reader
-from nexios_trio.transports.direct.wire import RECEIVE_SIZE
-from nexios_trio.transports.poller import READ
+from nexios_trio.transports.direct.socket import RECEIVE_SIZE
+from nexios_trio.transports.epoll import READ
 from tests.rawframes import (
     BINARY,
     CLOSE,

@@ -2,8 +2,10 @@
 
 import pytest
 
+from nexios_trio import consumer as consumers
 from nexios_trio import websockets
-from nexios_trio.websockets import base, channels, consumers
+from nexios_trio.connections import websocket as base
+from nexios_trio.websockets import channels
 
 
 @pytest.mark.parametrize("name", channels.__all__)

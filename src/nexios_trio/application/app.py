@@ -7,21 +7,21 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Itera
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal, TypeVar
 
-from ..core.settings import Settings
+from ..config.settings import Settings
+from ..connections.callables import describe
+from ..connections.runtime import Runtime
+from ..connections.serve import serve_connection
+from ..connections.websocket import WebSocket
+from ..groups.authorization import Authorize
+from ..groups.box import ChannelBox
 from ..http import error_response, serve_request
+from ..middleware.chain import Next
+from ..middleware.origin import origin_problem
 from ..routing.paths import BadPath, request_path
 from ..routing.routes import Routes
 from ..transports.asgi import AsgiTransport
 from ..transports.base import TRANSPORT_EXTENSION, Transport
-from ..websockets.authorization import Authorize
-from ..websockets.base import WebSocket
-from ..websockets.box import ChannelBox
-from ..websockets.callables import describe
-from ..websockets.connection import serve_connection
-from ..websockets.middleware.chain import Next
-from ..websockets.middleware.origin import origin_problem
-from ..websockets.runtime import Runtime
-from .garbage import connection_came, request_came
+from .gc_tuning import connection_came, request_came
 from .lifespan import Lifespan
 
 __all__ = ["TRANSPORT_EXTENSION", "NexiosApp", "get_application"]

@@ -20,11 +20,11 @@ from typing import Any
 
 import trio
 
+from ..connections.callables import describe
+from ..connections.handler_errors import explain
+from ..connections.runtime import Runtime
 from ..transports.base import TRANSPORT_EXTENSION
-from ..websockets.callables import describe
-from ..websockets.outcome import explain
-from ..websockets.runtime import Runtime
-from .garbage import tuned_collector
+from .gc_tuning import tuned_collector
 
 __all__ = ["Lifespan"]
 

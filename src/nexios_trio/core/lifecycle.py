@@ -24,7 +24,7 @@ from typing import Final
 
 from attrs import frozen
 
-from nexios_trio.exceptions import LifecycleError
+from ..exceptions import LifecycleError
 
 __all__ = [
     "MAX_REASON_BYTES",

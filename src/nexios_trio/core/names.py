@@ -8,7 +8,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from nexios_trio.exceptions import InvalidName
+from ..exceptions import InvalidName
 
 __all__ = ["MAX_NAME_LENGTH", "check_group_name"]
 

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import attrs
 
-from ..core.messages import Message, Position
+from ..core.message import Message, Position
 
 Deliver = Callable[[str, Message], None]
 

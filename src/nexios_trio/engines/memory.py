@@ -7,8 +7,8 @@ from uuid import uuid4
 import trio
 from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
-from ..core.history import History
-from ..core.messages import Message, Position
+from ..core.message import Message, Position
+from ..pubsub.history import History
 from .base import Deliver, Engine, HistoryLimits, HistoryPage
 
 

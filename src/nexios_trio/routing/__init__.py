@@ -1,7 +1,7 @@
 """Which handler serves a request, with which parameters."""
 
-from ..websockets.route import WebSocketRoute, WebsocketRoute, WebsocketRoutes
 from .entries import HttpRoute
+from .route import WebSocketRoute, WebsocketRoute, WebsocketRoutes
 from .routes import Router, WSRouter
 
 __all__ = ["HttpRoute", "Router", "WSRouter", "WebSocketRoute", "WebsocketRoute", "WebsocketRoutes"]

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from inspect import Parameter
 from typing import Any, Final, cast
 
-from ..websockets.callables import describe, is_async_callable
+from ..connections.callables import describe, is_async_callable
 
 __all__ = ["BoundHandler"]
 

@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
-from ..websockets.base import WebSocket
-from ..websockets.callables import undecorated
-from ..websockets.middleware.chain import Middleware, Next, as_middleware, compose
-from ..websockets.route import WebsocketRoute, to_middleware_tuple
+from ..connections.callables import undecorated
+from ..connections.websocket import WebSocket
+from ..middleware.chain import Middleware, Next, as_middleware, compose
 from .binding import BoundHandler
 from .paths import PathPattern, join
+from .route import WebsocketRoute, to_middleware_tuple
 
 __all__ = ["METHODS", "HttpRoute", "HttpRow", "RegisteredRoute", "WebsocketRow", "check_path", "check_prefix"]
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar, overload
 
-from ..websockets.middleware.chain import as_middleware
-from ..websockets.route import WebsocketRoute, to_middleware_tuple
+from ..middleware.chain import as_middleware
 from .entries import HttpRoute, check_prefix
+from .route import WebsocketRoute, to_middleware_tuple
 from .tree import RouteTree
 
 __all__ = ["Router", "Routes", "WSRouter"]

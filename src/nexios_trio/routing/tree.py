@@ -5,10 +5,10 @@ from typing import Any
 
 from attrs import frozen
 
-from ..websockets.middleware.chain import Middleware
-from ..websockets.route import WebsocketRoute
+from ..middleware.chain import Middleware
 from .entries import HttpRoute, HttpRow, RegisteredRoute, WebsocketRow
 from .paths import PathPattern
+from .route import WebsocketRoute
 from .table import Table
 
 __all__ = ["Mount", "RouteTree"]

@@ -1,6 +1,5 @@
-"""Our own runner: hypercorn for HTTP, the direct lane for WebSockets."""
+"""The documented import path of the server."""
 
-from .errors import ApplicationFailed, ServerError, ShutdownFailed, StartupFailed
-from .runner import serve
+from ..server import ApplicationFailed, ServerError, ShutdownFailed, StartupFailed, serve
 
 __all__ = ["ApplicationFailed", "ServerError", "ShutdownFailed", "StartupFailed", "serve"]

@@ -1,25 +1,23 @@
 """Test WebSocket applications in memory, in virtual time, at every interleaving.
 
-connect.py      `connect`: a client without sockets, against the ASGI events of a chosen server
-lifespan.py     `run_app`: an application's startup and shutdown around a block
-world.py        `World`: servers, clients, a network with faults, hours in milliseconds, the same for the same seed
-cancel.py       `cancel_everywhere`: a scenario, cancelled at every step
-stuck.py        a run that could never end does end, and says which task is to blame
-machine.py      `GroupMembershipMachine`: a Hypothesis machine, to be subclassed (needs the extra `testing`)
-history.py      `HistoryMachine`: the same for history and resuming
+client/         `connect`: a client without sockets; `run_app`: an application's startup and shutdown around a block
+servers/        how the servers that we can stand in for look to an application
+simulation/     `World`: servers, clients, a network with faults, hours in milliseconds, the same for the same seed
+checks/         `cancel_everywhere`: a scenario, cancelled at every step; what must not be left behind
+stateful/       `GroupMembershipMachine`, `HistoryMachine`: Hypothesis machines (need the extra `testing`)
 contracts/      `check_engine`, `check_transport`, `check_overflow_policy`: what others may supply keeps its contract
 strategies.py   payloads, group names, frames, behaviours: what users, peers and networks do (needs the extra `testing`)
 """
 
-from .cancel import CancelledAt, CancelReport, cancel_everywhere
-from .client import Client
-from .connect import connect
-from .determinism import run
+from .checks.cancellation import CancelledAt, CancelReport, cancel_everywhere
+from .client.client import Client
+from .client.connect import connect
+from .client.lifespan import run_app
 from .errors import ConnectionOver, ContractBroken, Denied, Stuck, Unmet
-from .hub import Hub
-from .lifespan import run_app
-from .net import Net
-from .world import World
+from .simulation.determinism import run
+from .simulation.network import Net
+from .simulation.shared_engine import Hub
+from .simulation.world import World
 
 __all__ = [
     "CancelReport",

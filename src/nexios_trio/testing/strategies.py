@@ -7,8 +7,8 @@ import attrs
 import trio
 from hypothesis import strategies as st
 
-from ..core.messages import Frame, binary_frame, text_frame
-from .client import Client
+from ..core.message import Frame, binary_frame, text_frame
+from .client.client import Client
 
 __all__ = [
     "Action",

@@ -14,18 +14,18 @@ from typing import Any
 import trio
 from trio.lowlevel import checkpoint
 
-from ..core.groups import Backlog
+from ..config.settings import Settings
 from ..core.lifecycle import Cause, End, Occurrence, Phase
-from ..core.messages import Batch, Frame, Kind
-from ..core.settings import Settings
+from ..core.message import Batch, Frame, Kind
 from ..exceptions import MessageTooBig
-from . import takeover
+from ..pubsub.group import Backlog
 from .base import Headers, Scope, SendStatistics, Transport
 from .direct import DirectTransport
-from .outbox import Outbox
-from .poller import Poller
-from .remains import discard_remains, has_remains
-from .sweeper import Alarm, Sweeper
+from .epoll import Poller
+from .hypercorn import hijack as takeover
+from .hypercorn.drain_receive import discard_remains, has_remains
+from .send_queue import Outbox
+from .timers import Alarm, Sweeper
 
 logger = logging.getLogger("nexios_trio.transport")
 

@@ -20,15 +20,15 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
-from ..core.groups import Backlog, Receiver
+from ..config.settings import Settings
 from ..core.lifecycle import End, Lifecycle, Occurrence, Phase
-from ..core.messages import Batch, Frame, Kind
+from ..core.message import Batch, Frame, Kind
 from ..core.overflow import Policy, resolve_policy
-from ..core.settings import Settings
 from ..exceptions import LifecycleError, WebSocketDisconnect
-from .inbox import Inbox
-from .outbox import DeliveryCounts
-from .sweeper import Sweeper
+from ..pubsub.group import Backlog, Receiver
+from .receive_queue import Inbox
+from .send_queue import DeliveryCounts
+from .timers import Sweeper
 
 # Where a server of ours puts its transport for a connection, and the `receive` and `send` that stand for it. A lifespan
 # has it too, without.

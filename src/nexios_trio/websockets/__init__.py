@@ -1,7 +1,11 @@
 """The public API of connections, channels and groups."""
 
-from ..core.messages import PayloadTypeEnum
-from .base import WebSocket, WebSocketDisconnect, WebSocketException, WebSocketState
+from ..channels.offline import OfflineQueue, OfflineStatistics
+from ..channels.secure import AuthenticationError, SecureChannel
+from ..connections.websocket import WebSocket, WebSocketDisconnect, WebSocketException, WebSocketState
+from ..consumer import WebSocketConsumer, WebSocketEndpoint
+from ..core.message import PayloadTypeEnum
+from ..validation.messages import InvalidMessage, valid_messages, validator
 from .channels import (
     BoxStatistics,
     Channel,
@@ -15,10 +19,6 @@ from .channels import (
     GroupsView,
     open_channel,
 )
-from .consumers import WebSocketConsumer, WebSocketEndpoint
-from .offline import OfflineQueue, OfflineStatistics
-from .secure import AuthenticationError, SecureChannel
-from .validation import InvalidMessage, valid_messages, validator
 
 __all__ = [
     "AuthenticationError",

@@ -1,10 +1,10 @@
 """Channels, groups and registries: the import path of the documents."""
 
-from ..core.messages import PayloadTypeEnum
-from .box import BoxStatistics, ChannelBox, GroupsView
-from .channel import Channel, open_channel
-from .registry import ChannelGroup, ChannelRegistry
-from .statuses import ChannelAddStatusEnum, ChannelMessageDC, ChannelRemoveStatusEnum, GroupSendStatusEnum
+from ..channels.channel import Channel, open_channel
+from ..channels.registry import ChannelGroup, ChannelRegistry
+from ..core.message import PayloadTypeEnum
+from ..groups.box import BoxStatistics, ChannelBox, GroupsView
+from ..groups.results import ChannelAddStatusEnum, ChannelMessageDC, ChannelRemoveStatusEnum, GroupSendStatusEnum
 
 __all__ = [
     "BoxStatistics",

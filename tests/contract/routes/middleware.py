@@ -3,9 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
-from nexios_trio.routing import Router
-from nexios_trio.websockets import WebSocket, WebSocketConsumer
-from nexios_trio.websockets.middleware import (
+from nexios_trio.middleware import (
     AuthenticationMiddleware,
     ConnectionRateLimitMiddleware,
     MessageRateLimitMiddleware,
@@ -14,6 +12,8 @@ from nexios_trio.websockets.middleware import (
     token_in_first_message,
     token_in_subprotocol,
 )
+from nexios_trio.routing import Router
+from nexios_trio.websockets import WebSocket, WebSocketConsumer
 
 
 class Place:

@@ -8,7 +8,7 @@ from uuid import uuid4
 import attrs
 import trio
 
-from ...core.messages import Message, Position
+from ...core.message import Message, Position
 from ...engines.base import Engine, HistoryLimits, HistoryPage
 from .rules import checkpointing, hold, rule, until
 

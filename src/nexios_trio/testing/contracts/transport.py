@@ -6,9 +6,9 @@ from typing import Protocol
 
 import trio
 
+from ...config.settings import Settings
 from ...core.lifecycle import Cause, End
-from ...core.messages import Frame, binary_frame, text_frame
-from ...core.settings import Settings
+from ...core.message import Frame, binary_frame, text_frame
 from ...exceptions import LifecycleError, WebSocketDisconnect
 from ...transports.base import Transport
 from .rules import checkpointing, hold, rule

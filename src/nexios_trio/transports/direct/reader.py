@@ -6,12 +6,12 @@ from typing import Any
 
 import trio
 
+from ...config.settings import Settings
 from ...core.lifecycle import Cause, End, Occurrence, Phase
-from ...core.settings import Settings
+from ...protocol.parser import PONG, FrameParser, Violation, close_frame, control_frame
 from ..base import Scope
-from ..frames import PONG, FrameParser, Violation, close_frame, control_frame
-from ..poller import BROKEN, PEER_LEFT, READ, WRITE, Poller
-from .wire import RECEIVE_SIZE
+from ..epoll import BROKEN, PEER_LEFT, READ, WRITE, Poller
+from .socket import RECEIVE_SIZE
 from .writer import Writer
 
 MAX_RECEIVE_SIZE = 65536  # of one long frame, which costs little to parse

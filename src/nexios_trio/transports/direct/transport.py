@@ -9,13 +9,13 @@ from random import random
 import trio
 from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
+from ...config.settings import Settings
 from ...core.lifecycle import Cause, End, Occurrence
-from ...core.settings import Settings
+from ...protocol.parser import PING, control_frame
 from ..base import Headers, Scope, Transport
-from ..frames import PING, control_frame
-from ..outbox import Outbox
-from ..poller import PEER_LEFT, READ, Poller
-from ..sweeper import Alarm, Sweeper
+from ..epoll import PEER_LEFT, READ, Poller
+from ..send_queue import Outbox
+from ..timers import Alarm, Sweeper
 from .reader import SENT_AT, Reader
 from .writer import Refusal
 
@@ -103,7 +103,7 @@ class DirectTransport(Reader):
         if self._sweeper is not None:
             self._sweeper.stop(self._alarm)
         self._let_go(reset=is_stalled or not self._goodbye_sent)
-        # Whatever refers back to us: a cycle would wait for a full collection, which is rare (`application.garbage`).
+        # Whatever refers back to us: a cycle would wait for a full collection, which is rare (`application.gc_tuning`).
         self._alarm.ring = self.inbox.on_room = self.on_end = _nothing
         self._parser.release()
 

@@ -20,16 +20,16 @@ from typing import Any
 import trio
 from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
-from ...core.groups import Membership
+from ...config.settings import Settings
 from ...core.lifecycle import Cause, End, Occurrence, Phase
-from ...core.messages import Batch, Frame, Kind
-from ...core.settings import Settings
+from ...core.message import Batch, Frame, Kind
 from ...exceptions import MessageTooBig
+from ...protocol.parser import close_frame, messages_behind
+from ...pubsub.group import Membership
 from ..base import Headers, Scope, SendStatistics
-from ..frames import close_frame, messages_behind
-from ..outbox import Outbox
-from ..poller import PEER_LEFT, READ, WRITE, Poller
-from .wire import Wire
+from ..epoll import PEER_LEFT, READ, WRITE, Poller
+from ..send_queue import Outbox
+from .socket import Wire
 
 JOIN_SIZE = 65536  # bytes of queued frames joined into one write
 # HTTP statuses of those who are sent away before their handshake was answered; 403 for the others

@@ -1,0 +1,1 @@
+"""Channels: a connection as a member of groups."""

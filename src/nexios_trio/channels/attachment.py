@@ -1,0 +1,175 @@
+"""The side of a channel that its box and its connection see. Users see `Channel`."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import trio
+from trio.lowlevel import checkpoint
+
+from ..connections.session import Peer
+from ..core.lifecycle import Cause, End
+from ..core.message import KINDS, Batch, Frame, Kind, PayloadTypeEnum, encode
+from ..exceptions import MessageTooBig, WebSocketDisconnect
+from ..groups.memberships import Roster
+from ..pubsub.group import Backlog, Receiver
+from .events import Event, Events
+from .override_queue import Relay
+
+logger = logging.getLogger("nexios_trio.channel")
+
+
+class _Relayed(Receiver):
+    """How a channel is reached whose class overrides `send`."""
+
+    def __init__(self, relay: Callable[[Batch], Backlog | None]) -> None:
+        self._relay = relay
+
+    def offer_batch(self, kind: Kind, batch: Batch, written: int = 0) -> Backlog | None:
+        return self._relay(batch)
+
+
+class Attachment(ABC):
+    """One channel's tie to its connection, and to the boxes that know it.
+
+    Args:
+        is_relayed: group messages go through `send`, which a subclass overrides.
+    Raises: WebSocketDisconnect when the connection has been cleaned up.
+    """
+
+    def __init__(self, peer: Peer, kind: PayloadTypeEnum, *, is_relayed: bool, close_on_expire: bool) -> None:
+        self.uuid: UUID = uuid4()
+        self.close_on_expire = close_on_expire
+        self._peer = peer
+        self._kind: Kind = KINDS[kind]
+        self._encoding = kind
+        self._events = Events()
+        self._boxes: tuple[Roster, ...] = ()
+        self._releases: tuple[Callable[[Any], None], ...] = ()
+        self._relay: Relay | None = None
+        self._is_relayed = is_relayed
+        self._is_connected_told = peer.is_accepted
+        self._is_over = False
+        self._is_released = False
+        if peer.is_released:
+            raise self._gone()
+        peer.channels.append(self)
+
+    @property
+    @abstractmethod
+    def expires_at(self) -> float | None: ...
+
+    @property
+    @abstractmethod
+    def expired(self) -> bool: ...
+
+    @abstractmethod
+    async def send(self, payload: Any) -> None: ...
+
+    @abstractmethod
+    async def close(self, code: int = 1000, reason: str | None = None) -> None: ...
+
+    @property
+    def is_over(self) -> bool:
+        """Either side has closed, or the channel was released."""
+        return self._is_released or self._peer.transport.end is not None
+
+    def receiver(self) -> tuple[Receiver, Kind]:
+        return _Relayed(self._relayed) if self._is_relayed else self._peer.transport, self._kind
+
+    def push(self, payload: Any) -> None:
+        frame = encode(payload, self._encoding)
+        limit = self._peer.runtime.settings.outbox_bytes
+        if frame.size > limit:
+            raise MessageTooBig(f"a message of {frame.size} bytes: an outbox holds {limit}")
+        if self._is_relayed:
+            self._to_relay(payload, frame)
+            return
+        transport = self._peer.transport
+        key_of = transport.policy.key
+        transport.offer(frame, None if key_of is None else key_of(payload))
+
+    def _relayed(self, batch: Batch) -> Backlog | None:
+        for message in batch.messages:
+            self._to_relay(message.payload, message.frame(self._kind))
+        return self._relay if self._relay is not None and self._relay.is_high else None
+
+    def _to_relay(self, payload: Any, frame: Frame) -> None:
+        if self._relay is None:
+            self._relay = Relay(self._peer, self.send, self._relay_failed)
+        self._relay.offer(payload, frame)
+
+    async def _relay_failed(self, error: Exception) -> None:
+        """An overridden `send` raised for a group message."""
+        if isinstance(error, WebSocketDisconnect):
+            await checkpoint()
+        else:
+            await self._events.failed("send", self, error)
+
+    def entered(self, roster: Roster) -> None:
+        self._boxes = (*self._boxes, roster)
+
+    def expire(self) -> None:
+        if self.close_on_expire:
+            self._peer.expire()
+
+    def catch_up(self) -> None:
+        for box in self._boxes:
+            box.catch_up(self)
+
+    async def accepted(self) -> None:
+        for box in self._boxes:
+            box.rewire(self)
+        if not self._is_connected_told:
+            self._is_connected_told = True
+            await self._events.fire(Event.CONNECT, self)
+
+    async def disconnected(self) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        for handler in self._events.of(Event.DISCONNECT):
+            with trio.move_on_after(self._peer.runtime.settings.cleanup_timeout, shield=True) as scope:
+                await self._events.call(Event.DISCONNECT, handler, self)
+            if scope.cancelled_caught:
+                logger.error("on_disconnect of channel %s took too long", self.uuid, extra={"channel": self.uuid})
+
+    def on_release(self, release: Callable[[Any], None]) -> None:
+        """Call `release(channel)`, which must not block, when the channel leaves every group for good."""
+        if release not in self._releases:
+            self._releases = (*self._releases, release)
+
+    def check_joinable(self) -> None:
+        """Raises WebSocketDisconnect when there is nobody left who would take the channel out again."""
+        if self._is_released or self._peer.is_dropped:
+            raise self._gone()
+
+    def leave_groups(self) -> None:
+        for box in self._boxes:
+            box.leave_all(self)
+
+    def release(self) -> None:
+        self._is_released = True
+        for box in self._boxes:
+            box.forget(self)
+        for release in self._releases:
+            release(self)
+        self._boxes = self._releases = ()
+        self._relay = None
+
+    def _gone(self) -> WebSocketDisconnect:
+        end = self._peer.transport.end
+        return WebSocketDisconnect(1000) if end is None else WebSocketDisconnect(end.code, end.reason)
+
+    async def shut(self, code: int, reason: str) -> None:
+        """`close`, whatever a subclass makes of it, in bounded time."""
+        settings = self._peer.runtime.settings
+        with trio.move_on_after(settings.write_timeout + settings.close_timeout) as scope:
+            try:
+                await self.close(code, reason)
+            except Exception:
+                logger.exception("close of channel %s failed", self.uuid, extra={"channel": self.uuid})
+        if scope.cancelled_caught:
+            self._peer.transport.kill(End(code, reason, Cause.LOCAL_CLOSE))

@@ -1,0 +1,233 @@
+"""`Channel`: one connection's mailbox, as groups and other connections see it."""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from math import inf
+from typing import Any, TypeVar
+
+import trio
+from trio.lowlevel import checkpoint
+
+from ..connections.websocket import UntilDisconnect, WebSocket
+from ..core.message import PayloadTypeEnum, encode
+from ..core.message import payload_type as to_payload_type
+from ..groups.box import current_box
+from ..groups.results import ChannelAddStatusEnum
+from ..transports.base import SendStatistics
+from .attachment import Attachment
+from .events import Event
+
+Callback = TypeVar("Callback", bound=Callable[..., Any])
+
+
+class Channel(Attachment):
+    """A connection with a payload type, an identity and a time to live. Several may share one connection.
+
+    Subclasses may override `send`, `_send` and `receive`; group messages then go through the override, one after the
+    other, in a task of the channel's own connection.
+
+    Args:
+        websocket: the connection.
+        payload_type: "json", "text" or "bytes": how payloads are written and read.
+        expires: seconds from now after which the channel leaves its groups; None for never.
+        close_on_expire: also close the connection then, with 1001.
+    Raises: ValueError, TypeError.
+    Source: 002, 004.
+    """
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        payload_type: str | PayloadTypeEnum = "json",
+        expires: float | None = None,
+        *,
+        close_on_expire: bool = False,
+    ) -> None:
+        if not isinstance(websocket, WebSocket):
+            raise TypeError(f"a Channel wraps a WebSocket, not {type(websocket).__name__}")
+        kind = to_payload_type(payload_type)
+        _check_expires(expires)
+        cls = type(self)
+        is_relayed = cls.send is not Channel.send or cls._send is not Channel._send
+        super().__init__(websocket._peer, kind, is_relayed=is_relayed, close_on_expire=close_on_expire)
+        self.websocket = websocket
+        self.payload_type: str = kind.value
+        self.expires = expires
+        self.created = time.time()  # wall clock: for people
+        self._expires_at = trio.current_time() + expires if expires is not None else None
+        current_box().track(self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.uuid} {self.payload_type}>"
+
+    # Time to live
+
+    @property
+    def expires_at(self) -> float | None:
+        """When the time to live ends, on `trio.current_time()`; None for never."""
+        return self._expires_at
+
+    @property
+    def expired(self) -> bool:
+        return self._expires_at is not None and self._expires_at <= trio.current_time()
+
+    async def _is_expired(self) -> bool:
+        """Checkpoint: always. Source: 002."""
+        await checkpoint()
+        return self.expired
+
+    def touch(self) -> None:
+        """Begin the time to live anew. Does not bring back groups that the channel has left."""
+        if self.expires is not None:
+            self._expires_at = trio.current_time() + self.expires
+            for box in self._boxes:
+                box.watch(self)
+
+    # Sending
+
+    async def send(self, payload: Any) -> None:
+        """Send to this channel's peer, written as its payload type says. See `WebSocket.send_text`. Source: 004."""
+        await self._send(payload)
+
+    async def _send(self, payload: Any) -> None:
+        """What `send` does, for subclasses. Source: 002."""
+        await self._peer.send(encode(payload, self._encoding))
+
+    async def send_json(self, data: Any) -> None:
+        """See `WebSocket.send_json`. Source: 004."""
+        await self.websocket.send_json(data)
+
+    async def send_text(self, text: str) -> None:
+        """See `WebSocket.send_text`. Source: 004."""
+        await self.websocket.send_text(text)
+
+    async def send_bytes(self, data: bytes) -> None:
+        """See `WebSocket.send_bytes`. Source: 004."""
+        await self.websocket.send_bytes(data)
+
+    # Receiving
+
+    async def receive(self) -> Any:
+        """The next message, decoded as the payload type says.
+
+        Checkpoint: always. Cancellation: a message is lost only if an `on_message` handler was running for it.
+        Raises: as `WebSocket.receive_json`, `receive_text`, `receive_bytes`. Source: 004.
+        """
+        match self._encoding:
+            case PayloadTypeEnum.JSON:
+                return await self.receive_json()
+            case PayloadTypeEnum.TEXT:
+                return await self.receive_text()
+            case PayloadTypeEnum.BYTES:
+                return await self.receive_bytes()
+
+    async def receive_json(self) -> Any:
+        """See `WebSocket.receive_json`. Source: 004."""
+        return await self._received(self.websocket.receive_json)
+
+    async def receive_text(self) -> str:
+        """See `WebSocket.receive_text`. Source: 004."""
+        text: str = await self._received(self.websocket.receive_text)
+        return text
+
+    async def receive_bytes(self) -> bytes:
+        """See `WebSocket.receive_bytes`. Source: 004."""
+        data: bytes = await self._received(self.websocket.receive_bytes)
+        return data
+
+    async def _received(self, receive: Callable[[], Any]) -> Any:
+        try:
+            message = await receive()
+        except ValueError as error:
+            await self._events.fire(Event.ERROR, self, error)
+            raise
+        await self._events.fire(Event.MESSAGE, self, message)
+        return message
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        """`async for message in channel`: until the connection is over."""
+        return UntilDisconnect(self.receive)
+
+    # The connection
+
+    async def accept(self, subprotocol: str | None = None, headers: Any = None) -> None:
+        """See `WebSocket.accept`. Source: 004."""
+        await self.websocket.accept(subprotocol, headers)
+
+    async def close(self, code: int = 1000, reason: str | None = None) -> None:
+        """See `WebSocket.close`. Source: 004."""
+        await self.websocket.close(code, reason)
+
+    @property
+    def connected(self) -> bool:
+        """True between accept and the first close from either side. Source: 004."""
+        return self.websocket.is_connected()
+
+    def statistics(self) -> SendStatistics:
+        """What is queued for the peer, and what it did not get."""
+        return self._peer.transport.statistics()
+
+    def member(self, group_name: str = "default") -> AbstractAsyncContextManager[ChannelAddStatusEnum]:
+        """`async with channel.member("room"):` leaving is guaranteed."""
+        return current_box().member(self, group_name)
+
+    # Events: each registers a function, sync or async, and returns it unchanged. Source: 004.
+
+    def on_connect(self, handler: Callback) -> Callback:
+        """Call `handler(channel)` once: before `accept` returns, or in a task of its own if that was earlier."""
+        self._events.add(Event.CONNECT, handler)
+        if self._is_connected_told and not self._peer.is_over:
+            self._peer.start_soon(self._events.call, Event.CONNECT, handler, self)
+        return handler
+
+    def on_disconnect(self, handler: Callback) -> Callback:
+        """Call `handler(channel)` exactly once, when the connection is over; shielded, with `cleanup_timeout` each."""
+        self._events.add(Event.DISCONNECT, handler)
+        return handler
+
+    def on_message(self, handler: Callback) -> Callback:
+        """Call `handler(channel, message)` for each message that was received and decoded."""
+        self._events.add(Event.MESSAGE, handler)
+        return handler
+
+    def on_error(self, handler: Callback) -> Callback:
+        """Call `handler(channel, error)` for messages that cannot be decoded, and handlers and overrides that fail."""
+        self._events.add(Event.ERROR, handler)
+        return handler
+
+
+def _check_expires(expires: object) -> None:
+    if expires is None:
+        return
+    if isinstance(expires, bool) or not isinstance(expires, int | float):
+        raise TypeError(f"expires must be a number of seconds, or None, not {type(expires).__name__}")
+    if not 0 < expires < inf:
+        raise ValueError(f"expires must be a number of seconds above 0, or None for never, not {expires!r}")
+
+
+@asynccontextmanager
+async def open_channel(
+    websocket: WebSocket,
+    payload_type: str | PayloadTypeEnum = "json",
+    expires: float | None = None,
+    *,
+    close_on_expire: bool = False,
+    subprotocol: str | None = None,
+) -> AsyncGenerator[Channel]:
+    """Accept the connection if that is still to do, and have a channel for the length of the block.
+
+    At the end of the block the channel has left every group, and the connection is closed with 1000.
+
+    Checkpoint: on entry and exit. Raises: as `WebSocket.accept` and `Channel`.
+    """
+    channel = Channel(websocket, payload_type, expires, close_on_expire=close_on_expire)
+    try:
+        if websocket.is_connected():
+            await checkpoint()
+        else:
+            await websocket.accept(subprotocol)
+        yield channel
+    finally:
+        channel.release()
+    await channel.close()

@@ -1,0 +1,218 @@
+"""Every limit and switch in one frozen object.
+
+Times are seconds (``inf`` means never, where it is accepted), sizes are bytes. Each setting can be given as
+an argument, or as the environment variable ``NEXIOS_`` and its name in capitals.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from math import inf
+from typing import Any, Final, cast
+
+import attrs
+from attrs import frozen
+
+from ..core.overflow import Policy, disconnect, resolve_policy
+from ..exceptions import SettingsError
+from .validators import Accepted, Count, Network, Seconds, Size, Switch, origins, parse, proxies
+
+__all__ = ["PREFIX", "Settings", "SettingsRow"]
+
+PREFIX: Final = "NEXIOS_"
+_TYPO: Final = 0.88  # similarity from which an unknown variable is taken for a misspelt one
+
+
+def _field(default: Any, validator: Any, unit: str, meaning: str) -> Any:
+    return attrs.field(default=default, validator=validator, metadata={"unit": unit, "meaning": meaning})
+
+
+@frozen
+class SettingsRow:
+    """One line of the table of settings."""
+
+    name: str
+    value: str
+    default: str
+    variable: str
+    unit: str
+    meaning: str
+
+
+@frozen(kw_only=True)
+class Settings:
+    """The limits and switches of one application. `describe` explains each.
+
+    Raises:
+        TypeError, ValueError: a value that is not accepted; the text says what is.
+    """
+
+    # what a peer may send
+    max_message_size: int = _field(65_536, Size(), "bytes", "largest message that a peer may send; above it 1009")
+    max_message_size_ceiling: int = _field(
+        1_048_576, Size(), "bytes", "hard maximum of max_message_size, so that a large one is a decision"
+    )
+    max_fragments: int = _field(4096, Count(), "frames", "fragments that one message may come in")
+    max_json_depth: int = _field(128, Count(), "levels", "of lists and objects in JSON that a peer sends")
+    max_body_size: int = _field(1_048_576, Size(), "bytes", "largest body of an HTTP request; above it 413")
+    max_handshake_size: int = _field(16_384, Size(256), "bytes", "request line and headers of the opening request")
+    inbox_messages: int = _field(
+        64, Count(), "messages", "received and not yet read by the handler; then we stop reading"
+    )
+    inbox_bytes: int = _field(1_048_576, Size(), "bytes", "the same in bytes; at least max_message_size")
+
+    # what may wait for a peer
+    outbox_messages: int = _field(256, Count(), "messages", "waiting for one peer, before `overflow` decides")
+    outbox_bytes: int = _field(1_048_576, Size(), "bytes", "the same in bytes")
+    overflow: Policy = attrs.field(
+        default=disconnect,
+        converter=resolve_policy,
+        metadata={
+            "unit": "",
+            "meaning": "disconnect, drop_oldest, drop_latest, max_lag:SECONDS, or a policy",
+        },
+    )
+
+    # how long things may take
+    handshake_timeout: float = _field(10.0, Seconds(), "seconds", "for the opening request to arrive")
+    accept_timeout: float = _field(10.0, Seconds(endless=True), "seconds", "for the handler to accept or refuse")
+    auth_timeout: float = _field(15.0, Seconds(endless=True), "seconds", "for a peer to authenticate, where asked to")
+    write_timeout: float = _field(10.0, Seconds(), "seconds", "for a peer to take what it is sent; then it is reset")
+    close_timeout: float = _field(5.0, Seconds(), "seconds", "for the closing handshake")
+    disconnect_grace: float = _field(
+        30.0, Seconds(endless=True, zero=True), "seconds", "a handler may go on after its peer left"
+    )
+    cleanup_timeout: float = _field(5.0, Seconds(), "seconds", "for on_disconnect, whatever happens")
+    ping_interval: float = _field(20.0, Seconds(endless=True), "seconds", "between pings; inf for none")
+    ping_timeout: float = _field(60.0, Seconds(endless=True), "seconds", "of silence after which a peer is dead")
+    drain_timeout: float = _field(10.0, Seconds(zero=True), "seconds", "for the whole shutdown, whatever peers do")
+    drain_jitter: float = _field(1.0, Seconds(zero=True), "seconds", "over which goodbyes (1012) are spread")
+
+    # how many
+    max_connections: int | None = _field(
+        None, Count(optional=True), "connections", "in this process; None: as many as its file limit allows"
+    )
+    max_connections_per_address: int | None = _field(
+        None, Count(optional=True), "connections", "from one address (of IPv6, one /64); behind a proxy all look alike"
+    )
+    max_groups_per_channel: int = _field(128, Count(), "groups", "that one channel may be in")
+
+    # whom to believe
+    allowed_origins: tuple[str, ...] = attrs.field(
+        default=(),
+        converter=origins,
+        metadata={
+            "unit": "",
+            "meaning": "origins besides our own host that browsers may come from; * for any",
+        },
+    )
+    require_origin: bool = _field(False, Switch(), "", "refuse requests without an Origin header (not from browsers)")
+    trusted_proxies: tuple[Network, ...] = attrs.field(
+        default=(),
+        converter=proxies,
+        metadata={"unit": "", "meaning": "addresses and networks whose forwarding headers are believed"},
+    )
+
+    # switches
+    compression: bool = _field(False, Switch(), "", "offer permessage-deflate, without context takeover")
+    takeover: bool = _field(True, Switch(), "", "use the socket itself inside hypercorn, where everything matches")
+    gc_tuning: bool = _field(
+        True, Switch(), "", "while serving, leave start-up objects out of garbage collection, and collect less often"
+    )
+    debug: bool = _field(False, Switch(), "", "show tracebacks and details to peers")
+
+    def __attrs_post_init__(self) -> None:
+        _at_most(self, "max_message_size", "max_message_size_ceiling")
+        _at_most(self, "max_message_size", "inbox_bytes")
+        if self.ping_interval < inf:
+            _at_most(self, "ping_interval", "ping_timeout")
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str], **overrides: Any) -> "Settings":
+        """Settings from ``NEXIOS_...`` variables; `overrides` win over them, other variables are left alone.
+
+        Raises:
+            SettingsError: a value that is not accepted, or a variable that looks like a misspelt one.
+            TypeError: an override that is not a setting.
+        """
+        _check_names(overrides)
+        _check_typos(environ)
+        values: dict[str, Any] = {}
+        for field in attrs.fields(cls):
+            text = environ.get(_variable(field.name))
+            if text is not None and field.name not in overrides:
+                values[field.name] = _read(field, text)
+        return cls(**values, **overrides)
+
+    def evolve(self, **changes: Any) -> "Settings":
+        """A copy with some settings changed, checked like a new one."""
+        _check_names(changes)
+        return attrs.evolve(self, **changes)
+
+    def describe(self) -> list[SettingsRow]:
+        """A row for each setting, in the order of the class."""
+        return [
+            SettingsRow(
+                name=field.name,
+                value=_show(getattr(self, field.name)),
+                default=_show(field.default),
+                variable=_variable(field.name),
+                unit=field.metadata["unit"],
+                meaning=field.metadata["meaning"],
+            )
+            for field in attrs.fields(type(self))
+        ]
+
+
+_NAMES: Final = tuple(field.name for field in attrs.fields(Settings))
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def _at_most(settings: Settings, low: str, high: str) -> None:
+    first, second = getattr(settings, low), getattr(settings, high)
+    if first > second:
+        raise SettingsError(f"{low} ({first}) must not be above {high} ({second}); change one of them")
+
+
+def _read(field: "attrs.Attribute[Any]", text: str) -> Any:
+    """The value of one variable, converted and checked by itself, so that an error names the variable."""
+    convert = cast("Callable[[str], Any] | None", field.converter)
+    try:
+        if convert is not None:
+            return convert(text.strip())
+        value = parse(field.validator, text)
+        field.validator(None, field, value)  # type: ignore[misc]
+    except (TypeError, ValueError) as error:
+        problem = f"must be {field.validator.accepted}" if isinstance(field.validator, Accepted) else error
+        raise SettingsError(f"{_variable(field.name)}={text!r}: {problem}") from None
+    return value
+
+
+def _check_names(given: Mapping[str, Any]) -> None:
+    for name in given:
+        if name not in _NAMES:
+            raise TypeError(f"there is no setting {name!r}{_suggest(name, _NAMES, 0.6)}")
+
+
+def _check_typos(environ: Mapping[str, str]) -> None:
+    known = [_variable(name) for name in _NAMES]
+    for variable in environ:
+        if variable.startswith(PREFIX) and variable not in known:
+            suggestion = _suggest(variable, known, _TYPO)
+            if suggestion:
+                raise SettingsError(f"{variable} is not a setting{suggestion}")
+
+
+def _suggest(name: str, names: "list[str] | tuple[str, ...]", cutoff: float) -> str:
+    close = difflib.get_close_matches(name, names, 1, cutoff)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _show(value: object) -> str:
+    if isinstance(value, Policy):
+        return value.name
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

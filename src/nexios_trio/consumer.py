@@ -1,0 +1,222 @@
+"""`WebSocketConsumer`: a connection's life as three methods, with a channel and its groups at hand."""
+
+import copy
+import inspect
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import trio
+
+from .channels.channel import Channel
+from .connections.handler_errors import end_after, mistake_in
+from .connections.websocket import WebSocket
+from .core.lifecycle import Cause
+from .exceptions import InvalidMessage, WebSocketDisconnect, WebSocketException, WrongFrameType
+from .groups.box import current_box
+from .groups.results import ChannelAddStatusEnum, ChannelRemoveStatusEnum, GroupSendStatusEnum
+from .routing.route import WebsocketRoute
+from .validation.messages import Validate, not_json, validator
+
+__all__ = ["WebSocketConsumer", "WebSocketEndpoint"]
+
+_ENCODINGS = (None, "json", "text", "bytes")
+
+
+class WebSocketConsumer:
+    """Subclass it and register the class: every connection gets its own instance.
+
+    Attributes:
+        encoding: how received messages are decoded for `on_receive`: "json", "text", "bytes", or None for str or bytes
+            as they come. It is also the payload type of `self.channel` ("json" for None).
+        message_type: a pydantic model, a msgspec Struct or an attrs class: `on_receive` gets its objects, and a message
+            that is none is answered, see `on_invalid`. The encoding is then "json".
+        channel_class: what `self.channel` is made of.
+        expires: seconds that the channel lives; None for ever.
+        middleware: runs innermost, around this consumer.
+        logging_enabled, logger: where connections and errors are noted; payloads never are.
+
+    Source: 002, 003.
+    """
+
+    encoding: ClassVar[str | None] = None
+    message_type: ClassVar[type[Any] | None] = None
+    channel_class: ClassVar[type[Channel]] = Channel
+    expires: ClassVar[float | None] = 3600
+    middleware: ClassVar[Sequence[Any]] = ()
+    logging_enabled: bool = True
+    logger: logging.Logger = logging.getLogger("nexios_trio.consumer")
+
+    _validate: ClassVar[Validate[Any] | None] = None
+
+    # Set for the life of a connection.
+    websocket: WebSocket
+    channel: Channel
+
+    def __init__(self, *, logging_enabled: bool | None = None) -> None:
+        if logging_enabled is not None:
+            self.logging_enabled = logging_enabled
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.encoding not in _ENCODINGS:
+            accepted = ", ".join(map(repr, _ENCODINGS))
+            raise ValueError(f"{cls.__name__}.encoding must be one of {accepted}, not {cls.encoding!r}")
+        cls._declare_messages()
+
+    @classmethod
+    def _declare_messages(cls) -> None:
+        if cls.message_type is None:
+            cls._validate = None
+            return
+        if cls.encoding not in (None, "json"):
+            raise ValueError(f'{cls.__name__} has a message_type: its encoding must be "json", not {cls.encoding!r}')
+        cls.encoding = "json"
+        cls._validate = validator(cls.message_type)
+
+    @classmethod
+    def as_route(
+        cls, path: str, *, middleware: Sequence[Any] | None = None, name: str | None = None, **init_kwargs: Any
+    ) -> WebsocketRoute:
+        """A route that makes a new instance, with `init_kwargs`, for every connection.
+
+        Raises: TypeError when the class does not take these arguments. Source: 003.
+        """
+        inspect.signature(cls).bind(**init_kwargs)
+
+        async def consume(websocket: WebSocket) -> None:
+            await cls(**init_kwargs)(websocket)
+
+        consume.__name__ = consume.__qualname__ = cls.__name__
+        return WebsocketRoute(path, consume, middleware=[*(middleware or ()), *cls.middleware], name=name)
+
+    # To be overridden
+
+    async def on_connect(self, websocket: WebSocket) -> None:
+        """The connection is here. Accepted for you afterwards, unless you accepted or refused it."""
+        await trio.lowlevel.checkpoint()
+
+    async def on_receive(self, websocket: WebSocket, data: Any) -> None:
+        """One decoded message. The next is not read before this returns."""
+        await trio.lowlevel.checkpoint()
+
+    async def on_disconnect(self, websocket: WebSocket, close_code: int) -> None:
+        """Exactly once on every way out. Groups still count this channel; afterwards it leaves them by itself.
+
+        Cancellation: shielded, bounded by the setting `cleanup_timeout`.
+        """
+        await trio.lowlevel.checkpoint()
+
+    async def on_decode_error(self, websocket: WebSocket, error: ValueError) -> None:
+        """A message did not decode. By default the connection is closed: 1007 for bad UTF-8, else 1003.
+
+        With a `message_type`, what is not JSON is an invalid message, see `on_invalid`.
+        """
+        is_bad_text = isinstance(error.__cause__ or error, UnicodeDecodeError)
+        if self.message_type is not None and not is_bad_text:
+            await self.on_invalid(websocket, not_json())
+        else:
+            await websocket.close(1007 if is_bad_text else 1003, f"the message is not {self.encoding}")
+
+    async def on_invalid(self, websocket: WebSocket, error: InvalidMessage) -> None:
+        """A message is not what `message_type` takes. By default the peer gets `error.reply()`, and may go on."""
+        await websocket.send_json(error.reply())
+
+    # For the methods above
+
+    async def join_group(self, group_name: str) -> ChannelAddStatusEnum:
+        """See `ChannelBox.add_channel_to_group`."""
+        return await current_box().add_channel_to_group(self.channel, group_name)
+
+    async def leave_group(self, group_name: str) -> ChannelRemoveStatusEnum:
+        """See `ChannelBox.remove_channel_from_group`."""
+        return await current_box().remove_channel_from_group(self.channel, group_name)
+
+    async def broadcast(
+        self, payload: Any, group_name: str = "default", save_history: bool = False, exclude: Any = None
+    ) -> GroupSendStatusEnum:
+        """See `ChannelBox.group_send`."""
+        return await current_box().group_send(group_name, payload, save_history, exclude)
+
+    async def send_to(self, channel_id: Any, payload: Any) -> bool:
+        """See `ChannelBox.send_to`."""
+        return await current_box().send_to(channel_id, payload)
+
+    async def group(self, group_name: str) -> list[Channel]:
+        """The group's channels; an empty list if there is no such group."""
+        return list(await current_box().show_groups().get(group_name, {}))
+
+    # The life of one connection
+
+    async def __call__(self, websocket: WebSocket) -> None:
+        """Serve one connection, on a copy: an instance may be registered for a route, and serves many."""
+        await copy.copy(self)._live(websocket)
+
+    async def _live(self, websocket: WebSocket) -> None:
+        self.websocket = websocket
+        self.channel = self.channel_class(websocket, payload_type=self.encoding or "json", expires=self.expires)
+        code = 1000
+        try:
+            await self.on_connect(websocket)
+            if not websocket.is_connected() and websocket.end is None:
+                await websocket.accept()
+            await self._receive_all(websocket)
+        except WebSocketDisconnect:
+            pass
+        except Exception as error:
+            code = _close_code_for(error)
+            raise
+        except BaseException:  # cancelled, or interrupted
+            code = 1012
+            raise
+        finally:
+            end = websocket.end
+            with trio.move_on_after(websocket.settings.cleanup_timeout, shield=True) as scope:
+                await self._say_goodbye(websocket, end.code if end is not None else code)
+            if scope.cancelled_caught:
+                self.logger.error("on_disconnect of %s took too long", type(self).__name__)
+
+    async def _receive_all(self, websocket: WebSocket) -> None:
+        while not _was_closed_here(websocket):  # what came before that is of no interest any more
+            try:
+                data = await self._decode(websocket)
+            except InvalidMessage as error:
+                await self.on_invalid(websocket, error)
+            except (WrongFrameType, json.JSONDecodeError, UnicodeDecodeError) as error:
+                await self.on_decode_error(websocket, error)
+            else:
+                await self.on_receive(websocket, data)
+
+    async def _decode(self, websocket: WebSocket) -> Any:
+        if self.encoding is None:
+            return await websocket.receive_message()
+        message = await self.channel.receive()
+        validate = type(self)._validate
+        return message if validate is None else validate(message)
+
+    async def _say_goodbye(self, websocket: WebSocket, code: int) -> None:
+        try:
+            await self.on_disconnect(websocket, code)
+        except Exception:
+            hint = (
+                "" if websocket._peer.is_accepted else ": it also runs for connections that on_connect did not accept"
+            )
+            self.logger.exception("on_disconnect of %s failed%s", type(self).__name__, hint)
+        if self.logging_enabled:
+            self.logger.debug("%s: connection ended with %d", type(self).__name__, code, extra={"code": code})
+
+
+def _was_closed_here(websocket: WebSocket) -> bool:
+    end = websocket.end
+    return end is not None and end.cause is Cause.LOCAL_CLOSE
+
+
+def _close_code_for(error: Exception) -> int:
+    mistake = mistake_in(error)
+    if isinstance(mistake, WebSocketException):
+        return mistake.code
+    return end_after(mistake, is_connecting=False, debug=False).code
+
+
+WebSocketEndpoint = WebSocketConsumer

@@ -1,0 +1,1 @@
+"""Groups of channels in one application: memberships, broadcasting, authorization."""

@@ -1,0 +1,42 @@
+"""What the box answers, and what a history shows."""
+
+from enum import Enum
+from typing import Any
+from uuid import UUID, uuid4
+
+import attrs
+
+from ..core.message import Position
+
+
+class ChannelAddStatusEnum(Enum):
+    """What adding a channel to a group did to the group."""
+
+    CHANNEL_ADDED = "channel_added"  # the group is new
+    CHANNEL_EXIST = "channel_exist"  # the group existed
+
+
+class ChannelRemoveStatusEnum(Enum):
+    """What removing a channel from a group did."""
+
+    CHANNEL_REMOVED = "channel_removed"
+    GROUP_REMOVED = "group_removed"  # the channel was the last one
+    CHANNEL_DOES_NOT_EXIST = "channel_does_not_exist"
+    GROUP_DOES_NOT_EXIST = "group_does_not_exist"
+
+
+class GroupSendStatusEnum(Enum):
+    """Whether there was a group to send to."""
+
+    GROUP_SEND = "group_send"
+    NO_SUCH_GROUP = "no_such_group"
+
+
+@attrs.frozen
+class ChannelMessageDC:
+    """One message of a history: the reader's own copy."""
+
+    payload: Any
+    uuid: UUID = attrs.field(factory=uuid4)
+    created: float = 0.0  # wall-clock seconds
+    position: Position | None = None

@@ -1,0 +1,180 @@
+"""Plain ASGI middleware around WebSocket handlers.
+
+Such a middleware is given `scope`, `receive` and `send`, and calls the application inside it with the same or with its
+own. Its own are respected: the scope it passes on is the connection's from then on, and where it passes on another
+`receive` or `send`, the handler's messages go through them.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final, cast
+
+from ..connections.transport_wrapper import Interposed, through
+from ..connections.websocket import WebSocket
+from ..core.lifecycle import Cause, End, Phase, check_close_code, clip_reason
+from ..core.message import Frame, binary_frame, text_frame
+from ..exceptions import LifecycleError, WebSocketDisconnect
+from ..protocol.handshake import check_headers
+from ..transports.base import Headers, Transport
+from .chain import Middleware, Next
+
+__all__ = ["wrap_asgi"]
+
+Event = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+_BRIDGE: Final = "nexios_trio.bridge"  # the scope's way back to its connection
+_CACHED: Final = ("_headers", "_cookies", "_url", "_base_url", "_query_params")  # by Starlette, from the scope
+
+
+def wrap_asgi(cls: Callable[..., Any], **options: Any) -> Middleware:
+    """A middleware made of plain ASGI middleware, as in ``wrap_asgi(SessionMiddleware, secret_key=...)``.
+
+    Messages of groups do not pass through it.
+
+    Args:
+        cls: called once, now, with the application inside it and `options`.
+    Raises: TypeError: `cls` is not callable or does not take these options.
+    """
+    if not callable(cls):
+        raise TypeError(f"wrap_asgi takes an ASGI middleware class, not {cls!r}")
+    asgi = cast(App, cls(_enter, **options))
+
+    async def middleware(websocket: WebSocket, call_next: Next) -> None:
+        bridge = _Bridge(websocket, call_next)
+        await asgi({**websocket.scope, _BRIDGE: bridge}, bridge.receive, bridge.send)
+
+    return middleware
+
+
+async def _enter(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    """The application inside the middleware."""
+    bridge = scope.get(_BRIDGE)
+    if not isinstance(bridge, _Bridge):
+        raise LifecycleError("the ASGI middleware made a new scope: it has to keep what it does not know")
+    await bridge.enter({key: value for key, value in scope.items() if key != _BRIDGE}, receive, send)
+
+
+class _Bridge:
+    """One connection, as the ASGI middleware sees it."""
+
+    def __init__(self, websocket: WebSocket, following: Next) -> None:
+        self._websocket = websocket
+        self._next = following
+        self._interposed: _ThroughAsgi | None = None
+        self._told_connect = False
+        self._response: Event | None = None  # the start of an HTTP response, until its body comes
+        self._body = b""
+
+    async def enter(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        websocket = self._websocket
+        websocket.scope.update(scope)
+        for name in _CACHED:
+            websocket.__dict__.pop(name, None)
+        if receive == self.receive and send == self.send:
+            await self._next(websocket)
+            return
+
+        def interpose(transport: Transport) -> _ThroughAsgi:
+            self._interposed = _ThroughAsgi(transport, receive, send)
+            return self._interposed
+
+        try:
+            with through(websocket, interpose):
+                await self._next(websocket)
+        finally:
+            self._interposed = None
+
+    @property
+    def _transport(self) -> Transport:
+        """What is behind the middleware."""
+        return self._websocket._peer.transport if self._interposed is None else self._interposed.inner
+
+    async def receive(self) -> Event:
+        if not self._told_connect:
+            self._told_connect = True
+            return {"type": "websocket.connect"}
+        item = await self._transport.inbox.get()
+        if isinstance(item, str):
+            return {"type": "websocket.receive", "text": item}
+        if isinstance(item, bytes):
+            return {"type": "websocket.receive", "bytes": item}
+        return {"type": "websocket.disconnect", "code": item.code, "reason": item.reason}
+
+    async def send(self, event: Event) -> None:
+        match event["type"]:
+            case "websocket.accept":
+                await self._accept(event.get("subprotocol"), event.get("headers") or ())
+            case "websocket.send":
+                text = event.get("text")
+                frame = binary_frame(event["bytes"]) if text is None else text_frame(text)
+                await self._transport.send(frame)
+            case "websocket.close":
+                await self._close(event.get("code", 1000), event.get("reason"))
+            case "websocket.http.response.start":
+                self._response = event
+            case "websocket.http.response.body":
+                await self._respond(event)
+            case other:
+                raise ValueError(f"an ASGI middleware cannot send {other!r} to a WebSocket")
+
+    async def _accept(self, subprotocol: str | None, headers: Headers) -> None:
+        if self._interposed is None:  # the middleware accepts by itself
+            await self._websocket.accept(subprotocol, headers)
+        else:
+            await Interposed.accept(self._interposed, subprotocol, check_headers(headers))
+
+    async def _close(self, code: int, reason: str | None) -> None:
+        transport = self._transport
+        if transport.lifecycle.phase is Phase.CONNECTING:
+            await transport.deny(403, [(b"content-length", b"0")], b"", clip_reason(reason))
+        else:
+            await transport.close(End(check_close_code(code), clip_reason(reason), Cause.LOCAL_CLOSE))
+
+    async def _respond(self, event: Event) -> None:
+        self._body += event.get("body", b"")
+        if self._response is not None and not event.get("more_body", False):
+            response, self._response = self._response, None
+            await self._transport.deny(response["status"], list(response.get("headers", ())), self._body)
+
+
+class _ThroughAsgi(Interposed):
+    """Says everything in ASGI events, to the middleware."""
+
+    def __init__(self, inner: Transport, receive: Receive, send: Send) -> None:
+        super().__init__(inner)
+        self._receive = receive
+        self._send = send
+
+    async def accept(self, subprotocol: str | None, headers: Headers) -> Interposed:
+        event = await self._receive()
+        if event["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(event.get("code", 1006), event.get("reason"))
+        await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": list(headers)})
+        return self
+
+    async def deny(self, status: int, headers: Headers, body: bytes, reason: str = "") -> None:
+        if "websocket.http.response" not in (self.inner.scope.get("extensions") or {}):
+            await self._send({"type": "websocket.close", "code": 1008, "reason": reason})
+            return
+        start = {"type": "websocket.http.response.start", "status": status, "headers": list(headers)}
+        await self._send(start)
+        await self._send({"type": "websocket.http.response.body", "body": body})
+
+    async def receive(self) -> str | bytes | End:
+        while True:
+            event = await self._receive()
+            if event["type"] == "websocket.disconnect":
+                end = self.inner.end
+                return end or End(event.get("code", 1005), event.get("reason") or "", Cause.PEER_CLOSED)
+            if event["type"] == "websocket.receive":
+                text: str | None = event.get("text")
+                data: bytes = event.get("bytes") or b""
+                return data if text is None else text
+
+    async def send(self, frame: Frame) -> None:
+        await self._send(dict(frame.event))
+
+    async def close(self, end: End) -> None:
+        await self._send({"type": "websocket.close", "code": end.code, "reason": end.reason})

@@ -1,0 +1,143 @@
+"""How often a client may connect, and how fast it may send."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final
+
+import trio
+
+from ..connections.transport_wrapper import Interposed, through
+from ..connections.websocket import WebSocket
+from ..core.lifecycle import Cause, End
+from ..exceptions import WebSocketDisconnect
+from ..transports.base import Transport
+from .chain import Next
+from .client_address import client_address
+
+__all__ = ["ConnectionRateLimitMiddleware", "MessageRateLimitMiddleware", "TokenBucket"]
+
+CONNECTION_LIMIT_CODE: Final = 4002  # document 004's
+MESSAGE_LIMIT_CODE: Final = 1008
+
+
+class TokenBucket:
+    """`rate` tokens a second flow in, up to `burst`; who takes one may go on. Time is an argument, in seconds.
+
+    Raises: ValueError, TypeError.
+    """
+
+    __slots__ = ("_burst", "_rate", "_tokens", "_updated")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = float(burst)
+        self._updated = now
+
+    def take(self, now: float) -> bool:
+        """Take a token, if there is one."""
+        self._tokens = min(self._burst, self._tokens + (now - self._updated) * self._rate)
+        self._updated = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class MessageRateLimitMiddleware:
+    """Close with 1008 a connection whose peer sends faster than this. The message that is too many is not handled.
+
+    Args:
+        rate: messages a second, in the long run.
+        burst: messages at once.
+    Raises: ValueError.
+    Source: 004 (`RateLimitedChannel`).
+    """
+
+    def __init__(self, rate: float = 20.0, burst: int = 40) -> None:
+        _check_positive("rate", rate, "messages a second")
+        if not burst >= 1:
+            raise ValueError(f"burst must be 1 message or more, not {burst!r}")
+        self._rate = rate
+        self._burst = burst
+
+    async def __call__(self, websocket: WebSocket, call_next: Next) -> Any:
+        bucket = TokenBucket(self._rate, self._burst, trio.current_time())
+        with through(websocket, lambda transport: _Limited(transport, bucket)):
+            return await call_next(websocket)
+
+
+class _Limited(Interposed):
+    """Takes a token for every message."""
+
+    def __init__(self, inner: Transport, bucket: TokenBucket) -> None:
+        super().__init__(inner)
+        self._bucket = bucket
+
+    async def receive(self) -> str | bytes | End:
+        item = await super().receive()
+        if isinstance(item, End) or self._bucket.take(trio.current_time()):
+            return item
+        end = End.of(Cause.RATE_LIMITED, "too many messages", MESSAGE_LIMIT_CODE)
+        await self.close(end)
+        raise WebSocketDisconnect(end.code, end.reason)
+
+
+class ConnectionRateLimitMiddleware:
+    """Refuse clients that connect too often: they are accepted and closed with 4002, so that they see why.
+
+    One instance counts for all the routes that it is on. Refused attempts do not count.
+
+    Args:
+        rate_limit: connections that one client may open within `time_window`.
+        time_window: seconds.
+        key: tells clients apart; by default by their address, behind `trusted_proxies` the one that those report.
+        max_clients: whose connections are remembered; beyond it, the client that was quiet longest is forgotten.
+    Raises: ValueError.
+    Source: 004 (`RateLimitChannelMiddleware`).
+    """
+
+    def __init__(
+        self,
+        rate_limit: int = 10,
+        time_window: float = 60.0,
+        *,
+        key: Callable[[WebSocket], str] | None = None,
+        max_clients: int = 65_536,
+    ) -> None:
+        if rate_limit < 1 or max_clients < 1:
+            raise ValueError("rate_limit and max_clients must be 1 or more")
+        _check_positive("time_window", time_window, "seconds")
+        self.rate_limit = rate_limit
+        self.time_window = time_window
+        self._key = key or _address
+        self._max_clients = max_clients
+        # When each client connected, oldest first; the client that connected last stands last.
+        self._times: OrderedDict[str, list[float]] = OrderedDict()
+
+    async def __call__(self, websocket: WebSocket, call_next: Next) -> Any:
+        if self.admit(self._key(websocket), trio.current_time()):
+            return await call_next(websocket)
+        return await websocket.reject(CONNECTION_LIMIT_CODE, "too many connections")
+
+    def admit(self, client: str, now: float) -> bool:
+        """Count a connection of `client`, unless it is one too many."""
+        times = [time for time in self._times.get(client, ()) if now - time < self.time_window]
+        if len(times) >= self.rate_limit:
+            return False
+        times.append(now)
+        self._times[client] = times
+        self._times.move_to_end(client)
+        if len(self._times) > self._max_clients:
+            self._times.popitem(last=False)
+        return True
+
+
+def _address(websocket: WebSocket) -> str:
+    return client_address(websocket.scope, websocket.settings.trusted_proxies)
+
+
+def _check_positive(name: str, value: float, unit: str) -> None:
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a number of {unit} above 0, not {value!r}")

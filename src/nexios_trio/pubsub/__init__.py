@@ -1,0 +1,1 @@
+"""Groups as data: members, cursors, pending messages, history. Pure."""

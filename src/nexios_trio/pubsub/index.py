@@ -1,0 +1,73 @@
+"""Which group has which members, and which member is in which groups."""
+
+from collections.abc import Collection, Iterator
+from enum import Enum
+from typing import Generic
+
+from ..core.message import Kind
+from .group import NOWHERE, Group, M, Membership, Receiver
+
+
+class Removed(Enum):
+    """What `GroupIndex.remove` did."""
+
+    MEMBER = "member"
+    GROUP = "group"  # and the member was its last
+    NO_MEMBER = "no member"
+    NO_GROUP = "no group"
+
+
+class GroupIndex(Generic[M]):
+    """The two-way index: group name -> members, member -> its memberships."""
+
+    def __init__(self) -> None:
+        self.groups: dict[str, Group[M]] = {}
+        self._of: dict[M, dict[str, Membership[M]]] = {}
+
+    def add(self, member: M, name: str, receiver: Receiver = NOWHERE, kind: Kind = 0) -> bool:
+        """Join; True when the group is new. Joining twice is joining once."""
+        group = self.groups.get(name)
+        is_new = group is None
+        if group is None:
+            group = self.groups[name] = Group(name)
+        if member not in group.members:
+            self._of.setdefault(member, {})[name] = group.join(member, receiver, kind)
+        return is_new
+
+    def remove(self, member: M, name: str) -> Removed:
+        group = self.groups.get(name)
+        if group is None:
+            return Removed.NO_GROUP
+        if not group.leave(member):
+            return Removed.NO_MEMBER
+        memberships = self._of[member]
+        del memberships[name]
+        if not memberships:
+            del self._of[member]
+        if group.members:
+            return Removed.MEMBER
+        del self.groups[name]
+        return Removed.GROUP
+
+    def discard(self, member: M) -> list[str]:
+        """Leave every group; the names of those left, in joining order."""
+        names = list(self._of.get(member, ()))
+        for name in names:
+            self.remove(member, name)
+        return names
+
+    def memberships(self, member: M) -> Collection[Membership[M]]:
+        return self._of.get(member, {}).values()
+
+    def clear(self) -> None:
+        self.groups.clear()
+        self._of.clear()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.groups
+
+    def __iter__(self) -> Iterator[Group[M]]:
+        return iter(self.groups.values())
+
+    def __len__(self) -> int:
+        return len(self.groups)

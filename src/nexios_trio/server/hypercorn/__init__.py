@@ -1,0 +1,1 @@
+"""HTTP, served by hypercorn: what depends on its internals above a socket."""

@@ -1,0 +1,57 @@
+"""Hypercorn's settings for those who stay with its own command, as close to our runner as it gets::
+
+    hypercorn -c python:nexios_trio.serving.hypercorn_config -b 127.0.0.1:8000 chat.main:app
+
+Limits come from the environment (``NEXIOS_...``), as the application's own do; what is given on hypercorn's command
+line wins. A process that reads this module survives what goes wrong in one connection. What hypercorn cannot do,
+whatever its settings (abort a send, say goodbye when it stops), the guide on security lists.
+"""
+
+import os
+from math import inf
+from typing import Any
+
+from hypercorn.logging import Logger
+
+from ...config.settings import Settings
+from .access_log import safe_logger_class
+from .patch import guard_connections
+
+__all__ = ["SafeLogger", "hypercorn_options"]
+
+
+class SafeLogger(safe_logger_class(Logger)):  # type: ignore[misc]
+    """Hypercorn's logger, with safe atoms. Found by its name in the worker processes."""
+
+
+def hypercorn_options(settings: Settings) -> dict[str, Any]:
+    """What hypercorn's configuration says where our settings have a say, for `Config.from_mapping`.
+
+    Args:
+        settings: times are seconds, sizes bytes, as hypercorn's are.
+    """
+    ping = settings.ping_interval
+    return {
+        "worker_class": "trio",
+        # HTTP/2 and its upgrade have smuggled requests and filled memory; WebSockets need neither.
+        "alpn_protocols": ["http/1.1"],
+        "h11_max_incomplete_size": settings.max_handshake_size,
+        "keep_alive_timeout": settings.handshake_timeout,  # also how long the first request may take
+        # Pings make a peer that is there speak, so silence for longer means that it is not.
+        "read_timeout": None if settings.ping_timeout == inf else max(1, int(settings.ping_timeout)),
+        "websocket_ping_interval": None if ping == inf else ping,
+        # One more, so that it is our own limit that speaks, with a close code; hypercorn counts characters.
+        "websocket_max_message_size": settings.max_message_size + 1,
+        "graceful_timeout": settings.drain_timeout / 2,
+        "shutdown_timeout": settings.drain_timeout,
+        "include_server_header": False,
+        # The access log, if one is asked for: escaped, and without query strings.
+        "logger_class": SafeLogger,
+    }
+
+
+# Its worker processes import this module too, for `SafeLogger`.
+guard_connections()
+
+# Hypercorn reads the attributes of this module.
+globals().update(hypercorn_options(Settings.from_environ(os.environ)))

@@ -1,0 +1,108 @@
+"""Everything that is no WebSocket: handed to hypercorn, connection by connection."""
+
+import copy
+import logging
+import ssl
+from typing import Any
+
+from hypercorn.config import Config
+from hypercorn.logging import Logger
+from hypercorn.trio.statsd import StatsdLogger
+from hypercorn.trio.worker_context import WorkerContext
+
+from ...config.settings import Settings
+from ..accept import Arrival
+from ..lifespan import App
+from ..proxy_headers import believe_proxies
+from ..request_head import Headers
+from ..websocket_server import AccessLog
+from .access_log import safe_logger_class
+from .http1 import GuardedServer
+from .stream import ServedStream
+
+__all__ = ["Web", "access_log", "prepare", "tls_context"]
+
+logger = logging.getLogger("nexios_trio.server")
+
+
+def prepare(config: Config) -> Config:
+    """A copy of the user's configuration with what our connections need.
+
+    Raises: ValueError for what we do not serve.
+    """
+    if config.quic_bind:
+        raise ValueError("quic_bind is not served here: use hypercorn's own command for HTTP/3")
+    if config.max_requests is not None:
+        logger.warning("max_requests has no effect here: nothing restarts a worker")
+    if (config.certfile is None) != (config.keyfile is None):
+        raise ValueError("certfile and keyfile go together: give both for TLS, or neither")
+    ours = copy.copy(config)
+    ours._log = None
+    ours.alpn_protocols = ["http/1.1"]
+    ours.set_statsd_logger_class(StatsdLogger)
+    ours.logger_class = safe_logger_class(ours.logger_class)
+    return ours
+
+
+def tls_context(config: Config) -> ssl.SSLContext | None:
+    """The TLS context, if TLS is configured. Raises: OSError, naming the files."""
+    try:
+        return config.create_ssl_context()
+    except OSError as error:
+        files = f"{config.certfile!s}, {config.keyfile!s}" + (f", {config.ca_certs}" if config.ca_certs else "")
+        raise OSError(error.errno, f"cannot use the certificate and key ({files}): {error.strerror}") from None
+
+
+def access_log(config: Config) -> AccessLog | None:
+    """What writes the lane's handshakes into hypercorn's access log, if there is one."""
+    if config.accesslog is None and issubclass(config.logger_class, Logger):
+        return None
+
+    async def log(scope: Any, status: int, headers: Headers, seconds: float) -> None:
+        await config.log.access(scope, {"status": status, "headers": headers}, seconds)
+
+    return log
+
+
+class Web:
+    """The HTTP connections of one server."""
+
+    def __init__(self, app: App, config: Config, settings: Settings, state: dict[str, Any]) -> None:
+        self._app = app
+        self._config = config
+        self._settings = settings
+        self._state = state
+        self._context = WorkerContext(None)
+        self._streams: set[ServedStream] = set()
+
+    async def serve(self, arrival: Arrival, received: bytes) -> bytes | None:
+        """Serve one connection, which has sent `received`, until it ends, or asks for a WebSocket.
+
+        Then the arrival is the caller's again; returns the request and what follows. Raises nothing because of it.
+        """
+        stream = ServedStream(arrival.sock, received, self._settings.write_timeout)
+        server = GuardedServer(self._call, self._config, self._context, self._state, stream, arrival, self._settings)
+        self._streams.add(stream)
+        asked: bytes | None = None
+        try:
+            asked = await server.serve()
+        finally:
+            self._streams.discard(stream)
+            vars(server).clear()  # it refers to itself, through hypercorn: only a full collection would find it
+            if asked is None:
+                stream.abort()
+                arrival.leave()
+        return asked
+
+    async def drain(self) -> None:
+        """Close idle connections, and the others once they have got their response."""
+        await self._context.terminated.set()
+
+    def kill(self) -> None:
+        """Reset every connection."""
+        for stream in list(self._streams):
+            stream.abort()
+
+    async def _call(self, scope: Any, receive: Any, send: Any, sync_spawn: object, call_soon: object) -> None:
+        believe_proxies(scope, self._settings.trusted_proxies)
+        await self._app(scope, receive, send)

@@ -1,0 +1,52 @@
+"""hypercorn's own command, guarded: whatever happens in one connection ends there.
+
+Hypercorn lets every exception but OSError go on from a connection to the task that serves them all, and the process
+ends. Some a client can bring about: a header that the parser chokes on, a frame that comes before the handshake is
+answered, a ping that is due while the connection is being closed.
+"""
+
+import functools
+import logging
+from collections.abc import Callable, Coroutine
+from importlib.metadata import version
+from typing import Any
+
+import trio
+from hypercorn.trio.tcp_server import TCPServer
+
+from ..errors import ORDINARY, sole
+
+__all__ = ["guard_connections", "guarded"]
+
+logger = logging.getLogger("nexios_trio.server")
+
+SUPPORTED = "0.18."  # of hypercorn; `tests/server/test_hypercorn.py` holds the class
+
+Run = Callable[[Any], Coroutine[Any, Any, None]]
+
+
+def guard_connections() -> None:
+    """Guard each connection that hypercorn's trio worker serves in this process; once, however often this is called.
+
+    The method is replaced, not the class, by which the takeover recognizes it. Another version is left alone.
+    """
+    if version("hypercorn").startswith(SUPPORTED) and not hasattr(TCPServer.run, "__wrapped__"):
+        setattr(TCPServer, "run", guarded(TCPServer.run))  # noqa: B010  # nothing else may be assigned to a method
+
+
+def guarded(run: Run) -> Run:
+    """`run`, of one connection, which never raises because of it; cancellation and KeyboardInterrupt pass through."""
+
+    @functools.wraps(run)
+    async def guarded_run(server: Any) -> None:
+        try:
+            await run(server)
+        except* (*ORDINARY, trio.BusyResourceError) as errors:  # busy: hypercorn pings while it closes
+            logger.debug("a connection ended", exc_info=errors)
+        except* Exception as errors:
+            # One line: what a client can cause as often as it likes must not fill the log.
+            error = sole(errors)
+            logger.warning("dropped a connection: %s: %r", type(error).__name__, str(error))
+            logger.debug("it was dropped because of", exc_info=error)
+
+    return guarded_run

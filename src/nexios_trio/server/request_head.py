@@ -1,0 +1,150 @@
+"""The opening request, as the direct lane reads it: which connections are ours, and the ASGI scope of those.
+
+Only the head is read here, by the sans-I/O parser of the `websockets` library, which also checks the handshake and
+computes its answer. Whatever is not a WebSocket upgrade over HTTP/1.1 is left, bytes and all, to hypercorn.
+"""
+
+import email.utils
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+import attrs
+from websockets.exceptions import InvalidHandshake, InvalidHeader, TooManyHeaders
+from websockets.headers import parse_subprotocol
+from websockets.http11 import MAX_NUM_HEADERS, Request
+from websockets.server import ServerProtocol
+from websockets.streams import StreamReader
+
+from ..protocol import deflate
+
+HEAD_END = b"\r\n\r\n"
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+_UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[ \t]*websocket", re.IGNORECASE)
+_HOST = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=%:\[\]]+")  # characters, not syntax
+_TARGET = re.compile(r"/[!-~]*")
+_HANDSHAKES = ServerProtocol()  # used for its checks only, which keep nothing
+
+
+class BadUpgrade(Exception):
+    """A WebSocket upgrade that is not in order. `response` is the whole HTTP answer."""
+
+    def __init__(self, status: int, text: str, headers: Headers = ()) -> None:
+        super().__init__(text)
+        self.status = status
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), *headers]
+        self.response = http_response(status, headers, text.encode())
+
+
+@attrs.frozen
+class Upgrade:
+    """A WebSocket handshake that is in order."""
+
+    target: str  # path and query as on the request line
+    headers: list[tuple[bytes, bytes]]  # names in lower case
+    accept: str  # the value of Sec-WebSocket-Accept
+    subprotocols: list[str]
+    deflate: bool  # an offer of permessage-deflate that needs no context takeover was taken
+
+    def answer(self, subprotocol: str | None, headers: Headers) -> bytes:
+        """The 101 response."""
+        lines = [
+            b"HTTP/1.1 101 Switching Protocols",
+            b"Upgrade: websocket",
+            b"Connection: Upgrade",
+            b"Sec-WebSocket-Accept: " + self.accept.encode(),
+        ]
+        if subprotocol is not None:
+            lines.append(b"Sec-WebSocket-Protocol: " + subprotocol.encode())
+        if self.deflate:
+            lines.append(b"Sec-WebSocket-Extensions: " + deflate.RESPONSE)
+        lines += [name + b": " + value for name, value in headers]
+        return b"\r\n".join(lines) + HEAD_END
+
+    def scope(self, **connection: Any) -> dict[str, Any]:
+        """The ASGI scope; `connection` adds what the head does not tell."""
+        path, _, query = self.target.partition("?")
+        return {
+            "type": "websocket",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "path": unquote(path),
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": self.headers,
+            "subprotocols": self.subprotocols,
+            "extensions": {"websocket.http.response": {}},
+            **connection,
+        }
+
+
+def is_upgrade(head: bytes) -> bool:
+    """Whether the request asks for a WebSocket, in order or not."""
+    return head.startswith(b"GET ") and _UPGRADE.search(head) is not None
+
+
+def parse_upgrade(head: bytes, *, compression: bool = False) -> Upgrade:
+    """Read a request of which `is_upgrade` is true. Raises: BadUpgrade."""
+    request = _parse(head)
+    try:
+        accept, _, _ = _HANDSHAKES.process_request(request)
+        offered = request.headers.get_all("Sec-WebSocket-Protocol")
+        subprotocols = [str(name) for value in offered for name in parse_subprotocol(value)]
+        takes_deflate = compression and deflate.is_offered(request.headers.get_all("Sec-WebSocket-Extensions"))
+    except InvalidHandshake as error:
+        status = 426 if isinstance(error, InvalidHeader) and error.name == "Sec-WebSocket-Version" else 400
+        raise BadUpgrade(status, _problem(error), [(b"sec-websocket-version", b"13")]) from None
+    if not _TARGET.fullmatch(request.path):
+        raise BadUpgrade(400, "the request target must be a path, of ASCII without control characters\n")
+    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in request.headers.raw_items()]
+    return Upgrade(request.path, headers, accept, subprotocols, takes_deflate)
+
+
+def _problem(error: InvalidHandshake) -> str:
+    """Without the header's value, which may be a secret."""
+    if not isinstance(error, InvalidHeader):
+        return "the handshake is not in order\n"
+    return f"the {error.name} header is {'missing' if error.value is None else 'not in order'}\n"
+
+
+def _parse(head: bytes) -> Request:
+    reader = StreamReader()
+    reader.feed_data(head)
+    try:
+        next(Request.parse(lambda _, error: reader.read_line(len(head), error)))  # one line may be all of it
+    except StopIteration as result:
+        request: Request = result.value
+        hosts = request.headers.get_all("Host")
+        if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+            raise BadUpgrade(400, "exactly one Host header is needed, with a host and perhaps a port\n") from None
+        return request
+    except TooManyHeaders:
+        raise BadUpgrade(431, f"a request may have {MAX_NUM_HEADERS} headers\n") from None
+    except NotImplementedError:
+        raise BadUpgrade(501, "an upgrade has no body\n") from None
+    except Exception:
+        raise BadUpgrade(400, "the request is malformed\n") from None
+    raise BadUpgrade(400, "the request is incomplete\n")
+
+
+def http_response(status: int, headers: Headers, body: bytes) -> bytes:
+    """A whole HTTP/1.1 response after which the connection is closed."""
+    lines = [
+        f"HTTP/1.1 {status} {_phrase(status)}".encode(),
+        b"date: " + email.utils.formatdate(usegmt=True).encode(),
+        b"connection: close",
+        b"content-length: %d" % len(body),
+    ]
+    lines += [name + b": " + value for name, value in headers if name.lower() != b"content-length"]
+    return b"\r\n".join(lines) + HEAD_END + body
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Refused"

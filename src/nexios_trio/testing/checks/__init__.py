@@ -1,0 +1,1 @@
+"""What must hold at the end of a scenario, and at every step of it."""

@@ -1,0 +1,1 @@
+"""How servers look to an ASGI application, in memory."""

@@ -1,0 +1,13 @@
+"""The servers that we can stand in for."""
+
+from typing import Literal
+
+from .base import App, Server
+from .hypercorn import HypercornServer
+from .runner import DirectServer
+
+__all__ = ["SERVERS", "App", "Server", "ServerName"]
+
+ServerName = Literal["hypercorn", "direct"]
+
+SERVERS: dict[str, type[Server]] = {"hypercorn": HypercornServer, "direct": DirectServer}

@@ -1,0 +1,1 @@
+"""What depends on the internals of hypercorn below a connection."""

@@ -1,0 +1,215 @@
+"""One peer's send queue: a trio memory channel bounded in messages, plus a count of bytes.
+
+`offer` is the group's way in: it never waits, the overflow policy decides. `send` is the handler's way: it waits for
+room. Both share one order. One task takes frames out.
+"""
+
+from collections import deque
+from collections.abc import Hashable
+
+import attrs
+import trio
+
+from ..core.message import Frame
+from ..core.overflow import OutboxStatistics, Policy, Verdict
+from ..exceptions import MessageTooBig
+
+
+@attrs.define
+class DeliveryCounts:
+    """Messages that one peer was meant to get and did not, by what took them. Never reset."""
+
+    dropped_oldest: int = 0
+    dropped_latest: int = 0
+    replaced: int = 0
+    lost: int = 0  # queued, or offered, when the connection ended
+
+    @property
+    def undelivered(self) -> int:
+        return self.dropped_oldest + self.dropped_latest + self.replaced + self.lost
+
+
+class Cell:
+    """One place in the queue; conflation puts a newer frame into it."""
+
+    __slots__ = ("frame", "key", "since")
+
+    def __init__(self, frame: Frame, key: Hashable, since: float) -> None:
+        self.frame = frame
+        self.key = key
+        self.since = since  # when it was queued, in seconds of trio's clock
+
+
+class Outbox:
+    """Frames on their way to one peer, oldest first."""
+
+    __slots__ = (
+        "_cells",
+        "_is_closed",
+        "_order",
+        "_receive_end",
+        "_room",
+        "_send_end",
+        "bytes",
+        "counts",
+        "max_bytes",
+        "max_messages",
+        "messages",
+        "policy",
+        "taken",
+    )
+
+    def __init__(self, max_messages: int, max_bytes: int, policy: Policy, counts: DeliveryCounts) -> None:
+        self.max_messages = max_messages
+        self.max_bytes = max_bytes
+        self.policy = policy
+        self.counts = counts
+        self.messages = 0
+        self.bytes = 0
+        self.taken = 0  # ever
+        self._send_end, self._receive_end = trio.open_memory_channel[Frame | Cell](max_messages)
+        self._room = trio.lowlevel.ParkingLot()  # senders that wait for bytes
+        self._is_closed = False
+        # A memory channel cannot be looked into. Only policies that must know keep these:
+        self._cells: dict[Hashable, Cell] = {}  # by key, for conflation
+        self._order: deque[Cell] = deque()  # oldest first, for lag
+
+    def __len__(self) -> int:
+        return self.messages
+
+    @property
+    def is_high(self) -> bool:
+        """More than half full."""
+        return self.messages * 2 > self.max_messages or self.bytes * 2 > self.max_bytes
+
+    def fits(self, size: int) -> bool:
+        return self.messages < self.max_messages and self.bytes + size <= self.max_bytes
+
+    def offer(self, frame: Frame, key: Hashable = None) -> bool:
+        """Queue `frame` or do what the policy says; False when the peer must be disconnected."""
+        if self._is_closed:
+            self.counts.lost += 1
+            return True
+        if not self.policy.eager and self.bytes + frame.size <= self.max_bytes:
+            try:
+                self._send_end.send_nowait(frame)
+            except trio.WouldBlock:
+                pass
+            else:
+                self.messages += 1
+                self.bytes += frame.size
+                return True
+        return self._obey(self.policy(self._statistics(key), frame.size), frame, key)
+
+    def _statistics(self, key: Hashable) -> OutboxStatistics:
+        cell = self._cells.get(key) if key is not None else None
+        return OutboxStatistics(
+            messages=self.messages,
+            bytes=self.bytes,
+            max_messages=self.max_messages,
+            max_bytes=self.max_bytes,
+            oldest_age=trio.current_time() - self._order[0].since if self._order else 0.0,
+            replaceable=cell.frame.size if cell is not None else None,
+        )
+
+    def _obey(self, verdict: Verdict, frame: Frame, key: Hashable) -> bool:
+        match verdict:
+            case Verdict.ENQUEUE:
+                self._push(frame, key)
+            case Verdict.DROP_LATEST:
+                self.counts.dropped_latest += 1
+            case Verdict.DROP_OLDEST:
+                self._drop_oldest(frame.size)
+                self._push(frame, key)
+            case Verdict.REPLACE:
+                cell = self._cells[key]
+                self.bytes += frame.size - cell.frame.size
+                cell.frame = frame
+                self.counts.replaced += 1
+            case Verdict.DISCONNECT:
+                self.counts.lost += 1
+                return False
+        return True
+
+    def _drop_oldest(self, size: int) -> None:
+        if not self._drop_one():
+            return
+        while not self.fits(size) and self._drop_one():
+            pass
+
+    def _drop_one(self) -> bool:
+        """Drop the oldest frame; False when none is left but the one that the writer is about to wake with."""
+        try:
+            self.take_nowait()
+        except trio.WouldBlock:
+            return False
+        self.counts.dropped_oldest += 1
+        return True
+
+    def _push(self, frame: Frame, key: Hashable) -> None:
+        self.messages += 1
+        self.bytes += frame.size
+        if not self.policy.eager:
+            self._send_end.send_nowait(frame)
+            return
+        cell = Cell(frame, key, trio.current_time())
+        self._order.append(cell)
+        if key is not None:
+            self._cells[key] = cell
+        self._send_end.send_nowait(cell)
+
+    async def send(self, frame: Frame) -> None:
+        """Queue `frame`, waiting for room.
+
+        Checkpoint: always. Cancellation: not queued.
+        Raises: trio.ClosedResourceError when the outbox is closed, also while waiting; MessageTooBig if it never fits.
+        """
+        if frame.size > self.max_bytes:
+            raise MessageTooBig(f"a message of {frame.size} bytes; accepted: up to outbox_bytes={self.max_bytes}")
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._is_closed and not self.fits(frame.size):
+            await self._room.park()
+        if self._is_closed:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            raise trio.ClosedResourceError("the connection has ended")
+        self._push(frame, None)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def take_nowait(self) -> Frame:
+        """Take the oldest frame. Raises: trio.WouldBlock, trio.EndOfChannel (closed and empty)."""
+        return self._taken(self._receive_end.receive_nowait())
+
+    async def take(self) -> Frame:
+        """Take the oldest frame, waiting for one. Raises: trio.EndOfChannel (closed and empty)."""
+        return self._taken(await self._receive_end.receive())
+
+    def _taken(self, item: Frame | Cell) -> Frame:
+        if isinstance(item, Cell):
+            frame = item.frame
+            self._order.remove(item)  # the first, or the second while the writer has yet to wake for the first
+            if self._cells.get(item.key) is item:
+                del self._cells[item.key]
+        else:
+            frame = item
+        self.messages -= 1
+        self.bytes -= frame.size
+        self.taken += 1
+        if self._room:
+            self._room.unpark_all()
+        return frame
+
+    def close(self) -> None:
+        """Take nothing more. What is queued can still be taken out."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._send_end.close()
+            self._room.unpark_all()
+
+    def discard(self) -> None:
+        """Throw away what is queued, and count it."""
+        while True:
+            try:
+                self.take_nowait()
+            except (trio.WouldBlock, trio.EndOfChannel):
+                return
+            self.counts.lost += 1

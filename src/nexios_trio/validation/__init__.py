@@ -1,0 +1,1 @@
+"""Messages of a declared type, checked by the library that the type belongs to."""

@@ -1,0 +1,212 @@
+"""The command: what it serves, what it says, how it exits."""
+
+import os
+import signal
+import socket
+
+import pytest
+import trio
+from click.testing import CliRunner
+
+from nexios_trio import Settings
+from nexios_trio.cli.main import main
+from tests.server.processes import QUICK, command, failed
+from tests.server.support import CERTIFICATES, ask, frame, websocket
+
+APP = "tests.server.apps:app"
+
+
+@pytest.fixture
+def log(tmp_path):
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def invoke(monkeypatch):
+    """Run the command in this process, as far as it gets without serving."""
+
+    def run(*arguments: str):
+        for name in [name for name in os.environ if name.startswith("NEXIOS_")]:
+            monkeypatch.delenv(name)
+        for row in Settings().describe():
+            monkeypatch.setenv(row.variable, "")  # so that what --set leaves behind is undone
+            monkeypatch.delenv(row.variable)
+        return CliRunner().invoke(main, ["run", *arguments])
+
+    return run
+
+
+# Serving
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_it_serves_until_a_signal_and_says_goodbye(log, number):
+    async with command(log, APP, *QUICK) as server:
+        assert server.line == f"Serving {APP} on http://127.0.0.1:{server.port} (Ctrl-C stops it)\n"
+        assert (await server.get()).endswith(b"hello")
+        async with await server.connect() as client, websocket(server.port) as innocent:
+            assert await ask(innocent) == "are you there?"
+            await client.handshake()
+            server.signal(number)
+            assert await client.closed() == 1012
+        assert await server.status() == 0
+
+
+async def test_a_client_that_does_not_read_does_not_hold_up_sigterm(log):
+    async with command(log, APP, *QUICK) as server:
+        async with await server.connect() as client, await server.connect() as other:
+            await client.handshake("/echo")
+            with trio.move_on_after(0.2):  # until everything on the way is full
+                while True:
+                    await client.send(frame(2, b"x" * 60_000))
+            await other.handshake("/stubborn")
+            server.signal()
+            begun = trio.current_time()
+            assert await other.closed() == 1012
+            assert await server.status() == 0
+            assert trio.current_time() - begun < 2 + 3  # drain_timeout, and a busy machine
+        assert "Traceback" not in server.log
+
+
+async def test_tls_from_the_command_line(log):
+    files = ("--certfile", str(CERTIFICATES / "certificate.pem"), "--keyfile", str(CERTIFICATES / "key.pem"))
+    async with command(log, APP, *QUICK, *files) as server:
+        assert server.addresses[0].startswith("https://")
+        async with websocket(server.port, tls=True) as client:
+            assert await ask(client) == "are you there?"
+        server.signal()
+        assert await server.status() == 0
+
+
+async def test_a_configuration_file_of_hypercorns(log, tmp_path):
+    (tmp_path / "server.toml").write_text(f'accesslog = "-"\nroot_path = "/chat"\npid_path = "{tmp_path}/pid"\n')
+    async with command(log, APP, *QUICK, "-c", str(tmp_path / "server.toml")) as server:
+        await server.get()
+        assert int((tmp_path / "pid").read_text()) == server.process.pid
+
+
+async def test_settings_reach_the_lane_and_the_application(log):
+    async with command(log, "tests.server.apps:fresh", "--set", "max_message_size=200") as server:
+        assert (await server.get()).endswith(b"200")
+        async with await server.connect() as client:
+            await client.handshake()
+            await client.send(frame(1, b"x" * 201))
+            assert await client.closed() == 1009
+
+
+# Exit status
+
+
+async def test_a_failed_startup_exits_with_3(log):
+    assert await failed(log, "tests.server.apps:broken") == 3
+    assert "no database" in log.read_text()
+
+
+async def test_a_module_that_fails_exits_with_3(log, tmp_path):
+    (tmp_path / "faulty.py").write_text("raise LookupError('no key')")
+    os.environ["PYTHONPATH"] = str(tmp_path)
+    try:
+        assert await failed(log, "faulty:app") == 3
+    finally:
+        del os.environ["PYTHONPATH"]
+    assert "LookupError: no key" in log.read_text()
+
+
+async def test_a_crashed_task_exits_with_1(log):
+    async with command(log, APP, *QUICK) as server:
+        async with await server.connect() as client:
+            await client.handshake()
+            await server.get("/crash")
+            assert await client.closed() in (1011, 1012)
+        assert await server.status() == 1
+        assert "the feed broke" in server.log
+
+
+async def test_a_shutdown_that_does_not_end_exits_with_1(log):
+    async with command(log, "tests.server.apps:sleepy", "--set", "drain_timeout=0.1") as server:
+        server.signal()
+        assert await server.status() == 1
+        assert "drain_timeout" in server.log
+
+
+async def test_a_port_in_use_exits_with_2(log):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        bind = f"127.0.0.1:{other.getsockname()[1]}"
+        assert await failed(log, APP, bind=bind) == 2
+        assert await failed(log, APP, "-w", "2", bind=bind) == 2
+    assert log.read_text().count(f"cannot listen on {bind}: another program listens there") == 2
+
+
+# What is wrong, and what to do
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "MODULE:APP"),
+        (["nowhere.main:app"], "there is no module 'nowhere'"),
+        (["tests.server.apps:ap"], "did you mean app?"),
+        (["tests.server.apps:not_callable"], "'tests.server.apps:not_callable' is of type int"),
+        (["examples/chat/app.py"], "give the module, as in examples.chat.app:app"),
+        (["..:app"], "is no module name"),
+        ([APP, "-b", "127.0.0.1:http"], "a bind is HOST:PORT, unix:PATH or fd://NUMBER"),
+        ([APP, "-b", "192.0.2.1:0"], "this machine has no such address"),
+        ([APP, "-b", "fd://9999"], "there is no such descriptor"),
+        ([APP, "--certfile", "here.pem"], "certfile and keyfile go together"),
+        ([APP, "--certfile", "nowhere.pem", "--keyfile", "nowhere.key"], "nowhere.pem, nowhere.key"),
+        ([APP, "--certfile", __file__, "--keyfile", __file__], "cannot use the certificate and key"),
+        ([APP, "-c", "nowhere.toml"], "--config nowhere.toml: No such file"),
+        ([APP, "-c", __file__], "accepted are a TOML file"),
+        ([APP, "-c", "python:nowhere.at_all"], "--config python:nowhere.at_all: No module named"),
+        ([APP, "-s", "max_conections=3"], "did you mean max_connections?"),
+        ([APP, "-s", "zzz=3"], "--show-settings"),
+        ([APP, "-s", "drain_timeout"], "accepted is NAME=VALUE"),
+        ([APP, "-s", "drain_timeout=soon"], "--set drain_timeout='soon': must be seconds from 0"),
+        (["tests.server.apps:obstinate", "-s", "max_message_size=2000"], "the application sets it in its own code"),
+        ([APP, "-w", "0"], "--workers"),
+    ],
+)
+def test_mistakes_say_what_is_accepted(invoke, arguments, text):
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert text in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("arguments", [[APP], ["--show-settings"]], ids=["run", "show"])
+@pytest.mark.parametrize(
+    ("variable", "value", "accepted"),
+    [
+        ("NEXIOS_WRITE_TIMEOUT", "10s", "must be seconds above 0"),
+        ("NEXIOS_PING_INTERVAL", "nan", "must be seconds above 0, inf for never"),
+        ("NEXIOS_MAX_CONNECTIONS", "-1", "must be a whole number from 1, or None"),
+        ("NEXIOS_MAX_MESSAGE_SIZE", "", "must be a whole number of bytes from 1"),
+        ("NEXIOS_DEBUG", "maybe", "must be True or False"),
+        ("NEXIOS_OVERFLOW", "x", "accepted: 'disconnect', "),
+        ("NEXIOS_TRUSTED_PROXIES", "x", "takes addresses and networks such as 10.0.0.0/8"),
+        ("NEXIOS_ALLOWED_ORIGINS", "not an origin", "takes scheme://host[:port]"),
+    ],
+)
+def test_nonsense_in_the_environment_is_refused(monkeypatch, arguments, variable, value, accepted):
+    monkeypatch.setenv(variable, value)
+    result = CliRunner().invoke(main, ["run", *arguments])
+    assert result.exit_code == 2
+    [line] = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert line.startswith(f"Error: {variable}={value!r}: ")
+    assert accepted in line
+    assert result.output.endswith(f"{line}\n")
+
+
+def test_settings_are_shown(invoke):
+    result = invoke("--show-settings", "-s", "max_message_size=2KiB")
+    assert result.exit_code == 0
+    assert "max_message_size" in result.output
+    assert "2048 bytes (default 65536)" in result.output
+    for row in Settings().describe():
+        assert row.meaning in result.output
+
+
+def test_help_says_where_settings_are(invoke):
+    assert "--show-settings" in invoke("--help").output

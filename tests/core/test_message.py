@@ -1,0 +1,290 @@
+"""What a payload becomes: the table of encodings, what JSON refuses, and that nothing of the caller's is kept."""
+
+import dataclasses
+import enum
+import json
+import math
+import zlib
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nexios_trio.core.message import (
+    KINDS,
+    MIN_DEFLATE_SIZE,
+    Batch,
+    Frame,
+    Message,
+    PayloadTypeEnum,
+    Position,
+    binary_frame,
+    encode,
+    encode_json,
+    payload_type,
+    text_frame,
+    wire_header,
+)
+
+JSON, TEXT, BYTES = PayloadTypeEnum
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+payloads = json_values | st.text() | st.binary()
+
+
+def read_frame(wire):
+    """(first byte, payload) of one unmasked frame, which must be all there is."""
+    length, start = wire[1], 2
+    if length == 126:
+        length, start = int.from_bytes(wire[2:4], "big"), 4
+    elif length == 127:
+        length, start = int.from_bytes(wire[2:10], "big"), 10
+    assert len(wire) == start + length
+    return wire[0], wire[start:]
+
+
+# ---------------------------------------------------------------- payload types
+
+
+@pytest.mark.parametrize(
+    ("given_", "kind"), [("json", JSON), ("text", TEXT), ("bytes", BYTES), (JSON, JSON), (TEXT.value, TEXT)]
+)
+def test_a_payload_type_is_named_by_a_str_or_an_enum_member(given_, kind):
+    assert payload_type(given_) is kind
+
+
+@pytest.mark.parametrize("wrong", ["xml", "", "JSON", None, 1, b"json"])
+def test_a_wrong_payload_type_names_the_accepted_ones(wrong):
+    with pytest.raises(ValueError, match="'json', 'text', 'bytes'"):
+        payload_type(wrong)
+
+
+def test_payload_types_are_strings():
+    assert JSON == "json"
+    assert f"{TEXT}" == "text"
+
+
+# ---------------------------------------------------------------- frames
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536])
+@pytest.mark.parametrize("is_text", [True, False])
+def test_a_frame_is_one_whole_server_frame(size, is_text):
+    frame = Frame(b"x" * size, text=is_text)
+    assert read_frame(frame.wire) == (0x81 if is_text else 0x82, b"x" * size)
+    assert frame.size == size
+    assert frame.wire is frame.wire
+
+
+@pytest.mark.parametrize(
+    ("length", "header"),
+    [(0, "8100"), (125, "817d"), (126, "817e007e"), (65_535, "817effff"), (65_536, "817f0000000000010000")],
+)
+def test_lengths_take_the_shortest_form(length, header):
+    assert wire_header(1, length) == bytes.fromhex(header)
+
+
+def test_small_frames_are_not_compressed():
+    frame = text_frame("x" * (MIN_DEFLATE_SIZE - 1))
+    assert frame.deflated is frame.wire
+
+
+@given(st.binary(min_size=MIN_DEFLATE_SIZE), st.booleans())
+def test_compression_needs_no_context(data, is_text):
+    first, body = read_frame(Frame(data, text=is_text).deflated)
+    assert first == (0xC1 if is_text else 0xC2)  # final, compressed
+    assert zlib.decompressobj(wbits=-15).decompress(body + b"\0\0\xff\xff") == data
+
+
+def test_a_frame_as_an_asgi_event():
+    assert text_frame("ä").event == {"type": "websocket.send", "text": "ä"}
+    assert binary_frame(bytearray(b"\xff")).event == {"type": "websocket.send", "bytes": b"\xff"}
+
+
+def test_a_binary_frame_does_not_follow_its_buffer():
+    buffer = bytearray(b"before")
+    frame = binary_frame(buffer)
+    buffer[:] = b"after!"
+    assert frame.payload == b"before"
+
+
+def test_text_with_a_lone_surrogate_is_refused_with_its_place():
+    with pytest.raises(ValueError, match="lone surrogate at index 2"):
+        text_frame("ab\ud800")
+
+
+# ---------------------------------------------------------------- JSON
+
+
+@given(json_values)
+def test_json_comes_back(value):
+    assert json.loads(encode_json(value)) == value
+
+
+def test_json_is_compact_utf8():
+    assert encode_json({"a": [1, "ä"]}) == '{"a":[1,"ä"]}'.encode()
+
+
+def test_json_knows_more_than_the_standard_library():
+    assert encode_json({1: datetime(2024, 1, 2, tzinfo=UTC)}) == b'{"1":"2024-01-02T00:00:00+00:00"}'
+
+
+def test_integers_beyond_64_bits_are_exact():
+    assert encode_json({"n": 2**80}) == b'{"n":%d}' % 2**80
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+
+
+class Limit(enum.Enum):
+    ENDLESS = math.inf
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda number: number,
+        lambda number: [1, [number]],
+        lambda number: (number,),
+        lambda number: {"a": {"b": number}},
+        lambda number: {number: 1},
+        lambda number: [None, Point(number)],
+        lambda number: {"big": 2**80, "n": number},
+    ],
+)
+def test_json_refuses_numbers_that_are_not_finite(number, around):
+    with pytest.raises(ValueError, match="finite|compliant"):
+        encode_json(around(number))
+
+
+def test_json_refuses_an_enum_member_that_is_not_finite():
+    with pytest.raises(ValueError, match="finite"):
+        encode_json([Limit.ENDLESS])
+
+
+def test_null_is_json():
+    assert encode_json({"a": None, "b": "null", "c": [1.5, Point(2.0)]}) == b'{"a":null,"b":"null","c":[1.5,{"x":2.0}]}'
+
+
+def endless_list():
+    inner = []
+    inner.append(inner)
+    return inner
+
+
+def deep_list():
+    value = []
+    for _ in range(100_000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("wrong", [object(), {"a": {1, 2}}, [b"bytes"], "\ud800", {"\udfff": 1}, {"a": print}])
+def test_json_refuses_what_it_cannot_carry(wrong):
+    with pytest.raises(ValueError, match="JSON|surrogate"):
+        encode_json(wrong)
+
+
+@pytest.mark.parametrize("make", [endless_list, deep_list])
+def test_json_refuses_what_never_ends(make):
+    with pytest.raises(ValueError, match="Circular|deep"):
+        encode_json(make())
+
+
+# ---------------------------------------------------------------- the table of encodings
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "is_text", "data"),
+    [
+        (JSON, {"a": 1}, True, b'{"a":1}'),
+        (JSON, "hi", True, b'"hi"'),
+        (JSON, None, True, b"null"),
+        (JSON, b"\xff", False, b"\xff"),
+        (TEXT, "hi", True, b"hi"),
+        (TEXT, {"a": 1}, True, b'{"a":1}'),
+        (TEXT, 7, True, b"7"),
+        (TEXT, memoryview(b"\xff"), False, b"\xff"),
+        (BYTES, b"\xff", False, b"\xff"),
+        (BYTES, bytearray(b"\xff"), False, b"\xff"),
+        (BYTES, "ä", False, "ä".encode()),
+        (BYTES, {"a": 1}, False, b'{"a":1}'),
+    ],
+)
+def test_regression_wrong_types_went_to_asgi(kind, payload, is_text, data):
+    frame = encode(payload, kind)
+    assert (frame.text, frame.payload) == (is_text, data)
+
+
+@pytest.mark.parametrize("kind", PayloadTypeEnum)
+def test_a_lone_surrogate_has_no_encoding(kind):
+    with pytest.raises(ValueError, match="surrogate"):
+        encode("\ud800", kind)
+
+
+# ---------------------------------------------------------------- messages
+
+
+@given(payloads, st.sampled_from(PayloadTypeEnum))
+def test_a_group_message_is_encoded_like_a_direct_one(payload, kind):
+    frame = Message(payload, 0.0).frame(KINDS[kind])
+    direct = encode(payload, kind)
+    assert (frame.text, frame.payload) == (direct.text, direct.payload)
+
+
+@given(payloads)
+def test_a_message_gives_its_payload_back(payload):
+    assert Message(payload, 0.0).payload == payload
+
+
+def test_a_message_is_encoded_once_per_payload_type():
+    message = Message({"a": 1}, 0.0)
+    for kind in KINDS.values():
+        assert message.frame(kind) is message.frame(kind)
+    assert message.frame(0) is message.frame(1)  # JSON text for both
+
+
+def test_regression_history_payload_was_aliased():
+    payload = {"list": [1]}
+    message = Message(payload, 0.0)
+    payload["list"].append(2)
+    first = message.payload
+    first["list"].append(3)
+    assert message.payload == {"list": [1]}
+
+
+def test_regression_history_shared_one_uuid():
+    first, second = Message(1, 0.0), Message(1, 0.0)
+    assert first.uuid == first.uuid
+    assert first.uuid != second.uuid
+
+
+def test_a_message_that_cannot_be_encoded_does_not_come_to_be():
+    with pytest.raises(ValueError, match="finite"):
+        Message({"n": math.nan}, 0.0)
+
+
+@pytest.mark.parametrize(("payload", "size"), [({"a": 1}, 7), ("ä", 4), (b"\xff\xff", 2)])
+def test_the_size_is_that_of_the_serialized_message(payload, size):
+    assert Message(payload, 0.0).size == size
+
+
+def test_positions_of_one_epoch_are_ordered():
+    assert Position(1, "e") < Position(2, "e")
+
+
+@given(st.lists(payloads, min_size=1, max_size=5), st.sampled_from([0, 1, 2]))
+def test_a_batch_is_its_frames_in_order(batch_payloads, kind):
+    messages = tuple(Message(payload, 0.0) for payload in batch_payloads)
+    batch = Batch(messages)
+    assert batch.wire(kind) == b"".join(message.frame(kind).wire for message in messages)
+    assert batch.frames(kind) == [message.frame(kind) for message in messages]
+    assert batch.wire(kind) is batch.wire(kind)

@@ -1,0 +1,134 @@
+"""Connections in a window, messages in a bucket."""
+
+import math
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nexios_trio.application import NexiosApp
+from nexios_trio.middleware import ConnectionRateLimitMiddleware, MessageRateLimitMiddleware
+from nexios_trio.middleware.rate_limits import TokenBucket
+from nexios_trio.routing import WebsocketRoute
+from nexios_trio.websockets import WebSocket
+from tests.asgi import connect
+
+
+async def echo(ws: WebSocket) -> None:
+    await ws.accept()
+    async for message in ws.iter_text():
+        await ws.send_text(message)
+
+
+def limited(middleware: Any, **settings: Any) -> NexiosApp:
+    return NexiosApp(routes=[WebsocketRoute("/", echo, [middleware])], **settings)
+
+
+@given(rate=st.floats(0.1, 100), burst=st.integers(1, 50), gaps=st.lists(st.floats(0, 5), min_size=1, max_size=60))
+def test_a_bucket_never_gives_more_than_its_rate_and_burst(rate: float, burst: int, gaps: list[float]) -> None:
+    bucket = TokenBucket(rate, burst, 0.0)
+    now, taken = 0.0, 0
+    for gap in gaps:
+        now += gap
+        taken += bucket.take(now)
+        assert taken <= burst + rate * now + 1e-6
+    assert taken >= min(len(gaps), burst)
+
+
+async def test_messages_up_to_the_burst_and_then_at_the_rate(autojump_clock: Any) -> None:
+    async with connect(limited(MessageRateLimitMiddleware(rate=2, burst=3))) as client:
+        await client.accepted()
+        for text in "abc":
+            await client.send(text)
+            assert await client.text() == text
+        for text in "def":
+            await trio.sleep(0.5)
+            await client.send(text)
+            assert await client.text() == text
+
+
+async def test_one_message_too_many(autojump_clock: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async with connect(limited(MessageRateLimitMiddleware(rate=1, burst=2))) as client:
+        await client.accepted()
+        for _ in range(3):
+            await client.send("x")
+        assert [await client.text(), await client.text()] == ["x", "x"]
+        assert await client.closed() == (1008, "too many messages")
+    assert not caplog.records
+
+
+async def test_connections_do_not_share_a_bucket(autojump_clock: Any) -> None:
+    app = limited(MessageRateLimitMiddleware(rate=1, burst=1))
+    for _ in range(3):
+        async with connect(app) as client:
+            await client.accepted()
+            await client.send("x")
+            assert await client.text() == "x"
+
+
+async def test_connections_in_a_window(autojump_clock: Any) -> None:
+    app = limited(ConnectionRateLimitMiddleware(2, 10))
+
+    async def attempt(address: str = "192.0.2.1") -> tuple[int, str] | None:
+        async with connect(app, client=(address, 1)) as client:
+            await client.accepted()
+            await client.send("x")
+            event = await client.event()
+            return None if event["type"] == "websocket.send" else (event["code"], event["reason"])
+
+    too_many = (4002, "too many connections")
+    assert [await attempt() for _ in range(4)] == [None, None, too_many, too_many]
+    assert await attempt("192.0.2.2") is None
+    await trio.sleep(10.1)
+    assert [await attempt() for _ in range(3)] == [None, None, too_many]
+
+
+async def test_clients_behind_a_trusted_proxy_are_told_apart() -> None:
+    app = limited(ConnectionRateLimitMiddleware(1), trusted_proxies=["192.0.2.0/24"])
+
+    async def closes(forwarded: bytes) -> bool:
+        async with connect(app, headers=[(b"x-forwarded-for", forwarded)]) as client:
+            await client.accepted()
+            await client.send("x")
+            event: dict[str, Any] = await client.event()
+            return bool(event["type"] == "websocket.close")
+
+    assert [await closes(b"198.51.100.1"), await closes(b"198.51.100.2")] == [False, False]
+    assert await closes(b"203.0.113.9, 198.51.100.1")
+
+
+async def test_another_key() -> None:
+    app = limited(ConnectionRateLimitMiddleware(1, key=lambda ws: ws.query_params.get("user", "")))
+    for target, kind in (("/?user=a", "send"), ("/?user=b", "send"), ("/?user=a", "close")):
+        async with connect(app, target) as client:
+            await client.accepted()
+            await client.send("x")
+            assert (await client.event())["type"] == f"websocket.{kind}"
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    limit = ConnectionRateLimitMiddleware(1, 60, max_clients=100)
+    for number in range(1000):
+        assert limit.admit(str(number), number / 1000)
+    assert len(limit._times) == 100
+    assert not limit.admit("999", 1)
+    assert limit.admit("0", 1)  # forgotten
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: MessageRateLimitMiddleware(rate=0),
+        lambda: MessageRateLimitMiddleware(rate=math.nan),
+        lambda: MessageRateLimitMiddleware(burst=0),
+        lambda: ConnectionRateLimitMiddleware(0),
+        lambda: ConnectionRateLimitMiddleware(time_window=-1),
+        lambda: ConnectionRateLimitMiddleware(time_window=math.inf),
+        lambda: ConnectionRateLimitMiddleware(max_clients=0),
+    ],
+)
+def test_wrong_arguments(make: Any) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        make()

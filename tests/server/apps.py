@@ -1,0 +1,58 @@
+"""Applications for servers in processes of their own."""
+
+import os
+
+import trio
+
+from nexios_trio import NexiosApp, Settings
+from tests.server.support import make_app
+
+app = make_app(settings=None)
+obstinate = NexiosApp(settings=Settings(max_message_size=1000))
+broken = NexiosApp()
+fresh = NexiosApp()
+not_callable = 42
+
+
+@app.get("/pid")
+async def pid(req, res):
+    return res.text(str(os.getpid()))
+
+
+@app.get("/crash")
+async def crash(req, res):
+    async def fail():
+        raise RuntimeError("the feed broke")
+
+    app.start_soon(fail)
+    return res.text("it will")
+
+
+@app.get("/die")
+async def die(req, res):
+    os._exit(7)
+
+
+@broken.on_startup
+async def fail():
+    raise RuntimeError("no database")
+
+
+@fresh.get("/")
+async def limit(req, res):
+    return res.text(str(fresh.settings.max_message_size))
+
+
+@fresh.ws_route("/echo")
+async def echo(ws):
+    await ws.accept()
+    async for text in ws.iter_text():
+        await ws.send_text(text)
+
+
+async def sleepy(scope, receive, send):
+    """Starts, and does not stop."""
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await trio.sleep_forever()

@@ -1,0 +1,295 @@
+"""The direct lane as plain ASGI, for an application that knows nothing of us."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock, assert_checkpoints
+
+from nexios_trio.config.settings import Settings
+from nexios_trio.core.lifecycle import Cause, End
+from nexios_trio.exceptions import LifecycleError
+from nexios_trio.server.asgi_adapter import AsgiBridge
+from nexios_trio.server.request_head import Upgrade, http_response
+from nexios_trio.transports.direct import DirectTransport
+from tests.rawframes import BINARY, CLOSE, TEXT, ServerFrame, client_frame, close, text
+from tests.transports.support import Peer, connected, open_lane, settle
+
+CONNECT = {"type": "websocket.connect"}
+ACCEPT = {"type": "websocket.accept"}
+
+
+@pytest.fixture
+def clock():
+    return MockClock()
+
+
+@asynccontextmanager
+async def served(app, **settings):
+    """One connection that `app` serves. Gives the peer; waits for the end of the application."""
+    ours, theirs = connected(small=False)
+    peer = Peer(theirs)
+    upgrade = Upgrade("/", [], "KEY", ["v1", "v2"], deflate=False)
+    async with open_lane() as lane, trio.open_nursery() as nursery:
+        transport = DirectTransport(
+            upgrade.scope(), Settings(**settings), ours, lane.poller, answer=upgrade.answer, refuse=http_response
+        )
+        bridge = AsgiBridge(transport, lane.sweeper)
+
+        async def serve():
+            failed = True
+            try:
+                await app(transport.scope, bridge.receive, bridge.send)
+                failed = False
+            except ValueError:
+                pass
+            finally:
+                await bridge.finish(failed)
+
+        nursery.start_soon(serve)
+        yield peer
+        peer.hang_up()
+    assert ours.fileno() == -1
+
+
+async def echo(scope, receive, send):
+    assert await receive() == CONNECT
+    with assert_checkpoints():
+        await send(ACCEPT)
+    while (event := await receive())["type"] == "websocket.receive":
+        with assert_checkpoints():
+            await send({"type": "websocket.send", **{key: event[key] for key in ("text", "bytes") if key in event}})
+    scope["end"] = event
+
+
+async def test_messages_in_both_directions():
+    async with served(echo) as peer:
+        assert (await peer.head()).startswith(b"HTTP/1.1 101 ")
+        await peer.send(text("hé") + client_frame(BINARY, b"\0\xff") + text("") + client_frame(BINARY))
+        assert await peer.frames(4) == [
+            ServerFrame(TEXT, "hé".encode()),
+            ServerFrame(BINARY, b"\0\xff"),
+            ServerFrame(TEXT, b""),
+            ServerFrame(BINARY, b""),
+        ]
+
+
+async def test_events_have_one_key():
+    events = []
+
+    async def app(scope, receive, send):
+        await receive()
+        await send(ACCEPT)
+        for _ in range(3):
+            events.append(await receive())
+        events.append(await receive())  # and again
+
+    async with served(app) as peer:
+        await peer.send(text("a") + client_frame(BINARY, b"b") + close(4001, "bye"))
+        assert (await peer.rest())[1] == "eof"
+    end = {"type": "websocket.disconnect", "code": 4001, "reason": "bye"}
+    assert events == [
+        {"type": "websocket.receive", "text": "a"},
+        {"type": "websocket.receive", "bytes": b"b"},
+        end,
+        end,
+    ]
+
+
+async def test_accepting_with_a_subprotocol_and_headers():
+    async def app(scope, receive, send):
+        await send({**ACCEPT, "subprotocol": "v2", "headers": [(b"X-A", b"1")]})
+        await receive()
+
+    async with served(app) as peer:
+        head = await peer.head()
+        assert b"\r\nSec-WebSocket-Protocol: v2\r\n" in head
+        assert b"\r\nx-a: 1\r\n" in head
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"subprotocol": "v3"},
+        {"headers": [(b"x", b"a\r\nb: c")]},
+        {"headers": [(b"x y", b"")]},
+        {"headers": [(b"sec-websocket-accept", b"")]},
+    ],
+)
+async def test_a_wrong_accept_says_what_is_wrong_and_sends_nothing(wrong):
+    async def app(scope, receive, send):
+        await receive()
+        await send({**ACCEPT, **wrong})
+
+    async with served(app) as peer:
+        assert (await peer.head()).startswith(b"HTTP/1.1 500 ")
+
+
+async def test_closing():
+    async def app(scope, receive, send):
+        await receive()
+        await send(ACCEPT)
+        await send({"type": "websocket.send", "text": "last", "bytes": None})
+        await send({"type": "websocket.close", "code": 4002, "reason": "done"})
+        await send({"type": "websocket.close"})  # a no-op
+        with pytest.raises(OSError, match="4002"):
+            await send({"type": "websocket.send", "text": "late"})
+
+    async with served(app) as peer:
+        await peer.head()
+        last, goodbye = await peer.frames(2)
+        assert last == ServerFrame(TEXT, b"last")
+        assert (goodbye.opcode, goodbye.code, goodbye.reason) == (CLOSE, 4002, "done")
+        await peer.send(close(4002))
+        assert await peer.end() == "eof"
+
+
+@pytest.mark.parametrize("wrong", [{"code": 1005}, {"code": 70_000}, {"reason": "x" * 124}])
+async def test_a_wrong_close_is_a_mistake(wrong):
+    async def app(scope, receive, send):
+        await receive()
+        await send(ACCEPT)
+        await send({"type": "websocket.close", **wrong})
+
+    async with served(app) as peer:
+        await peer.head()
+        assert (await peer.frame()).code == 1011
+
+
+async def test_sending_after_the_peer_has_left_is_an_oserror():
+    async def app(scope, receive, send):
+        await receive()
+        await send(ACCEPT)
+        assert (await receive())["code"] == 1006
+        for _ in range(3):
+            with assert_checkpoints(), pytest.raises(OSError, match="the connection is over"):
+                await send({"type": "websocket.send", "bytes": b""})
+        await send({"type": "websocket.close"})
+        scope["done"] = True
+
+    async with served(app) as peer:
+        await peer.head()
+        peer.reset()
+
+
+async def test_the_peer_leaves_before_accept():
+    async def app(scope, receive, send):
+        await receive()
+        assert (await receive())["type"] == "websocket.disconnect"
+        with pytest.raises(OSError, match="the connection is over"):
+            await send(ACCEPT)
+
+    async with served(app) as peer:
+        await settle()
+        peer.hang_up()
+
+
+async def test_sending_before_accept_is_a_mistake():
+    async def app(scope, receive, send):
+        await receive()
+        with pytest.raises(LifecycleError):
+            await send({"type": "websocket.send", "text": "early"})
+        await send({"type": "websocket.close"})
+
+    async with served(app) as peer:
+        assert (await peer.head()).startswith(b"HTTP/1.1 403 ")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "websocket.sned"},
+        {"type": "websocket.http.response.body", "body": b""},
+        {"type": "http.response.start"},
+    ],
+)
+async def test_an_event_that_cannot_be_sent_is_a_mistake(event):
+    async def app(scope, receive, send):
+        await receive()
+        with pytest.raises(ValueError, match=event["type"]):
+            await send(event)
+
+    async with served(app) as peer:
+        assert (await peer.head()).startswith(b"HTTP/1.1 500 ")
+
+
+async def test_denying_with_a_response_in_parts():
+    async def app(scope, receive, send):
+        assert "websocket.http.response" in scope["extensions"]
+        await receive()
+        start = {"type": "websocket.http.response.start", "status": 418, "headers": [(b"X-A", b"1"), (b"Date", b"no")]}
+        await send(start)
+        await send({"type": "websocket.http.response.body", "body": b"tea", "more_body": True})
+        await send({"type": "websocket.http.response.body", "body": b"pot"})
+
+    async with served(app) as peer:
+        head = await peer.head()
+        assert head.startswith(b"HTTP/1.1 418 ")
+        assert (head.count(b"x-a: 1"), head.lower().count(b"date:")) == (1, 1)
+        assert await peer.end() == "eof"
+        assert peer.buffer == b"teapot"
+
+
+@pytest.mark.parametrize("headers", [[(b"x", b"a\nb")], [(b"", b"")]])
+async def test_a_denial_cannot_smuggle_headers(headers):
+    async def app(scope, receive, send):
+        await send({"type": "websocket.http.response.start", "status": 403, "headers": headers})
+
+    async with served(app) as peer:
+        assert (await peer.head()).startswith(b"HTTP/1.1 500 ")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "fails", "expected"), [(True, False, 1000), (True, True, 1011), (False, False, 500)]
+)
+async def test_an_application_that_returns_or_fails(accepted, fails, expected):
+    async def app(scope, receive, send):
+        await receive()
+        if accepted:
+            await send(ACCEPT)
+        if fails:
+            raise ValueError
+
+    async with served(app) as peer:
+        head = await peer.head()
+        if accepted:
+            assert (await peer.frame()).code == expected
+        else:
+            assert head.startswith(b"HTTP/1.1 %d " % expected)
+
+
+async def test_an_application_that_does_nothing_at_all():
+    async def app(scope, receive, send):
+        await trio.lowlevel.checkpoint()
+
+    async with served(app) as peer:
+        assert (await peer.head()).startswith(b"HTTP/1.1 500 ")
+
+
+async def test_finishing_is_bounded_though_the_peer_does_nothing(clock):
+    async def app(scope, receive, send):
+        await receive()
+        await send(ACCEPT)
+
+    async with served(app, close_timeout=5.0) as peer:
+        assert (await peer.head()).startswith(b"HTTP/1.1 101 ")
+        await settle()
+        clock.jump(5.1)
+        assert (await peer.rest())[1] == "reset"
+
+
+async def test_it_does_nothing_for_an_application_that_takes_the_transport():
+    ours, theirs = connected(small=False)
+    peer = Peer(theirs)
+    async with open_lane() as lane:
+        transport = DirectTransport({"subprotocols": []}, Settings(), ours, lane.poller, refuse=http_response)
+        bridge = AsgiBridge(transport, lane.sweeper)
+        async with transport.open(lane.sweeper):
+            await transport.accept(None, [])
+            await transport.close(End.of(Cause.LOCAL_CLOSE))
+            await peer.send(close())
+        await bridge.finish(failed=False)
+    assert ours.fileno() == -1
+    frames, what = await peer.rest()
+    assert ([frame.code for frame in frames], what) == ([1000], "eof")
+    peer.hang_up()

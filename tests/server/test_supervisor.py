@@ -1,0 +1,142 @@
+"""Several processes on one address."""
+
+import os
+import signal
+
+import pytest
+import trio
+
+from tests.server.processes import QUICK, Command, command, failed
+from tests.server.support import DEADLINE, ask, websocket
+
+APP = "tests.server.apps:app"
+TWO = ("--workers", "2")
+
+
+@pytest.fixture
+def log(tmp_path):
+    return tmp_path / "log"
+
+
+async def pids(server: Command) -> set[int]:
+    """The processes that answer, once both have."""
+    seen: set[int] = set()
+    with trio.fail_after(DEADLINE):
+        while len(seen) < 2:
+            answers: list[bytes] = []
+
+            async def get(answers: list[bytes] = answers) -> None:
+                answers.append(await server.get("/pid"))
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(8):
+                    nursery.start_soon(get)
+            seen |= {int(answer.rpartition(b"\r\n\r\n")[2]) for answer in answers}
+    return seen
+
+
+async def gone(processes: set[int]) -> None:
+    with trio.fail_after(DEADLINE):
+        while any(is_running(pid) for pid in processes):
+            await trio.sleep(0.01)  # for another process, which has no condition to wait for
+
+
+def is_running(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_to_the_parent_stops_all_in_order(log, number):
+    async with command(log, APP, *QUICK, *TWO) as server:
+        assert server.line.endswith("with 2 workers (Ctrl-C stops it)\n")
+        workers = await pids(server)
+        assert server.process.pid not in workers
+        async with await server.connect() as client, websocket(server.port) as innocent:
+            assert await ask(innocent) == "are you there?"
+            await client.handshake()
+            server.signal(number)
+            assert await client.closed() == 1012
+        assert await server.status() == 0
+        await gone(workers)
+    assert log.read_text().count("every worker has its own groups") == 1
+
+
+async def test_a_signal_to_everyone_is_one_signal(log):
+    """As systemd sends it to parent and workers alike."""
+    async with command(log, APP, *QUICK, *TWO) as server:
+        workers = await pids(server)
+        async with await server.connect() as client:
+            await client.handshake()
+            for pid in [server.process.pid, *workers]:
+                os.kill(pid, signal.SIGTERM)
+            assert await client.closed() == 1012
+        assert await server.status() == 0, server.log
+    assert "hurrying" not in log.read_text()
+
+
+async def test_one_workers_end_is_the_end_of_all(log):
+    async with command(log, APP, *QUICK, *TWO) as server:
+        workers = await pids(server)
+        async with await server.connect() as client:
+            await client.handshake()
+            await server.get("/die")
+            assert await server.status() == 1
+        await gone(workers)
+    assert "ended with status 7" in log.read_text()
+
+
+async def test_a_killed_worker_is_the_end_of_all(log):
+    async with command(log, APP, *QUICK, *TWO) as server:
+        workers = await pids(server)
+        os.kill(min(workers), signal.SIGKILL)
+        assert await server.status() == 1
+        await gone(workers)
+    assert "ended by SIGKILL" in log.read_text()
+
+
+async def test_a_crashed_task_in_one_worker_is_the_end_of_all(log):
+    async with command(log, APP, *QUICK, *TWO) as server:
+        await server.get("/crash")
+        assert await server.status() == 1
+    assert "the feed broke" in log.read_text()
+
+
+async def test_workers_do_not_outlive_their_parent(log):
+    async with command(log, APP, *QUICK, *TWO) as server:
+        workers = await pids(server)
+        server.signal(signal.SIGKILL)
+        await server.status()
+        await gone(workers)
+
+
+async def test_a_worker_that_hangs_is_killed(log):
+    async with command(log, APP, "--set", "drain_timeout=0", *TWO) as server:
+        workers = await pids(server)
+        os.kill(min(workers), signal.SIGSTOP)
+        server.signal()
+        assert await server.status() == 1
+        await gone(workers)
+    assert "killed" in log.read_text()
+
+
+async def test_workers_that_cannot_start(log):
+    assert await failed(log, "tests.server.apps:broken", *TWO) == 1
+    assert "no database" in log.read_text()
+
+
+async def test_workers_share_a_unix_socket(log, tmp_path):
+    path = tmp_path / "server.sock"
+    async with command(log, APP, *QUICK, *TWO, bind=f"unix:{path}") as server:
+        stream = await trio.open_unix_socket(str(path))
+        async with stream:
+            await stream.send_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer = b""
+            async for data in stream:
+                answer += data
+        assert answer.endswith(b"hello")
+        server.signal()
+        assert await server.status() == 0
