@@ -1,0 +1,149 @@
+"""What our own server and the applications in it know of each other.
+
+    server                  sets `current_server` for all its tasks, puts a `DirectOffer` into each WebSocket's scope
+    application's lifespan  hands its settings up: `ServerContext.adopt_settings`
+    its connections         take the transport from the offer, and give it their application's settings
+
+Neither imports the other.
+"""
+
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from math import inf
+from typing import Any, Final, Protocol
+
+import trio
+
+from ..config.settings import Settings
+from .base import TRANSPORT_EXTENSION, Scope, Transport
+from .timers import Sweeper
+
+__all__ = ["SERVER_WIDE", "CleanupLimit", "DirectOffer", "ServerContext", "current_server", "find_offer"]
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+# Settings that the server decides by before an application has a say: one value for all that it serves.
+SERVER_WIDE: Final = (
+    "max_connections",
+    "max_connections_per_address",
+    "trusted_proxies",
+    "handshake_timeout",
+    "max_handshake_size",
+    "compression",
+    "drain_timeout",
+    "drain_jitter",
+)
+
+
+class DirectOffer(dict[str, Any]):
+    """A connection's own transport, in `scope["extensions"]`, for the application that knows it.
+
+    To everybody else it is an empty dict, and so is whatever it is copied, pickled or dumped to. Owned by the server,
+    which withdraws it when the connection is over: a scope that somebody keeps does not keep the transport.
+    """
+
+    __slots__ = ("_apply_settings", "_receive", "_send", "is_ours", "is_taken", "transport")
+
+    def __init__(
+        self,
+        transport: Transport,
+        receive: Receive,
+        send: Send,
+        apply_settings: Callable[[Settings], None] = lambda settings: None,
+    ) -> None:
+        super().__init__()
+        self.transport: Transport | None = transport
+        self._receive: Receive | None = receive
+        self._send: Send | None = send
+        self._apply_settings: Callable[[Settings], None] | None = apply_settings
+        self.is_ours = False  # an application of ours has seen it: that has deadlines of its own
+        self.is_taken = False
+
+    def is_untouched(self, receive: Receive, send: Send) -> bool:
+        """Whether nothing stands between server and application that wants to see the messages."""
+        return self._receive == receive and self._send == send
+
+    def apply_settings(self, settings: Settings) -> None:
+        """Give the transport its application's settings. To be called before the handshake is answered."""
+        self.is_ours = True
+        if self._apply_settings is not None:
+            self._apply_settings(settings)
+
+    def take(self, receive: Receive, send: Send) -> Transport | None:
+        """Take the transport over, with all that is due to it, unless somebody wants to see the messages."""
+        if self.transport is None or not self.is_untouched(receive, send):
+            return None
+        self.is_taken = True
+        return self.transport
+
+    def withdraw(self) -> None:
+        """Let go of everything: the connection is over."""
+        self.transport = self._receive = self._send = self._apply_settings = None
+
+    def __copy__(self) -> dict[str, Any]:
+        return {}
+
+    def __deepcopy__(self, memo: Any) -> dict[str, Any]:
+        return {}
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return dict, ()
+
+
+def find_offer(scope: Scope, receive: Receive, send: Send) -> DirectOffer | None:
+    """The offer of our own server, if this is a connection of it.
+
+    It stands in the scope, and behind `receive` and `send`: middleware may have copied the one or wrapped the others.
+    """
+    offer = (scope.get("extensions") or {}).get(TRANSPORT_EXTENSION)
+    for method in (receive, send):
+        if isinstance(offer, DirectOffer):
+            return offer
+        offer = getattr(getattr(method, "__self__", None), "offer", None)
+    return offer if isinstance(offer, DirectOffer) else None
+
+
+class CleanupLimit:
+    """Until when the connections of one server may clean up, shielded as that is. Owned by the server."""
+
+    def __init__(self) -> None:
+        self.deadline = inf  # as `trio.current_time()`
+        self._scopes: set[trio.CancelScope] = set()
+
+    @contextmanager
+    def bounding(self, scope: trio.CancelScope) -> Generator[None]:
+        """Bound `scope` in the block, now and if the deadline comes nearer."""
+        self._scopes.add(scope)
+        scope.deadline = min(scope.deadline, self.deadline)
+        try:
+            yield
+        finally:
+            self._scopes.discard(scope)
+
+    def end_at(self, when: float) -> None:
+        """Let no cleanup, running or to come, go on after `when`."""
+        self.deadline = min(self.deadline, when)
+        for scope in self._scopes:
+            scope.deadline = min(scope.deadline, when)
+
+
+class ServerContext(Protocol):
+    """A running server of ours, as the applications in it see it. Owned by `server.run`."""
+
+    timers: Sweeper  # run by the server, from before the lifespan starts until after it has ended
+    cleanups: CleanupLimit
+
+    @property
+    def settings(self) -> Settings:
+        """What the server decides by."""
+        ...
+
+    def adopt_settings(self, settings: Settings) -> bool:
+        """Take an application's settings for the server's own, unless it was given some; whether they have changed."""
+        ...
+
+
+# Set by the server before it starts a task, so that its lifespan task and all its connections inherit it.
+current_server: ContextVar[ServerContext | None] = ContextVar("nexios_trio.current_server", default=None)
