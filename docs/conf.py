@@ -26,7 +26,7 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 # The sections of our docstrings that napoleon does not know by itself.
-napoleon_custom_sections = ["Checkpoint", "Cancellation", "Concurrency", "Source"]
+napoleon_custom_sections = ["Checkpoint", "Cancellation", "Concurrency"]
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
@@ -37,7 +37,7 @@ html_show_sphinx = False
 
 default_role = "code"  # a name in `backticks` is code, in docstrings as on the pages
 
-_NOTES = re.compile(r"(Checkpoint|Cancellation|Concurrency|Raises|Returns|Source): (?=\S)")
+_NOTES = re.compile(r"(Checkpoint|Cancellation|Concurrency|Raises|Returns): (?=\S)")
 
 
 def _open_up(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:

@@ -36,8 +36,6 @@ class WebSocketConsumer:
         expires: seconds that the channel lives; None for ever.
         middleware: runs innermost, around this consumer.
         logging_enabled, logger: where connections and errors are noted; payloads never are.
-
-    Source: 002, 003.
     """
 
     encoding: ClassVar[str | None] = None
@@ -81,7 +79,7 @@ class WebSocketConsumer:
     ) -> WebsocketRoute:
         """A route that makes a new instance, with `init_kwargs`, for every connection.
 
-        Raises: TypeError when the class does not take these arguments. Source: 003.
+        Raises: TypeError when the class does not take these arguments.
         """
         inspect.signature(cls).bind(**init_kwargs)
 

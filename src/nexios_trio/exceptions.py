@@ -175,7 +175,7 @@ class InvalidMessage(MessageError):
         self.problems = [{key: _clipped(text) for key, text in problem.items()} for problem in problems]
 
     def reply(self) -> dict[str, Any]:
-        """What the peer is told: at most 8 problems, and how many more there are. A few KiB at most."""
+        """Return what the peer is told: at most 8 problems, and how many more there are. A few KiB at most."""
         answer: dict[str, Any] = {"error": "invalid message", "details": self.problems[:MAX_PROBLEMS]}
         if len(self.problems) > MAX_PROBLEMS:
             answer["more"] = len(self.problems) - MAX_PROBLEMS

@@ -214,7 +214,7 @@ async def _call(
 
 
 def _report(error: Exception, scope: Scope, settings: Settings) -> Response:
-    """What the client is told of an error; the log gets what is not the client's doing."""
+    """Return what the client is told of an error, and log what is not the client's doing."""
     if isinstance(error, HTTPException):
         response = error_response(error.status_code, error.detail)
         response.headers.update(error.headers or {})

@@ -102,7 +102,7 @@ def _kind(record: logging.LogRecord) -> Any:
 
 
 def _safe(value: Any) -> Any:
-    """What formats without surprises. Numbers stay numbers; an error becomes its text."""
+    """Return what formats without surprises. Numbers stay numbers; an error becomes its text."""
     if isinstance(value, str):
         return printable(value)
     return printable(str(value)) if isinstance(value, BaseException) else value

@@ -30,7 +30,7 @@ _worlds = pytest.StashKey[list[Any]]()
 
 
 def _run(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """What pytest-trio calls in place of `trio.run`."""
+    """Run a test in place of `trio.run`; pytest-trio calls it."""
     from nexios_trio.testing import run
 
     return run(function, *args, **options)

@@ -57,6 +57,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def _steps(report: pytest.TestReport) -> int | None:
-    """How often the test was cancelled; None for one that is not marked."""
+    """Return how often the test was cancelled; None for one that is not marked."""
     found: list[Any] = [count for name, count in report.user_properties if name == NAME]
     return sum(found) if found else None

@@ -2,15 +2,12 @@
 
 import importlib
 import importlib.util
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import nexios_trio
-from nexios_trio import NexiosApp, Router
-from nexios_trio.websockets import Channel, ChannelBox, ChannelGroup, ChannelRegistry, WebSocket, WebSocketConsumer
 
 DOCS = Path(__file__).parents[2] / "docs"
 SPEC = importlib.util.spec_from_file_location("api_index", DOCS / "api_index.py")
@@ -27,7 +24,6 @@ PUBLIC = [
     *(f"nexios_trio.{name}" for name in ("status", "testing", "websockets")),
     *(f"nexios_trio.websockets.{name}" for name in ("base", "channels", "consumers", "middleware")),
 ]
-CLASSES = [NexiosApp, Router, WebSocket, Channel, ChannelBox, ChannelGroup, ChannelRegistry, WebSocketConsumer]
 
 entries = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry['module']}.{entry['names'][0]}")
 
@@ -66,25 +62,6 @@ def test_an_entry_says_what_it_has_to(entry: Any) -> None:
     assert set(entry["from"]) <= set(INDEX["documents"]) == {"000", "001", "002", "003", "004"}
     assert entry["same"]
     assert ("differs" in entry) == ("why" in entry)
-
-
-def sources(cls: type) -> dict[str, set[str]]:
-    """member -> the documents that its docstring names as its source; "" for the class."""
-    docs = {"": cls.__doc__}
-    members = {name: getattr(cls, name) for name in dir(cls) if not name.startswith("__")}
-    own = {name: m for name, m in members.items() if not isinstance(m, type) and getattr(m, "__name__", name) == name}
-    docs |= {name: member.__doc__ for name, member in own.items()}  # an alias has the docstring of another name
-    found = {name: re.search(r"Source: ((?:\d{3}(?:, )?)+)", doc or "") for name, doc in docs.items()}
-    return {name: set(match[1].split(", ")) for name, match in found.items() if match}
-
-
-@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
-def test_the_docstrings_and_the_index_name_the_same_documents(cls: type) -> None:
-    listed = {name: entry["from"] for entry in ENTRIES for name in api_index.names_of(entry)}
-    for member, documents in sources(cls).items():
-        name = f"{cls.__name__}.{member}".removesuffix(".")
-        assert name in listed, "to be added to docs/api-index.toml"
-        assert documents <= set(listed[name]), name
 
 
 def test_the_page_has_every_name_and_every_reason() -> None:

@@ -51,7 +51,6 @@ class NexiosApp(Routes):
         settings: limits and switches; by default from the environment (``NEXIOS_...``).
         limits: single settings, as in ``allowed_origins=["https://example.com"]``, which win.
     Raises: TypeError, ValueError (`SettingsError`), naming what is accepted.
-    Source: 000, 001.
     """
 
     def __init__(
@@ -92,7 +91,7 @@ class NexiosApp(Routes):
     def on_startup(self, function: Function) -> Function:
         """Call an async or plain function without arguments before serving. It is returned unchanged.
 
-        If it fails, the server is told that the start failed. Source: 002.
+        If it fails, the server is told that the start failed.
         """
         self._lifespan.startup.append(_check_function(function, "on_startup"))
         return function
@@ -157,7 +156,7 @@ class NexiosApp(Routes):
                 await serve_request(self, scope, receive, send, self.settings, self)
 
     def _endpoint(self, scope: Scope) -> Next:
-        """What serves a connection: the handler with all the middleware around it, or a refusal."""
+        """Return what serves a connection: the handler with all the middleware around it, or a refusal."""
         if self._lifespan.is_refusing:
             return _refusal(503, "the application is stopping")
         try:
@@ -185,7 +184,7 @@ class NexiosApp(Routes):
 
 
 def get_application(**options: Any) -> NexiosApp:
-    """A new application; see `NexiosApp`. Source: 002."""
+    """A new application; see `NexiosApp`."""
     return NexiosApp(**options)
 
 

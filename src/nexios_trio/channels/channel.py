@@ -33,7 +33,6 @@ class Channel(Attachment):
         expires: seconds from now after which the channel leaves its groups; None for never.
         close_on_expire: also close the connection then, with 1001.
     Raises: ValueError, TypeError.
-    Source: 002, 004.
     """
 
     def __init__(
@@ -65,7 +64,7 @@ class Channel(Attachment):
 
     @property
     def expires_at(self) -> float | None:
-        """When the time to live ends, on `trio.current_time()`; None for never."""
+        """The time on `trio.current_time()` at which the time to live ends; None for never."""
         return self._expires_at
 
     @property
@@ -73,7 +72,7 @@ class Channel(Attachment):
         return self._expires_at is not None and self._expires_at <= trio.current_time()
 
     async def _is_expired(self) -> bool:
-        """Checkpoint: always. Source: 002."""
+        """Checkpoint: always."""
         await checkpoint()
         return self.expired
 
@@ -87,23 +86,23 @@ class Channel(Attachment):
     # Sending
 
     async def send(self, payload: Any) -> None:
-        """Send to this channel's peer, written as its payload type says. See `WebSocket.send_text`. Source: 004."""
+        """Send to this channel's peer, written as its payload type says. See `WebSocket.send_text`."""
         await self._send(payload)
 
     async def _send(self, payload: Any) -> None:
-        """What `send` does, for subclasses. Source: 002."""
+        """Do what `send` does, for subclasses."""
         await self._peer.send(encode(payload, self._encoding))
 
     async def send_json(self, data: Any) -> None:
-        """See `WebSocket.send_json`. Source: 004."""
+        """See `WebSocket.send_json`."""
         await self.websocket.send_json(data)
 
     async def send_text(self, text: str) -> None:
-        """See `WebSocket.send_text`. Source: 004."""
+        """See `WebSocket.send_text`."""
         await self.websocket.send_text(text)
 
     async def send_bytes(self, data: bytes) -> None:
-        """See `WebSocket.send_bytes`. Source: 004."""
+        """See `WebSocket.send_bytes`."""
         await self.websocket.send_bytes(data)
 
     # Receiving
@@ -112,7 +111,7 @@ class Channel(Attachment):
         """The next message, decoded as the payload type says.
 
         Checkpoint: always. Cancellation: a message is lost only if an `on_message` handler was running for it.
-        Raises: as `WebSocket.receive_json`, `receive_text`, `receive_bytes`. Source: 004.
+        Raises: as `WebSocket.receive_json`, `receive_text`, `receive_bytes`.
         """
         match self._encoding:
             case PayloadTypeEnum.JSON:
@@ -123,16 +122,16 @@ class Channel(Attachment):
                 return await self.receive_bytes()
 
     async def receive_json(self) -> Any:
-        """See `WebSocket.receive_json`. Source: 004."""
+        """See `WebSocket.receive_json`."""
         return await self._received(self.websocket.receive_json)
 
     async def receive_text(self) -> str:
-        """See `WebSocket.receive_text`. Source: 004."""
+        """See `WebSocket.receive_text`."""
         text: str = await self._received(self.websocket.receive_text)
         return text
 
     async def receive_bytes(self) -> bytes:
-        """See `WebSocket.receive_bytes`. Source: 004."""
+        """See `WebSocket.receive_bytes`."""
         data: bytes = await self._received(self.websocket.receive_bytes)
         return data
 
@@ -152,27 +151,27 @@ class Channel(Attachment):
     # The connection
 
     async def accept(self, subprotocol: str | None = None, headers: Any = None) -> None:
-        """See `WebSocket.accept`. Source: 004."""
+        """See `WebSocket.accept`."""
         await self.websocket.accept(subprotocol, headers)
 
     async def close(self, code: int = 1000, reason: str | None = None) -> None:
-        """See `WebSocket.close`. Source: 004."""
+        """See `WebSocket.close`."""
         await self.websocket.close(code, reason)
 
     @property
     def connected(self) -> bool:
-        """True between accept and the first close from either side. Source: 004."""
+        """True between accept and the first close from either side."""
         return self.websocket.is_connected()
 
     def statistics(self) -> SendStatistics:
-        """What is queued for the peer, and what it did not get."""
+        """Count what is queued for the peer, and what it did not get."""
         return self._peer.transport.statistics()
 
     def member(self, group_name: str = "default") -> AbstractAsyncContextManager[ChannelAddStatusEnum]:
         """`async with channel.member("room"):` leaving is guaranteed."""
         return current_box().member(self, group_name)
 
-    # Events: each registers a function, sync or async, and returns it unchanged. Source: 004.
+    # Events: each registers a function, sync or async, and returns it unchanged.
 
     def on_connect(self, handler: Callback) -> Callback:
         """Call `handler(channel)` once: before `accept` returns, or in a task of its own if that was earlier."""

@@ -36,7 +36,7 @@ class OfflineStatistics:
 
 
 def missed_messages(count: int) -> Any:
-    """What a client is told by default: ``{"type": "missed", "messages": count}``."""
+    """Return what a client is told by default: ``{"type": "missed", "messages": count}``."""
     return {"type": "missed", "messages": count}
 
 
@@ -63,7 +63,6 @@ class OfflineQueue:
             such message.
     Concurrency: of several connections of one client, the newest gets the messages.
     Raises: ValueError.
-    Source: 004 (`QueuedChannel`).
     """
 
     def __init__(

@@ -15,7 +15,7 @@ from .channel import Channel
 class ChannelGroup:
     """A handle on the group `name` of the current application's box: two handles of one name share members.
 
-    Every coroutine method is a checkpoint. Source: 004.
+    Every coroutine method is a checkpoint.
     """
 
     def __init__(self, name: str) -> None:
@@ -65,7 +65,7 @@ class ChannelGroup:
 class ChannelRegistry:
     """Channels by id. Independent of groups and of other registries; a channel leaves it when its connection ends.
 
-    Every method is a checkpoint. Source: 004.
+    Every method is a checkpoint.
     """
 
     def __init__(self) -> None:

@@ -16,19 +16,19 @@ class SecureChannel(Channel):
 
     Subclass it with a `verify_token`, and call `authenticate` with what the client has sent. Group messages and
     `send_to` are held to the same rule. Left uncaught in a handler, the error closes the connection with 4001.
-
-    Source: 004.
     """
 
     _user: Any = None
 
     @abstractmethod
     async def verify_token(self, token: str) -> Any:
-        """Whose token this is; None for nobody's. Compare secrets with `hmac.compare_digest`. To be overridden."""
+        """Return whose token this is; None for nobody's. Compare secrets with `hmac.compare_digest`. To be
+        overridden.
+        """
 
     @property
     def user(self) -> Any:
-        """Who is authenticated, or None."""
+        """The user that is authenticated, or None."""
         return self._user
 
     @property

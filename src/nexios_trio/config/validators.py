@@ -126,7 +126,7 @@ class Switch(Accepted):
 
 
 def parse(validator: object, text: str) -> object:
-    """What `text` from the environment means to a field with this validator.
+    """Read `text` from the environment as a field with this validator would have it.
 
     Raises:
         ValueError: nothing that it accepts.

@@ -8,14 +8,14 @@ __all__ = ["describe", "is_async_callable", "undecorated"]
 
 
 def undecorated(function: Any) -> Any:
-    """What a chain of `functools.partial` calls in the end."""
+    """Return what a chain of `functools.partial` calls in the end."""
     while isinstance(function, functools.partial):
         function = function.func
     return function
 
 
 def is_async_callable(function: Any) -> bool:
-    """Whether calling `function` gives something to await: an async function, or an async ``__call__``."""
+    """Tell whether calling `function` gives something to await: an async function, or an async ``__call__``."""
     function = undecorated(function)
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(inspect.unwrap(function)):
         return True
@@ -23,6 +23,6 @@ def is_async_callable(function: Any) -> bool:
 
 
 def describe(function: Any) -> str:
-    """What to call a function or object in messages."""
+    """Name a function or object, for messages."""
     function = undecorated(function)
     return getattr(function, "__qualname__", None) or type(function).__qualname__

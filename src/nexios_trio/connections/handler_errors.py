@@ -11,7 +11,7 @@ _NO_FAILURES = (HandshakeError, WebSocketException, WrongFrameType, InvalidJson)
 
 
 def mistake_in(error: Exception) -> Exception | None:
-    """What the application has to answer for. A disconnect is nobody's fault; a group of one error is that error."""
+    """Return what the application has to answer for. A disconnect is no fault; a group of one error is that error."""
     while isinstance(error, ExceptionGroup):
         rest = error.split(WebSocketDisconnect)[1]
         if rest is None:
@@ -50,7 +50,7 @@ def end_after(mistake: Exception | None, *, is_connecting: bool, debug: bool) ->
 
 
 def is_reportable(mistake: Exception | None) -> bool:
-    """Whether it is a failure of ours, and neither a way of ending the connection nor a bad message of the peer."""
+    """Tell whether it is a failure of ours, not a way of ending the connection or a bad message of the peer."""
     return mistake is not None and not isinstance(mistake, _NO_FAILURES)
 
 

@@ -190,7 +190,7 @@ class Peer:
         self.transport.on_end = _nothing
 
     def log_fields(self, **more: Any) -> dict[str, Any]:
-        """What every record about this connection carries (`extra=`)."""
+        """Return what every record about this connection carries (`extra=`)."""
         client = self.transport.scope.get("client")
         path = self.transport.scope.get("path")
         return {"connection": self.id, "client": client[0] if client else None, "path": path, **more}

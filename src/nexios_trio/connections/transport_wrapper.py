@@ -64,7 +64,7 @@ class _Inbox:
 
 @contextmanager
 def through(websocket: WebSocket, interpose: Callable[[Transport], Interposed]) -> Generator[None]:
-    """What is sent and received inside the block goes through what `interpose` puts in front of the transport."""
+    """Let what is sent and received inside the block pass through what `interpose` puts in front of the transport."""
     peer = websocket._peer
     interposed = interpose(peer.transport)
     _use(websocket, cast(Transport, interposed))

@@ -99,12 +99,12 @@ class WebSocket(HTTPConnection):
 
     @property
     def user(self) -> Any:
-        """Who was authenticated, or None."""
+        """The user that was authenticated, or None."""
         return self.scope.get("user")
 
     @property
     def subprotocols(self) -> list[str]:
-        """What the client offered, in its order of preference."""
+        """The subprotocols that the client offered, in its order of preference."""
         return list(self.scope.get("subprotocols", ()))
 
     @property
@@ -119,7 +119,7 @@ class WebSocket(HTTPConnection):
 
     @property
     def end(self) -> End | None:
-        """How the connection ended (code, reason, cause); None while it goes on."""
+        """The connection's end (code, reason, cause); None while it goes on."""
         return self._peer.transport.end
 
     @property
@@ -152,7 +152,6 @@ class WebSocket(HTTPConnection):
             headers: added to the response.
         Raises: ValueError for what the client did not offer, or headers that HTTP or WebSocket forbid; nothing was
             sent. LifecycleError (a RuntimeError) when accepted before. WebSocketDisconnect when the client has left.
-        Source: 000, 001, 002, 003.
         """
         check_subprotocol(subprotocol, self.subprotocols)
         checked = check_headers(headers)
@@ -200,7 +199,6 @@ class WebSocket(HTTPConnection):
 
         Checkpoint: always. Cancellation: nothing is lost.
         Raises: LifecycleError before accept(); trio.BusyResourceError when another task is receiving.
-        Source: 000, 002.
         """
         item = await self._get()
         if isinstance(item, str):
@@ -226,7 +224,6 @@ class WebSocket(HTTPConnection):
         """The next message, which must be text. Checkpoint, cancellation: as `receive`.
 
         Raises: WrongFrameType (a ValueError) for a binary message, which is consumed; WebSocketDisconnect.
-        Source: 000, 001, 002.
         """
         item = await self._get()
         if isinstance(item, str):
@@ -236,7 +233,7 @@ class WebSocket(HTTPConnection):
         raise WrongFrameType("a text message was expected, a binary one came: use receive_bytes() or receive()")
 
     async def receive_bytes(self) -> bytes:
-        """The next message, which must be binary. Otherwise as `receive_text`. Source: 000, 001, 002."""
+        """The next message, which must be binary. Otherwise as `receive_text`."""
         item = await self._get()
         if isinstance(item, bytes):
             return item
@@ -251,7 +248,6 @@ class WebSocket(HTTPConnection):
             mode: "text" or "binary" accepts that frame type only.
         Raises: InvalidJson (a json.JSONDecodeError) for a message that is not JSON, or nested deeper than the setting
             `max_json_depth`; it is consumed, the connection is intact. WrongFrameType; WebSocketDisconnect.
-        Source: 000, 001, 002.
         """
         _check_mode(mode)
         max_depth = self.settings.max_json_depth
@@ -285,7 +281,6 @@ class WebSocket(HTTPConnection):
         Checkpoint: always. Cancellation: the message was not queued.
         Raises: WebSocketDisconnect when the connection is over; ValueError for text that UTF-8 cannot carry;
             MessageTooBig for one that never fits into the outbox; LifecycleError before accept().
-        Source: 000, 001, 002.
         """
         if not isinstance(data, str):
             raise TypeError(f"send_text takes a str, not {type(data).__name__}; see send_bytes and send_json")
@@ -294,7 +289,7 @@ class WebSocket(HTTPConnection):
         await self._peer.transport.send(text_frame(data))
 
     async def send_bytes(self, data: bytes | bytearray | memoryview) -> None:
-        """Send a binary message. Otherwise as `send_text`. Source: 000, 001, 002."""
+        """Send a binary message. Otherwise as `send_text`."""
         if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError(f"send_bytes takes bytes, not {type(data).__name__}; see send_text and send_json")
         await self._peer.send(binary_frame(data))
@@ -303,7 +298,6 @@ class WebSocket(HTTPConnection):
         """Send compact JSON, as a text message or, with mode="binary", a binary one. Otherwise as `send_text`.
 
         Raises: ValueError for what JSON cannot carry, NaN included; nothing was queued.
-        Source: 000, 001, 002.
         """
         _check_mode(mode)
         await self._peer.send(Frame(encode_json(data), text=mode == "text"))
@@ -336,7 +330,6 @@ class WebSocket(HTTPConnection):
 
         Checkpoint: always. Cancellation: the connection is over all the same; what was queued may be lost.
         Raises: ValueError for a code other than 1000, 1001, 1003, 1007-1013, 3000-4999, or a reason over 123 bytes.
-        Source: 000, 001, 002, 003.
         """
         check_close_code(code)
         end = End(code, check_reason(reason), Cause.LOCAL_CLOSE)
@@ -355,7 +348,7 @@ class WebSocket(HTTPConnection):
 
     @property
     def expires_at(self) -> float | None:
-        """When `expire_after` ends the connection, on `trio.current_time()`; None for never."""
+        """The time on `trio.current_time()` at which `expire_after` ends the connection; None for never."""
         return self._peer.expires_at
 
     def expire_after(

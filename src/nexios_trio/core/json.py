@@ -49,7 +49,7 @@ def _brackets(message: str | bytes) -> int:
 
 
 def is_deeper(value: Any, limit: int) -> bool:
-    """Whether lists, tuples and dicts are inside each other more than `limit` levels deep. Not recursive."""
+    """Tell whether lists, tuples and dicts are more than `limit` levels deep inside each other. Not recursive."""
     level = [value] if isinstance(value, dict | list | tuple) else []
     for _ in range(limit):
         if not level:

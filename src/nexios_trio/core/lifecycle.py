@@ -211,7 +211,7 @@ def _explain(occurrence: Occurrence, phase: Phase) -> str:
 
 
 def is_sendable(code: int) -> bool:
-    """Whether an application may send this close code."""
+    """Tell whether an application may send this close code."""
     return code in (1000, 1001, 1003) or 1007 <= code <= 1013 or 3000 <= code <= 4999
 
 

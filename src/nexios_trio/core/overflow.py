@@ -67,11 +67,11 @@ class OutboxStatistics:
     replaceable: int | None = None
 
     def fits(self, size: int) -> bool:
-        """Whether one more message of `size` bytes is within both bounds."""
+        """Tell whether one more message of `size` bytes is within both bounds."""
         return self.messages < self.max_messages and self.bytes + size <= self.max_bytes
 
     def replaceable_by(self, size: int) -> bool:
-        """Whether a message of `size` bytes can take the place of the one with the same key."""
+        """Tell whether a message of `size` bytes can take the place of the one with the same key."""
         return self.replaceable is not None and self.bytes - self.replaceable + size <= self.max_bytes
 
 
@@ -97,11 +97,11 @@ class Policy:
 
     @property
     def eager(self) -> bool:
-        """Whether it has to be asked even when the message fits."""
+        """True: it has to be asked even when the message fits."""
         return self.key is not None or self.max_lag < inf
 
     def __call__(self, statistics: OutboxStatistics, size: int) -> Verdict:
-        """What to do with a message of `size` bytes."""
+        """Decide what to do with a message of `size` bytes."""
         if self.key is not None and statistics.replaceable_by(size):
             return Verdict.REPLACE
         if statistics.fits(size) and statistics.oldest_age <= self.max_lag:

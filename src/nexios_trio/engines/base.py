@@ -48,7 +48,7 @@ class Engine(ABC):
 
     @abstractmethod
     def attach(self, deliver: Deliver) -> None:
-        """Where this node's messages go. Called once, before anything is published."""
+        """Give this node's messages to `deliver`. Called once, before anything is published."""
 
     @abstractmethod
     async def publish(self, group: str, message: Message, *, history: HistoryLimits | None) -> Position:

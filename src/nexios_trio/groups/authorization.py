@@ -54,7 +54,7 @@ class acting_for:  # noqa: N801  # a block; every connection is in one, and a ge
 
 
 def acting_channel() -> tuple[bool, Any]:
-    """Whether this task acts for a connection, and that connection's first channel, if it has any."""
+    """Tell whether this task acts for a connection, and that connection's first channel, if it has any."""
     peer = _acting.get()
     if peer is None:
         return False, None

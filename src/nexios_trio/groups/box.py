@@ -152,7 +152,6 @@ class ChannelBox(Roster):
         Returns: CHANNEL_ADDED when the group is new, CHANNEL_EXIST when it existed.
         Raises: TypeError for what is no channel; ValueError for a bad group name, or too many groups; NotAuthorized;
             WebSocketDisconnect when the connection is over.
-        Source: 002.
         """
         check_group_name(group_name)
         if not hasattr(channel, "check_joinable"):
@@ -167,7 +166,7 @@ class ChannelBox(Roster):
     async def remove_channel_from_group(self, channel: BoxMember, group_name: str) -> ChannelRemoveStatusEnum:
         """Leave. Happens even when the call is cancelled, so it may stand in a `finally`.
 
-        Checkpoint: always, after leaving. Source: 002.
+        Checkpoint: always, after leaving.
         """
         status = self.leave_nowait(channel, group_name)
         await checkpoint()
@@ -209,7 +208,6 @@ class ChannelBox(Roster):
             exclude: a channel, or several, that must not get it.
         Raises: ValueError when the payload cannot be encoded, or the name is bad; MessageTooBig when no outbox could
             ever take it; NotAuthorized. Nothing was sent to anybody.
-        Source: 002.
         """
         check_group_name(group_name)
         message = Message({} if payload is _NO_PAYLOAD else payload, time.time(), excluded=excluded_ids(exclude))
@@ -248,7 +246,7 @@ class ChannelBox(Roster):
     async def send_to(self, channel_id: UUID | str, payload: Any) -> bool:
         """Send to one channel, in a group or not; False when there is no such channel.
 
-        Checkpoint: always. Raises: ValueError when the payload cannot be encoded; MessageTooBig. Source: 002.
+        Checkpoint: always. Raises: ValueError when the payload cannot be encoded; MessageTooBig.
         """
         await checkpoint()
         channel = self.find(channel_id)
@@ -263,18 +261,15 @@ class ChannelBox(Roster):
 
     @_OnCurrentBox
     def show_groups(self) -> GroupsView:
-        """The groups and their channels: `await show_groups()` for all, `await show_groups().get(name)` for one.
-
-        Source: 002.
-        """
+        """The groups and their channels: `await show_groups()` for all, `await show_groups().get(name)` for one."""
         return GroupsView(self)
 
     @_OnCurrentBox
     async def show_history(self, group_name: str = _EVERY_GROUP) -> Any:
-        """What was sent to a group with `save_history=True`, oldest first; without an argument, a dict of all groups.
+        """Return what was sent to a group with `save_history=True`, oldest first; without an argument, a dict of all.
 
         Checkpoint: always. Returns: copies (`ChannelMessageDC`); changing them changes nothing.
-        Raises: ValueError for a bad group name, such as "" and None, which a peer may have given. Source: 002.
+        Raises: ValueError for a bad group name, such as "" and None, which a peer may have given.
         """
         if group_name is not _EVERY_GROUP:
             return await self._history_of(check_group_name(group_name))
@@ -286,7 +281,7 @@ class ChannelBox(Roster):
 
     @_OnCurrentBox
     async def flush_history(self, group_name: str | None = None) -> None:
-        """Forget what was sent to one group, or to all. Checkpoint: always. Source: 002."""
+        """Forget what was sent to one group, or to all. Checkpoint: always."""
         await self.engine.flush_history(group_name)
 
     @_OnCurrentBox
@@ -300,7 +295,7 @@ class ChannelBox(Roster):
     async def close_all_connections(self, code: int = 1001, reason: str = "") -> None:
         """Close every channel's connection, all at once; each is given its write deadline.
 
-        Checkpoint: always. Raises: ValueError for a code that may not be sent. Source: 002.
+        Checkpoint: always. Raises: ValueError for a code that may not be sent.
         """
         check_close_code(code)
         check_reason(reason)
@@ -311,7 +306,7 @@ class ChannelBox(Roster):
 
     @_OnCurrentBox
     async def _clean_expired(self) -> int:
-        """Remove every channel whose time to live is over; how many. The sweeper does so by itself. Source: 002."""
+        """Remove every channel whose time to live is over; how many. The sweeper does so by itself."""
         await checkpoint()
         before = self._expired
         self.sweeper.sweep(trio.current_time())

@@ -46,7 +46,7 @@ class Member(Hashable, Protocol):
     """Whoever can be in a group."""
 
     def receiver(self) -> tuple[Receiver, Kind]:
-        """How it is reached, and with which encoding. Looked up once, at joining."""
+        """Return how it is reached, and with which encoding. Looked up once, at joining."""
         ...
 
 

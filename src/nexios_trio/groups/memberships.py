@@ -153,7 +153,7 @@ class Roster:
         return list(self._channels.values())
 
     def size_of(self, group_name: str) -> int:
-        """How many channels are in the group."""
+        """Count the channels in the group."""
         group = self._index.groups.get(group_name)
         return len(group.members) if group is not None else 0
 

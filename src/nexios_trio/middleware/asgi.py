@@ -88,7 +88,7 @@ class _Bridge:
 
     @property
     def _transport(self) -> Transport:
-        """What is behind the middleware."""
+        """The transport behind the middleware."""
         return self._websocket._peer.transport if self._interposed is None else self._interposed.inner
 
     async def receive(self) -> Event:

@@ -45,7 +45,6 @@ class AuthenticationMiddleware:
         lifetime: seconds, or a function (user) -> seconds, after which the connection is closed with 4001; None for
             never. `websocket.expire_after(seconds)` moves that, as when the client has refreshed its token.
     Raises: TypeError, ValueError.
-    Source: 004 (`AuthChannelMiddleware`).
     """
 
     def __init__(

@@ -26,7 +26,7 @@ _ACCEPTED = "an async function (websocket, next), an object with such a __call__
 
 
 def as_middleware(candidate: Any) -> Middleware:
-    """What `candidate` does as a middleware; a class is instantiated, once.
+    """Return what `candidate` does as a middleware; a class is instantiated, once.
 
     Raises:
         TypeError: it is not a middleware; the text says what is accepted.

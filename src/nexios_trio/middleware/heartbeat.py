@@ -34,7 +34,6 @@ class HeartbeatMiddleware:
             the peer had something to answer.
         message: sent as JSON text.
     Raises: ValueError.
-    Source: 004 (`HeartbeatChannel`).
     """
 
     def __init__(self, interval: float = 20.0, timeout: float = 60.0, message: Any = None) -> None:

@@ -19,7 +19,7 @@ _DEFAULT_PORTS: Final = {"http": "80", "ws": "80", "https": "443", "wss": "443"}
 
 
 def origin_problem(scope: Mapping[str, Any], allowed: Collection[str], *, required: bool = False) -> str | None:
-    """Why the handshake's origin is refused, or None.
+    """Return why the handshake's origin is refused, or None.
 
     The origin has to be our own (its host and port are those of the Host header, and it is https where the connection
     is known to be wss), or one of `allowed`, where ``*`` stands for any. Several origins are always refused; none comes

@@ -52,7 +52,6 @@ class MessageRateLimitMiddleware:
         rate: messages a second, in the long run.
         burst: messages at once.
     Raises: ValueError.
-    Source: 004 (`RateLimitedChannel`).
     """
 
     def __init__(self, rate: float = 20.0, burst: int = 40) -> None:
@@ -95,7 +94,6 @@ class ConnectionRateLimitMiddleware:
         key: tells clients apart; by default by their address, behind `trusted_proxies` the one that those report.
         max_clients: whose connections are remembered; beyond it, the client that was quiet longest is forgotten.
     Raises: ValueError.
-    Source: 004 (`RateLimitChannelMiddleware`).
     """
 
     def __init__(

@@ -16,7 +16,7 @@ _VALUES: dict[str, tuple[str | None, ...]] = {
 
 
 def is_offered(values: Sequence[str]) -> bool:
-    """Whether some offer in these `Sec-WebSocket-Extensions` headers can be taken.
+    """Tell whether some offer in these `Sec-WebSocket-Extensions` headers can be taken.
 
     Raises: websockets.exceptions.InvalidHeaderFormat.
     """

@@ -48,7 +48,7 @@ class Receiver(Protocol):
     def on_ping(self, payload: bytes) -> None: ...
     def on_pong(self, payload: bytes) -> None: ...
     def on_close(self, code: int, reason: str) -> None:
-        """What follows in the bytes at hand is thrown away."""
+        """Take a close frame. What follows it in the bytes at hand is thrown away."""
 
 
 class _Nobody:
@@ -198,7 +198,7 @@ class FrameParser:
         return at
 
     def _long_header(self, data: bytes, at: int) -> tuple[int, int]:
-        """Where the payload starts and how long it is; (a place behind the data, 0) while that has not come."""
+        """Find where the payload starts and how long it is; (a place behind the data, 0) while that has not come."""
         first, second = data[at], data[at + 1]
         if first != 0x81 or second < 0x80 or self._opcode:
             self._check_header(first, second)
@@ -351,7 +351,7 @@ def close_frame(code: int, reason: str = "") -> bytes:
 
 
 def messages_behind(rest: memoryview) -> int:
-    """How many messages end in `rest`, the unsent end of some of our frames (or of an HTTP response: none)."""
+    """Count the messages that end in `rest`, the unsent end of some of our frames (or of an HTTP response: none)."""
     frames = cast(bytes, rest.obj)
     sent = len(frames) - len(rest)
     messages = at = 0

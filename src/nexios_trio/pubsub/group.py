@@ -96,14 +96,14 @@ class Membership(Generic[M]):
         receiver.attach(self)
 
     def set_inline(self, write: Write | None) -> None:
-        """How the member can be written to without queueing, from now on; None for not at all."""
+        """Use `write` for the member from now on, while nothing is queued; None: it has to be queued."""
         if write is not self.inline:
             self.group.fall_out(self)
             self.inline = write
             self.group.fall_in(self)
 
     def take(self) -> Batch | None:
-        """What the member is owed, now given to it."""
+        """Return what the member is owed, which counts as given to it from now on."""
         group = self.group
         start = self.cursor
         if start == group.top:

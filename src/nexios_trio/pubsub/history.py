@@ -154,7 +154,7 @@ class History(Generic[E]):
         return count
 
     def next_expiry(self) -> float:
-        """When the oldest message will be too old; ``inf`` if never."""
+        """Return when the oldest message will be too old; ``inf`` if never."""
         return self._rows[0][0] + self._ttl if self._rows else inf
 
     def clear(self) -> int:

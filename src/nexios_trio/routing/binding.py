@@ -69,7 +69,7 @@ class BoundHandler:
 
 
 def _resolve(handler: Any, name: str) -> tuple[Callable[..., Awaitable[Any]], list[Parameter]]:
-    """What to call for one connection, and its parameters."""
+    """Return what to call for one connection, and its parameters."""
     if isinstance(handler, type):
         return _resolve_class(handler, name)
     if not callable(handler):

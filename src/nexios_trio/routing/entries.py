@@ -112,7 +112,7 @@ def check_prefix(prefix: object) -> str:
 
 
 def _middleware_of(handler: Any) -> tuple[Any, ...]:
-    """What a consumer class or instance declares for itself."""
+    """Return the middleware that a consumer class or instance declares for itself."""
     handler = undecorated(handler)
     if isinstance(handler, types.FunctionType | types.MethodType):
         return ()

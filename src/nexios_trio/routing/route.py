@@ -51,7 +51,6 @@ class WebsocketRoute:
         middleware: runs around this handler; the first is outermost.
         name: for logs and listings.
     Raises: TypeError.
-    Source: 000, 001 (as `WebsocketRoutes`), 003.
     """
 
     path: str = field(validator=_check_path)

@@ -54,7 +54,6 @@ class Routes(RouteTree):
             middleware: runs around this handler; the first is outermost.
         Raises: TypeError for a handler or middleware that is none, or with a parameter that the path does not supply;
             ValueError for a path that is none.
-        Source: 000, 001, 002.
         """
         if not isinstance(path, str):
             raise TypeError("ws_route needs a path, as in @app.ws_route('/ws')")
@@ -78,7 +77,7 @@ class Routes(RouteTree):
     ) -> None:
         """Register a WebSocket handler: a `WebsocketRoute`, or a path and a handler, by position or by keyword.
 
-        Raises: as `ws_route`. Source: 000, 001, 003.
+        Raises: as `ws_route`.
         """
         if isinstance(route, WebsocketRoute):
             if handler is not None or path is not None or middleware or name is not None:
@@ -99,7 +98,6 @@ class Routes(RouteTree):
             middleware: an async function ``(websocket, next)``, an object with such a ``__call__``, or a class
                 without arguments.
         Raises: TypeError.
-        Source: 004.
         """
         self._middleware.append(as_middleware(middleware))
         self._changed()
@@ -107,7 +105,7 @@ class Routes(RouteTree):
     # HTTP routes
 
     def get(self, path: str, *, name: str | None = None) -> Callable[[Handler], Handler]:
-        """Register a handler ``(req, res)`` for GET, and HEAD. It is returned unchanged. Source: 002."""
+        """Register a handler ``(req, res)`` for GET, and HEAD. It is returned unchanged."""
         return self._http_decorator("GET", path, name)
 
     def post(self, path: str, *, name: str | None = None) -> Callable[[Handler], Handler]:
@@ -154,7 +152,6 @@ class Routes(RouteTree):
         """Mount a router, with its HTTP and WebSocket routes, at its own prefix. Routes may be added to it later.
 
         Raises: TypeError for a prefix given here; ValueError for a router that would contain itself.
-        Source: 000.
         """
         if misplaced or (isinstance(name, str) and name.startswith("/")):
             raise TypeError(
@@ -166,7 +163,6 @@ class Routes(RouteTree):
         """Mount a router; a prefix given here replaces its own for this mount. The router itself is not changed.
 
         Raises: TypeError, ValueError for a prefix that is none, or a router that would contain itself.
-        Source: 001, 002.
         """
         self._mount(_check_router(router), None if prefix is None else check_prefix(prefix))
 
@@ -180,7 +176,6 @@ class Router(Routes):
         routes: `WebsocketRoute`, `HttpRoute` and `Router` objects.
         middleware: runs around all WebSocket handlers here, inside that of routers further out.
     Raises: ValueError for a prefix without a leading slash; TypeError.
-    Source: 000; as `WSRouter` 001, 002.
     """
 
     def __init__(

@@ -140,7 +140,7 @@ def parse_ip(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def room_for_connections(settings: Settings, each: int) -> int:
-    """How many connections this process may hold, at `each` descriptors a connection.
+    """Count the connections that this process may hold, at `each` descriptors a connection.
 
     Never more than its file limit allows, whatever the settings say.
     """

@@ -59,7 +59,7 @@ def _get(module: Any, name: str, spec: str) -> Any:
 
 
 def _suggest(name: str, owner: Any) -> str:
-    """What was perhaps meant: what has a similar name, or looks like an application."""
+    """Suggest what was perhaps meant: what has a similar name, or looks like an application."""
     names = [other for other in vars(owner) if not other.startswith("_") and callable(getattr(owner, other))]
     close = difflib.get_close_matches(name, names, 3, 0.6)
     close = close or [other for other in names if hasattr(getattr(owner, other), "ws_route")]

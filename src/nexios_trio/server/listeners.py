@@ -59,7 +59,7 @@ def open_listeners(config: Config) -> Generator[list[Listener]]:
 
 
 def backlog_of(config: Config) -> int:
-    """How many connections may wait to be accepted."""
+    """Return how many connections may wait to be accepted."""
     given = "backlog" in vars(config) or config.backlog != Config.backlog
     return config.backlog if given else BACKLOG
 

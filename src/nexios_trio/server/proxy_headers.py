@@ -15,7 +15,7 @@ __all__ = ["believe_proxies", "is_trusted"]
 
 
 def is_trusted(address: str, trusted: Sequence[Network]) -> bool:
-    """Whether the address is that of a trusted proxy."""
+    """Tell whether the address is that of a trusted proxy."""
     ip = parse_ip(address)
     return ip is not None and any(ip in network for network in trusted)
 

@@ -83,7 +83,7 @@ class Upgrade:
 
 
 def is_upgrade(head: bytes) -> bool:
-    """Whether the request asks for a WebSocket, in order or not."""
+    """Tell whether the request asks for a WebSocket, in order or not."""
     return head.startswith(b"GET ") and _UPGRADE.search(head) is not None
 
 

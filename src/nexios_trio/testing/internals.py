@@ -18,7 +18,7 @@ def box_of(app: Any) -> ChannelBox | None:
 
 
 def deliver_of(box: ChannelBox) -> Deliver:
-    """Where the engine's messages go."""
+    """Return what the engine gives its messages to."""
     return box._deliver
 
 

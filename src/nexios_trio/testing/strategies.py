@@ -40,7 +40,7 @@ def texts(max_size: int = 40) -> st.SearchStrategy[str]:
 
 
 def payloads(*, binary: bool = True) -> st.SearchStrategy[Any]:
-    """What a channel and a group can send: anything that JSON can carry and, with `binary`, bytes."""
+    """Generate what a channel and a group can send: anything that JSON can carry and, with `binary`, bytes."""
     numbers = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
     leaves = st.none() | st.booleans() | numbers | texts()
     json = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | _objects(inner), max_leaves=8)
@@ -52,7 +52,7 @@ def _objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 def bad_payloads() -> st.SearchStrategy[Any]:
-    """What must be refused before anything is sent, wherever it hides: NaN, infinities, lone surrogates, odd types."""
+    """Generate what must not be sent, wherever it hides: NaN, infinities, lone surrogates, odd types."""
     bad = st.sampled_from([float("nan"), float("inf"), float("-inf"), "\ud800", object(), {1, 2}, 1j])
     return st.recursive(bad, lambda inner: st.lists(inner, min_size=1, max_size=3) | _with_key(inner), max_leaves=4)
 
@@ -87,13 +87,13 @@ def reasons() -> st.SearchStrategy[str]:
 
 
 def messages(max_size: int = 200) -> st.SearchStrategy[str | bytes]:
-    """What a peer may send: a text or a binary message, with JSON or without."""
+    """Generate what a peer may send: a text or a binary message, with JSON or without."""
     json = st.sampled_from(["{}", "[]", '{"type":"message"}', "null", "nul", '{"a":', "NaN", '"\\ud800"', "[" * 50])
     return json | st.text(_CHARACTERS, max_size=max_size) | st.binary(max_size=max_size)
 
 
 def frames(max_size: int = 200) -> st.SearchStrategy[Frame]:
-    """What an outbox and a transport take: a text or a binary message, ready for the wire."""
+    """Generate what an outbox and a transport take: a text or a binary message, ready for the wire."""
     text = st.text(_CHARACTERS, max_size=max_size).map(text_frame)
     return text | st.binary(max_size=max_size).map(binary_frame)
 
@@ -115,7 +115,7 @@ class Action:
 def behaviours(
     sends: st.SearchStrategy[str | bytes] | None = None, *, max_size: int = 8
 ) -> st.SearchStrategy[list[Action]]:
-    """What one client does, to be done by `perform`. It may end with a close or a loss, or leave that to its block.
+    """Generate what one client does, for `perform`. It may end with a close or a loss, or leave that to its block.
 
     Args:
         sends: the messages; by default any.

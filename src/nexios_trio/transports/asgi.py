@@ -123,7 +123,7 @@ class AsgiTransport(Transport):
                 await self._written.wait()
 
     def _lay_claim(self) -> None:
-        """Where the server's socket can be taken over, do so before anything can go wrong with it."""
+        """Lay claim to the server's socket, where it can be taken over, before anything can go wrong with it."""
         if self._poller is not None:
             self._claim = takeover.claim(self._receive, self._send, self.settings)
             if self._claim is not None and self._claim.is_lost:

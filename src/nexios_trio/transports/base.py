@@ -140,7 +140,7 @@ class Transport(Receiver, ABC):
 
     @abstractmethod
     def statistics(self) -> SendStatistics:
-        """What is queued for this peer and what it did not get."""
+        """Count what is queued for this peer and what it did not get."""
 
     @abstractmethod
     def _abort(self) -> None:

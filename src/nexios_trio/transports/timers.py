@@ -92,4 +92,4 @@ class Sweeper:
 
 
 def _nothing() -> None:
-    """What a retired alarm would do."""
+    """Do what a retired alarm does: nothing."""

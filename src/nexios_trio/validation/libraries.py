@@ -35,7 +35,7 @@ _CLASS_REPR = re.compile(r"<(?:class|enum) '(?:[\w.<>]*\.)?(\w+)'>")
 
 
 def describe(value: Any) -> str:
-    """What a value is, in JSON's words, without showing it."""
+    """Say what a value is, in JSON's words, without showing it."""
     return _NAMES.get(type(value), "of another type")
 
 
@@ -109,7 +109,7 @@ def _make(cls: type[Any], given: dict[str, Any], path: str, problems: Problems) 
 
 
 def _of(hint: Any, outer: tuple[type[Any], ...]) -> Convert:
-    """What converts values of an annotation."""
+    """Return what converts values of an annotation."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any or hint is object:
         return _anything

@@ -25,7 +25,7 @@ class SafeLogger(safe_logger_class(Logger)):  # type: ignore[misc]
 
 
 def hypercorn_options(settings: Settings) -> dict[str, Any]:
-    """What hypercorn's configuration says where our settings have a say, for `Config.from_mapping`.
+    """Return hypercorn's configuration where our settings have a say, for `Config.from_mapping`.
 
     Args:
         settings: times are seconds, sizes bytes, as hypercorn's are.

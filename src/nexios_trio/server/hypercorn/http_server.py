@@ -54,7 +54,7 @@ def tls_context(config: Config) -> ssl.SSLContext | None:
 
 
 def access_log(config: Config) -> AccessLog | None:
-    """What writes the lane's handshakes into hypercorn's access log, if there is one."""
+    """Return what writes our WebSockets' handshakes into hypercorn's access log, if there is one."""
     if config.accesslog is None and issubclass(config.logger_class, Logger):
         return None
 

@@ -134,7 +134,7 @@ class _Attempt:
         return counter.steps
 
     def cancel_at(self, step: int) -> bool:
-        """Whether the operation had done its work before it noticed."""
+        """Return whether the operation had done its work before it noticed."""
         self._finished, self._trail, self._problem = False, "", ""
         cancellation = _Cancellation(step)
         failure: BaseException | None = None

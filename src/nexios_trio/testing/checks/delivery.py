@@ -50,7 +50,7 @@ class Record:
             self.ahead = next(((g, n) for g, n, text, p in self.owed if (text, p) == (is_text, payload)), None)
 
     def problem(self, due: float) -> str | None:
-        """What the client missed, if it missed anything.
+        """Return what the client missed, if it missed anything.
 
         Args:
             due: what it is owed since then, or for longer, must be there; -inf for a connection that is over.

@@ -50,7 +50,7 @@ class Census:
                 gc.enable()
 
     def begin(self) -> None:
-        """What is there now is usual, until `end`."""
+        """Take what is there now for usual, until `end`."""
         self._usual = self._count()
 
     def end(self) -> None:
@@ -58,7 +58,7 @@ class Census:
         self._usual = 0
 
     def memory_channels(self) -> int:
-        """How many more trio memory channels are alive than usual, the kit's own left out."""
+        """Count the trio memory channels that are alive beyond the usual ones, the kit's own left out."""
         return max(0, self._count() - self._usual)
 
     def registries(self) -> list[ChannelRegistry]:

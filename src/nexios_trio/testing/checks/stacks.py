@@ -53,7 +53,7 @@ def where(task: trio.lowlevel.Task, limit: int = 6) -> str:
 
 
 def trail(error: BaseException) -> str:
-    """Where cancellation was raised; and where again, while it was being handled."""
+    """Show where cancellation was raised; and where again, while it was being handled."""
     chains = [chain for leaf in _leaves(error) if len(chain := list(_chain(leaf))) > 1]
     if not chains:
         return ""

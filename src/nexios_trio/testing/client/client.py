@@ -101,7 +101,7 @@ class Client:
             raise Unmet(f"nothing for {seconds:g} s", came)
 
     def unread(self) -> list[str | bytes]:
-        """What has come and was not received yet."""
+        """Return what has come and was not received yet."""
         return list(self._inbox)
 
     # Sending
@@ -199,7 +199,7 @@ class Client:
         self._link.up.shatter()
 
     def could_hear(self, since: float) -> bool:
-        """What was sent to it before then must have arrived."""
+        """Tell whether it must have got what was sent to it at `since` or later."""
         is_deaf = self.end is not None or self._is_stalled or self._link.down.is_held
         return not is_deaf and self._hears_since <= since
 
@@ -307,7 +307,7 @@ class Client:
         return f"nothing came to {self.name} on {self.scope['path']}" if self.name else "nothing came", self._stand()
 
     def _stand(self) -> str:
-        """Where the application stands, for errors."""
+        """Describe where the application stands, for errors."""
         if self.app_error is not None:
             return f"the application failed: {self.app_error!r}"
         if self._app_done.is_set() or self._app_task is None:

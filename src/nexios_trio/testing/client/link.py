@@ -70,7 +70,7 @@ class Schedule(Protocol):
     """When things arrive."""
 
     def arrival(self, size: int, after: float) -> float:
-        """When an item of `size` bytes that is sent now arrives; not before `after`. Seconds of trio's clock."""
+        """Return when an item of `size` bytes that is sent now arrives; not before `after`. Seconds of trio's clock."""
         ...
 
     def call_at(self, when: float, function: Callable[[], None]) -> None: ...

@@ -20,7 +20,7 @@ def make_scope(
     subprotocols: list[str],
     client: tuple[str, int],
 ) -> dict[str, Any]:
-    """What a server tells the application about a WebSocket handshake."""
+    """Make what a server tells the application about a WebSocket handshake."""
     if not url.startswith("/"):
         raise ValueError(f"url must be a path that begins with '/', not {url!r}")
     path, _, text = url.partition("?")

@@ -179,7 +179,7 @@ def _threads() -> int:
 
 
 def _standing() -> str:
-    """Where every task stands that does not just wait for its children; those in code of the user's come first."""
+    """Show where every task stands that does not just wait for its children; those in the user's code come first."""
     own = {"<init>", "<TrioToken.run_sync_soon task>"}
     rows: list[tuple[bool, str, str]] = []
     for task in all_tasks():

@@ -47,12 +47,12 @@ class GroupMembershipMachine(RuleBasedStateMachine):
         return app
 
     def box(self, app: Any) -> ChannelBox:
-        """Where the application's groups are."""
+        """Return the box that holds the application's groups."""
         box: ChannelBox = app.box
         return box
 
     def url(self, expires: float | None) -> str:
-        """Where a new member connects, with a channel that lives so long."""
+        """Return the path on which a new member connects, with a channel that lives so long."""
         return f"/?expires={expires}" if expires else "/"
 
     async def join(self, member: Member, group: str) -> None:

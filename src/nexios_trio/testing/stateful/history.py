@@ -60,7 +60,7 @@ class KeptMessages:
         self.rows = [row for row in self.rows if age is None or now - row.saved_at < age]
 
     def after(self, offset: int) -> tuple[list[tuple[int, Any]], bool]:
-        """What somebody gets who has seen everything up to `offset`; and whether that is all that was missed."""
+        """Return what somebody gets who has seen everything up to `offset`; and whether that is all that was missed."""
         found = [(row.offset, row.payload) for row in self.rows if row.offset > offset]
         return found, [number for number, _ in found] == list(range(offset + 1, self.top + 1))
 
@@ -114,12 +114,12 @@ class HistoryMachine(RuleBasedStateMachine):
         return app
 
     def box(self, app: Any) -> ChannelBox:
-        """Where the application's groups are."""
+        """Return the box that holds the application's groups."""
         box: ChannelBox = app.box
         return box
 
     def url(self, group: str) -> str:
-        """Where the group's one member connects: an engine of one process carries nothing to nobody."""
+        """Return the path of the group's one member: an engine of one process carries nothing to nobody."""
         return f"/{group}"
 
     async def send(self, group: str, payload: Any, save: bool) -> None:

@@ -191,7 +191,7 @@ class DirectTransport(Reader):
             self._write(control_frame(PING, self._ping))
 
     def _on_beat(self, when: float) -> float:
-        """When to ping: spread over the clients, but many at a time, or waking up would cost more than the pings."""
+        """Return when to ping: spread over the clients, but many at once, or waking up would cost more than pings."""
         beat = min(MAX_BEAT, self.settings.ping_interval / 16)
         return ceil(when / beat) * beat
 

@@ -16,7 +16,7 @@ MOST = 65536  # events; what has been read when the socket is closed holds fewer
 
 
 def has_remains(receive: object) -> bool:
-    """Whether `receive` is a channel's, as hypercorn's is. Others, and what stands in between, are not asked again."""
+    """Tell whether `receive` is a channel's, as hypercorn's is. Others, and what is in between, are not asked again."""
     return isinstance(getattr(receive, "__self__", None), trio.MemoryReceiveChannel)
 
 
