@@ -197,9 +197,8 @@ class WebSocketConsumer:
         try:
             await self.on_disconnect(websocket, code)
         except Exception:
-            hint = (
-                "" if websocket._peer.is_accepted else ": it also runs for connections that on_connect did not accept"
-            )
+            was_accepted = websocket._session.is_accepted
+            hint = "" if was_accepted else ": it also runs for connections that on_connect did not accept"
             self.logger.exception("on_disconnect of %s failed%s", type(self).__name__, hint)
         if self.logging_enabled:
             self.logger.debug("%s: connection ended with %d", type(self).__name__, code, extra={"code": code})

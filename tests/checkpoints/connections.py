@@ -51,7 +51,7 @@ def plain(*_: Any) -> None:
 
 
 SOCKETS: dict[str, Recipe] = {
-    "WebSocket.__init__": lambda s: WebSocket(s.ws._peer),
+    "WebSocket.__init__": lambda s: WebSocket(s.ws._session),
     "WebSocket.accept": lambda s: s.fresh.accept(),
     "WebSocket.deny": lambda s: s.fresh.deny(404),
     "WebSocket.deny, once over": lambda s: s.over.deny(404),

@@ -715,7 +715,7 @@ async def test_a_connection_is_freed_without_the_collector():
         await ws.accept()
         channel = Channel(ws, expires=100)
         channel.on_message(lambda channel, message: None)
-        freed.extend(map(weakref.ref, (ws, channel, ws._peer.transport)))
+        freed.extend(map(weakref.ref, (ws, channel, ws._session.transport)))
         async with channel.member("room"):
             await channel.receive()
 

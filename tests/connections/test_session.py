@@ -6,7 +6,7 @@ from trio.testing import assert_no_checkpoints
 
 from nexios_trio.config.settings import Settings
 from nexios_trio.connections.runtime import Runtime
-from nexios_trio.connections.session import DROPPED, Peer
+from nexios_trio.connections.session import DROPPED, Session
 from nexios_trio.core.lifecycle import Cause, End
 from nexios_trio.exceptions import LifecycleError
 from nexios_trio.transports.asgi import AsgiTransport
@@ -15,43 +15,43 @@ from tests.wire import Wire, house, settle
 
 
 @pytest.fixture
-def peer():
+def session():
     wire = Wire("/chat")
     runtime = Runtime(Settings())
-    return Peer(AsgiTransport(wire.scope, wire.receive, wire.send, runtime.settings), runtime, "app")
+    return Session(AsgiTransport(wire.scope, wire.receive, wire.send, runtime.settings), runtime, "app")
 
 
-async def test_tasks_can_be_started_while_the_handler_runs(peer):
+async def test_tasks_can_be_started_while_the_handler_runs(session):
     seen = []
 
     async def work(argument):
         seen.append(argument)
 
     with pytest.raises(LifecycleError, match="connection is over"):
-        peer.start_soon(work, 1)
+        session.start_soon(work, 1)
     async with trio.open_nursery() as nursery:
-        peer.begin(nursery)
-        assert not peer.is_over
+        session.begin(nursery)
+        assert not session.is_over
         with assert_no_checkpoints():
-            peer.start_soon(work, 2)
-        peer.finish()
-        assert peer.is_over
+            session.start_soon(work, 2)
+        session.finish()
+        assert session.is_over
         with pytest.raises(LifecycleError):
-            peer.start_soon(work, 3)
+            session.start_soon(work, 3)
     assert seen == [2]
 
 
-async def test_what_its_log_records_carry(peer):
-    fields = peer.log_fields(code=1000)
-    assert fields == {"connection": peer.id, "client": "192.0.2.7", "path": "/chat", "code": 1000}
-    peer.transport.scope["client"] = None
-    assert peer.log_fields()["client"] is None
+async def test_what_its_log_records_carry(session):
+    fields = session.log_fields(code=1000)
+    assert fields == {"connection": session.id, "client": "192.0.2.7", "path": "/chat", "code": 1000}
+    session.transport.scope["client"] = None
+    assert session.log_fields()["client"] is None
 
 
-async def test_one_is_dropped_by_us_only(peer):
-    assert not peer.is_dropped
-    peer.transport.kill(End.of(Cause.ABORTED))
-    assert peer.is_dropped
+async def test_one_is_dropped_by_us_only(session):
+    assert not session.is_dropped
+    session.transport.kill(End.of(Cause.ABORTED))
+    assert session.is_dropped
     assert Cause.PEER_CLOSED not in DROPPED
     assert Cause.LOCAL_CLOSE not in DROPPED
 
@@ -72,21 +72,21 @@ async def test_whoever_is_dropped_leaves_every_group_at_once(cause):
         await inside.connect(endpoint)
         assert inside.box.statistics().groups == 2
         with assert_no_checkpoints():
-            kept[0]._peer.transport.evict(End.of(cause))
+            kept[0]._session.transport.evict(End.of(cause))
             assert inside.box.statistics().groups == 0
         assert inside.box.statistics().channels == 2  # until the handler has run out
 
 
-async def test_a_release_lets_go_of_everything(peer):
-    peer.release()
-    assert (peer.channels, peer.relays, peer.is_released) == ([], [], True)
-    peer.transport.kill(End.of(Cause.ABORTED))  # nobody has to be told any more
+async def test_a_release_lets_go_of_everything(session):
+    session.release()
+    assert (session.channels, session.relays, session.is_released) == ([], [], True)
+    session.transport.kill(End.of(Cause.ABORTED))  # nobody has to be told any more
 
 
-async def test_settling_without_a_busy_relay_takes_no_time(peer):
+async def test_settling_without_a_busy_relay_takes_no_time(session):
     async with trio.open_nursery() as nursery:
-        peer.begin(nursery)
+        session.begin(nursery)
         with assert_no_checkpoints():
-            await peer.settle()
-        peer.finish()
+            await session.settle()
+        session.finish()
     await settle()

@@ -53,7 +53,7 @@ ALL = ["accept", "receive", "send", "receive", "send", "close"]
 def noting(seen: Seen) -> Any:
     async def middleware(websocket: WebSocket, next: Any) -> None:
         with through(websocket, lambda transport: Noting(transport, seen)):
-            assert len(websocket._peer.transport.inbox) == 0
+            assert len(websocket._session.transport.inbox) == 0
             await next(websocket)
 
     return middleware
@@ -112,7 +112,7 @@ async def test_a_transport_that_changes_at_accept() -> None:
 
     async def watching(websocket: WebSocket, next: Any) -> None:
         with through(websocket, lambda transport: Noting(transport, seen)):
-            transport: Any = websocket._peer.transport
+            transport: Any = websocket._session.transport
             await next(websocket)
             took_over.append(transport.inner)
 

@@ -11,7 +11,7 @@ lanes: set[str] = set()
 @app.ws_route("/")
 async def echo(ws: WebSocket) -> None:
     await ws.accept()
-    lanes.add(ws._peer.transport.name)
+    lanes.add(ws._session.transport.name)
     async for message in ws:
         await (ws.send_text(message) if isinstance(message, str) else ws.send_bytes(message))
 

@@ -56,7 +56,7 @@ class Application:
             try:
                 await handler(ws)
             finally:
-                self.lanes.append(ws._peer.transport.name)
+                self.lanes.append(ws._session.transport.name)
                 self.ends.append(ws.end)
 
         return note

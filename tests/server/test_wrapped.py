@@ -61,7 +61,7 @@ async def test_middleware_that_only_looks_at_the_scope_costs_nothing():
 
     @app.ws_route("/lane")
     async def lane(ws: WebSocket) -> None:
-        lanes.append(ws._peer.transport.name)
+        lanes.append(ws._session.transport.name)
         await ws.accept()
 
     async def middleware(scope, receive, send):

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import trio
 from trio.lowlevel import checkpoint
 
-from ..connections.session import Peer
+from ..connections.session import Session
 from ..core.lifecycle import Cause, End
 from ..core.message import KINDS, Batch, Frame, Kind, PayloadTypeEnum, encode
 from ..exceptions import MessageTooBig, WebSocketDisconnect
@@ -39,10 +39,10 @@ class Attachment(ABC):
     Raises: WebSocketDisconnect when the connection has been cleaned up.
     """
 
-    def __init__(self, peer: Peer, kind: PayloadTypeEnum, *, is_relayed: bool, close_on_expire: bool) -> None:
+    def __init__(self, session: Session, kind: PayloadTypeEnum, *, is_relayed: bool, close_on_expire: bool) -> None:
         self.uuid: UUID = uuid4()
         self.close_on_expire = close_on_expire
-        self._peer = peer
+        self._session = session
         self._kind: Kind = KINDS[kind]
         self._encoding = kind
         self._events = Events()
@@ -50,12 +50,12 @@ class Attachment(ABC):
         self._releases: tuple[Callable[[Any], None], ...] = ()
         self._relay: Relay | None = None
         self._is_relayed = is_relayed
-        self._is_connected_told = peer.is_accepted
+        self._is_connected_told = session.is_accepted
         self._is_over = False
         self._is_released = False
-        if peer.is_released:
+        if session.is_released:
             raise self._gone()
-        peer.channels.append(self)
+        session.channels.append(self)
 
     @property
     @abstractmethod
@@ -74,20 +74,20 @@ class Attachment(ABC):
     @property
     def is_over(self) -> bool:
         """Either side has closed, or the channel was released."""
-        return self._is_released or self._peer.transport.end is not None
+        return self._is_released or self._session.transport.end is not None
 
     def receiver(self) -> tuple[Receiver, Kind]:
-        return _Relayed(self._relayed) if self._is_relayed else self._peer.transport, self._kind
+        return _Relayed(self._relayed) if self._is_relayed else self._session.transport, self._kind
 
     def push(self, payload: Any) -> None:
         frame = encode(payload, self._encoding)
-        limit = self._peer.runtime.settings.outbox_bytes
+        limit = self._session.runtime.settings.outbox_bytes
         if frame.size > limit:
             raise MessageTooBig(f"a message of {frame.size} bytes: an outbox holds {limit}")
         if self._is_relayed:
             self._to_relay(payload, frame)
             return
-        transport = self._peer.transport
+        transport = self._session.transport
         key_of = transport.policy.key
         transport.offer(frame, None if key_of is None else key_of(payload))
 
@@ -98,7 +98,7 @@ class Attachment(ABC):
 
     def _to_relay(self, payload: Any, frame: Frame) -> None:
         if self._relay is None:
-            self._relay = Relay(self._peer, self.send, self._relay_failed)
+            self._relay = Relay(self._session, self.send, self._relay_failed)
         self._relay.offer(payload, frame)
 
     async def _relay_failed(self, error: Exception) -> None:
@@ -113,7 +113,7 @@ class Attachment(ABC):
 
     def expire(self) -> None:
         if self.close_on_expire:
-            self._peer.expire()
+            self._session.expire()
 
     def catch_up(self) -> None:
         for box in self._boxes:
@@ -131,7 +131,7 @@ class Attachment(ABC):
             return
         self._is_over = True
         for handler in self._events.of(Event.DISCONNECT):
-            with trio.move_on_after(self._peer.runtime.settings.cleanup_timeout, shield=True) as scope:
+            with trio.move_on_after(self._session.runtime.settings.cleanup_timeout, shield=True) as scope:
                 await self._events.call(Event.DISCONNECT, handler, self)
             if scope.cancelled_caught:
                 logger.error("on_disconnect of channel %s took too long", self.uuid, extra={"channel": self.uuid})
@@ -143,7 +143,7 @@ class Attachment(ABC):
 
     def check_joinable(self) -> None:
         """Raises WebSocketDisconnect when there is nobody left who would take the channel out again."""
-        if self._is_released or self._peer.is_dropped:
+        if self._is_released or self._session.is_dropped:
             raise self._gone()
 
     def leave_groups(self) -> None:
@@ -160,16 +160,16 @@ class Attachment(ABC):
         self._relay = None
 
     def _gone(self) -> WebSocketDisconnect:
-        end = self._peer.transport.end
+        end = self._session.transport.end
         return WebSocketDisconnect(1000) if end is None else WebSocketDisconnect(end.code, end.reason)
 
     async def shut(self, code: int, reason: str) -> None:
         """`close`, whatever a subclass makes of it, in bounded time."""
-        settings = self._peer.runtime.settings
+        settings = self._session.runtime.settings
         with trio.move_on_after(settings.write_timeout + settings.close_timeout) as scope:
             try:
                 await self.close(code, reason)
             except Exception:
                 logger.exception("close of channel %s failed", self.uuid, extra={"channel": self.uuid})
         if scope.cancelled_caught:
-            self._peer.transport.kill(End(code, reason, Cause.LOCAL_CLOSE))
+            self._session.transport.kill(End(code, reason, Cause.LOCAL_CLOSE))

@@ -49,7 +49,7 @@ class Channel(Attachment):
         _check_expires(expires)
         cls = type(self)
         is_relayed = cls.send is not Channel.send or cls._send is not Channel._send
-        super().__init__(websocket._peer, kind, is_relayed=is_relayed, close_on_expire=close_on_expire)
+        super().__init__(websocket._session, kind, is_relayed=is_relayed, close_on_expire=close_on_expire)
         self.websocket = websocket
         self.payload_type: str = kind.value
         self.expires = expires
@@ -91,7 +91,7 @@ class Channel(Attachment):
 
     async def _send(self, payload: Any) -> None:
         """Do what `send` does, for subclasses."""
-        await self._peer.send(encode(payload, self._encoding))
+        await self._session.send(encode(payload, self._encoding))
 
     async def send_json(self, data: Any) -> None:
         """See `WebSocket.send_json`."""
@@ -165,7 +165,7 @@ class Channel(Attachment):
 
     def statistics(self) -> SendStatistics:
         """Count what is queued for the peer, and what it did not get."""
-        return self._peer.transport.statistics()
+        return self._session.transport.statistics()
 
     def member(self, group_name: str = "default") -> AbstractAsyncContextManager[ChannelAddStatusEnum]:
         """`async with channel.member("room"):` leaving is guaranteed."""
@@ -176,8 +176,8 @@ class Channel(Attachment):
     def on_connect(self, handler: Callback) -> Callback:
         """Call `handler(channel)` once: before `accept` returns, or in a task of its own if that was earlier."""
         self._events.add(Event.CONNECT, handler)
-        if self._is_connected_told and not self._peer.is_over:
-            self._peer.start_soon(self._events.call, Event.CONNECT, handler, self)
+        if self._is_connected_told and not self._session.is_over:
+            self._session.start_soon(self._events.call, Event.CONNECT, handler, self)
         return handler
 
     def on_disconnect(self, handler: Callback) -> Callback:

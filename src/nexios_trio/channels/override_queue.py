@@ -5,7 +5,7 @@ from typing import Any
 
 import trio
 
-from ..connections.session import Peer
+from ..connections.session import Session
 from ..core.lifecycle import Cause, End
 from ..core.message import Frame
 
@@ -19,12 +19,12 @@ class Relay:
 
     def __init__(
         self,
-        peer: Peer,
+        session: Session,
         send: Callable[[Any], Awaitable[None]],
         failed: Callable[[Exception], Awaitable[None]],
     ) -> None:
-        settings = peer.runtime.settings
-        self._peer = peer
+        settings = session.runtime.settings
+        self._session = session
         self._send = send
         self._failed = failed
         self._send_end, self._receive_end = trio.open_memory_channel[tuple[Any, int]](settings.outbox_messages)
@@ -37,7 +37,7 @@ class Relay:
         self._is_started = False
         self._is_dead = False
         self._settling = trio.lowlevel.ParkingLot()
-        peer.relays.append(self)
+        session.relays.append(self)
 
     @property
     def is_busy(self) -> bool:
@@ -49,19 +49,19 @@ class Relay:
         return (self._offered - self.taken) * 2 > self._max_messages or self._bytes * 2 > self._max_bytes
 
     def offer(self, payload: Any, frame: Frame) -> None:
-        if self._peer.is_over:
-            self._peer.counts.lost += 1
+        if self._session.is_over:
+            self._session.counts.lost += 1
             return
         if not self._is_started:
             self._is_started = True
-            self._peer.start_soon(self._run)
+            self._session.start_soon(self._run)
         try:
             if self._bytes + frame.size > self._max_bytes:
                 raise trio.WouldBlock
             self._send_end.send_nowait((payload, frame.size))
         except trio.WouldBlock:
-            self._peer.counts.lost += 1
-            self._peer.transport.evict(End.of(Cause.OVERFLOW, "too slow"))
+            self._session.counts.lost += 1
+            self._session.transport.evict(End.of(Cause.OVERFLOW, "too slow"))
         else:
             self._bytes += frame.size
             self._offered += 1
@@ -76,7 +76,7 @@ class Relay:
 
     def discard(self) -> None:
         """Count what was not sent as lost."""
-        self._peer.counts.lost += self._offered - self.taken
+        self._session.counts.lost += self._offered - self.taken
         self.taken = self._offered
 
     async def _run(self) -> None:
@@ -95,5 +95,5 @@ class Relay:
         try:
             await self._send(payload)
         except Exception as error:
-            self._peer.counts.lost += 1
+            self._session.counts.lost += 1
             await self._failed(error)

@@ -23,7 +23,7 @@ from ..groups.authorization import acting_for
 from ..transports.base import Transport
 from .handler_errors import end_after, explain, is_reportable, mistake_in
 from .runtime import Runtime
-from .session import DROPPED, Peer
+from .session import DROPPED, Session
 from .websocket import WebSocket
 
 logger = logging.getLogger("nexios_trio.connection")
@@ -57,87 +57,87 @@ async def serve_connection(transport: Transport, endpoint: Endpoint, runtime: Ru
 
     Cancellation: the handler is cancelled, the peer gets 1012, cleanup is bounded by `cleanup_timeout`.
     """
-    peer = Peer(transport, runtime, app)
-    runtime.box.begin_counting(peer)
+    session = Session(transport, runtime, app)
+    runtime.box.begin_counting(session)
     try:
-        with runtime.activate(), acting_for(peer):
+        with runtime.activate(), acting_for(session):
             async with transport.open(runtime.sweeper):
-                peer.await_accept()
+                session.await_accept()
                 try:
-                    mistake = await _run_handler(peer, endpoint)
+                    mistake = await _run_handler(session, endpoint)
                 except BaseException:
-                    await _finish(peer, End.of(Cause.SERVER_SHUTDOWN))
+                    await _finish(session, End.of(Cause.SERVER_SHUTDOWN))
                     raise
-                await _finish(peer, peer.verdict or _end_after(peer, mistake), mistake)
+                await _finish(session, session.verdict or _end_after(session, mistake), mistake)
     finally:
-        runtime.box.end_counting(peer)
+        runtime.box.end_counting(session)
 
 
-async def _run_handler(peer: Peer, endpoint: Endpoint) -> Exception | None:
+async def _run_handler(session: Session, endpoint: Endpoint) -> Exception | None:
     """Run the handler and its tasks; the mistake that ended it, which has been logged."""
     try:
         async with trio.open_nursery() as nursery:
-            peer.begin(nursery)
+            session.begin(nursery)
             try:
-                await endpoint(WebSocket(peer))
-                await peer.settle()
+                await endpoint(WebSocket(session))
+                await session.settle()
             finally:
-                peer.finish()
+                session.finish()
             nursery.cancel_scope.cancel(reason="the handler has returned")
     except Exception as error:
-        return _report(peer, error)
+        return _report(session, error)
     except BaseExceptionGroup as group:  # cancellation or an interrupt goes on, mistakes stop here
         mistakes, rest = group.split(Exception)
         if mistakes is None or rest is None:
             raise
-        _report(peer, mistakes)
+        _report(session, mistakes)
         raise rest from None
     return None
 
 
-def _report(peer: Peer, error: Exception) -> Exception | None:
+def _report(session: Session, error: Exception) -> Exception | None:
     mistake = mistake_in(error)
     if mistake is not None and is_reportable(mistake):
-        path = peer.transport.scope.get("path")
+        path = session.transport.scope.get("path")
         explain(mistake)
-        logger.error("the handler of %r failed", path, exc_info=mistake, extra=peer.log_fields())
+        logger.error("the handler of %r failed", path, exc_info=mistake, extra=session.log_fields())
     return mistake
 
 
-def _end_after(peer: Peer, mistake: Exception | None) -> End:
-    is_connecting = peer.transport.lifecycle.phase is Phase.CONNECTING
-    return end_after(mistake, is_connecting=is_connecting, debug=peer.runtime.settings.debug)
+def _end_after(session: Session, mistake: Exception | None) -> End:
+    is_connecting = session.transport.lifecycle.phase is Phase.CONNECTING
+    return end_after(mistake, is_connecting=is_connecting, debug=session.runtime.settings.debug)
 
 
-async def _finish(peer: Peer, end: End, mistake: Exception | None = None) -> None:
+async def _finish(session: Session, end: End, mistake: Exception | None = None) -> None:
     """Say goodbye, tell the channels, leave. Shielded, and bounded."""
-    settings = peer.runtime.settings
+    settings = session.runtime.settings
     try:
         with trio.move_on_after(settings.write_timeout + settings.close_timeout, shield=True):
-            await _say_goodbye(peer, end, mistake)
-        for channel in peer.channels:
+            await _say_goodbye(session, end, mistake)
+        for channel in session.channels:
             await channel.disconnected()
     finally:
-        peer.release()
-    final = peer.transport.end or end
+        session.release()
+    final = session.transport.end or end
     logger.log(
         logging.INFO if final.cause in NOTABLE else logging.DEBUG,
         "connection ended: %s, %d %s",
         final.cause.value,
         final.code,
         final.reason,
-        extra=peer.log_fields(code=final.code, cause=final.cause.value, reason=final.reason),
+        extra=session.log_fields(code=final.code, cause=final.cause.value, reason=final.reason),
     )
 
 
-async def _say_goodbye(peer: Peer, end: End, mistake: Exception | None) -> None:
+async def _say_goodbye(session: Session, end: End, mistake: Exception | None) -> None:
     try:
         if isinstance(mistake, HandshakeError):
-            await peer.refuse(mistake)
-        elif peer.transport.lifecycle.phase is Phase.CONNECTING:
-            await peer.transport.deny(_STATUSES.get(end.cause, 403), [(b"content-length", b"0")], b"", end.reason)
+            await session.refuse(mistake)
+        elif session.transport.lifecycle.phase is Phase.CONNECTING:
+            await session.transport.deny(_STATUSES.get(end.cause, 403), [(b"content-length", b"0")], b"", end.reason)
         else:
-            await peer.close(end)
+            await session.close(end)
     except Exception:
-        logger.exception("a connection could not be closed", extra=peer.log_fields())
-        peer.transport.kill(end)
+        logger.exception("a connection could not be closed", extra=session.log_fields())
+        session.transport.kill(end)

@@ -52,7 +52,7 @@ class Busy(Protocol):
         """Count what was not sent as lost."""
 
 
-class Peer:
+class Session:
     """One connection. Owned by `connection.serve_connection`, whose block it never outlives."""
 
     __slots__ = (

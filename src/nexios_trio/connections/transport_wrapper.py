@@ -65,8 +65,8 @@ class _Inbox:
 @contextmanager
 def through(websocket: WebSocket, interpose: Callable[[Transport], Interposed]) -> Generator[None]:
     """Let what is sent and received inside the block pass through what `interpose` puts in front of the transport."""
-    peer = websocket._peer
-    interposed = interpose(peer.transport)
+    session = websocket._session
+    interposed = interpose(session.transport)
     _use(websocket, cast(Transport, interposed))
     try:
         yield
@@ -75,6 +75,6 @@ def through(websocket: WebSocket, interpose: Callable[[Transport], Interposed]) 
 
 
 def _use(websocket: WebSocket, transport: Transport) -> None:
-    websocket._peer.transport = transport
+    websocket._session.transport = transport
     is_connecting = transport.lifecycle.phase is Phase.CONNECTING
-    websocket._get = partial(not_accepted, websocket._peer) if is_connecting else transport.inbox.get
+    websocket._get = partial(not_accepted, websocket._session) if is_connecting else transport.inbox.get

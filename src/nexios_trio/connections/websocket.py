@@ -18,7 +18,7 @@ from ..core.lifecycle import Cause, End, Phase, check_close_code, check_reason
 from ..core.message import Frame, binary_frame, encode_json, text_frame
 from ..exceptions import LifecycleError, WebSocketDisconnect, WebSocketException, WrongFrameType
 from ..protocol.handshake import check_headers, check_subprotocol
-from .session import Peer
+from .session import Session
 
 __all__ = ["WebSocket", "WebSocketDisconnect", "WebSocketException", "WebSocketState"]
 
@@ -74,16 +74,16 @@ class WebSocket(HTTPConnection):
     Concurrency: one task at a time may receive; any number may send.
     """
 
-    def __init__(self, peer: Peer) -> None:
-        scope = dict(peer.transport.scope)
+    def __init__(self, session: Session) -> None:
+        scope = dict(session.transport.scope)
         scope.setdefault("path_params", {})
         scope["query_params"] = QueryParams(scope.get("query_string", b""))
-        scope["app"] = peer.app
+        scope["app"] = session.app
         super().__init__(scope)
-        self._peer = peer
+        self._session = session
         self._told_disconnect = False
-        self._fanout = peer.runtime.box.fanout
-        self._get: Callable[[], Awaitable[str | bytes | End]] = partial(not_accepted, peer)
+        self._fanout = session.runtime.box.fanout
+        self._get: Callable[[], Awaitable[str | bytes | End]] = partial(not_accepted, session)
 
     # Information
 
@@ -109,33 +109,33 @@ class WebSocket(HTTPConnection):
 
     @property
     def client_state(self) -> WebSocketState:
-        return _STATES[self._peer.transport.lifecycle.phase]
+        return _STATES[self._session.transport.lifecycle.phase]
 
     application_state = client_state
 
     def is_connected(self) -> bool:
         """True between `accept` and the first close from either side."""
-        return self._peer.transport.is_open
+        return self._session.transport.is_open
 
     @property
     def end(self) -> End | None:
         """The connection's end (code, reason, cause); None while it goes on."""
-        return self._peer.transport.end
+        return self._session.transport.end
 
     @property
     def latency(self) -> float | None:
         """Seconds to the peer and back, of the last ping that it answered; None before, and where we do not ping."""
-        return self._peer.transport.latency
+        return self._session.transport.latency
 
     @property
     def settings(self) -> Settings:
         """The limits of the application."""
-        return self._peer.runtime.settings
+        return self._session.runtime.settings
 
     @property
     def id(self) -> str:
         """This connection's name in the log, in the field `connection`."""
-        return self._peer.id
+        return self._session.id
 
     # Handshake
 
@@ -155,10 +155,10 @@ class WebSocket(HTTPConnection):
         """
         check_subprotocol(subprotocol, self.subprotocols)
         checked = check_headers(headers)
-        if self._peer.transport.is_open:
+        if self._session.transport.is_open:
             raise LifecycleError("accept() was called before: a connection is accepted once")
-        await self._peer.accept(subprotocol, checked)
-        self._get = self._peer.transport.inbox.get
+        await self._session.accept(subprotocol, checked)
+        self._get = self._session.transport.inbox.get
 
     async def deny(
         self,
@@ -173,11 +173,11 @@ class WebSocket(HTTPConnection):
 
         Checkpoint: always. Raises: LifecycleError when the connection was accepted.
         """
-        if self._peer.transport.is_open:
+        if self._session.transport.is_open:
             raise LifecycleError("the connection was accepted: close() or reject() it")
         if not 400 <= status <= 599:
             raise ValueError(f"status must be an HTTP error, 400 to 599, not {status}")
-        await self._peer.transport.deny(status, [*check_headers(headers), *_content_length(body)], body, reason)
+        await self._session.transport.deny(status, [*check_headers(headers), *_content_length(body)], body, reason)
 
     async def reject(self, code: int = 1008, reason: str | None = None) -> None:
         """Close with a code that the client sees: a refusal before `accept` is a bare HTTP 403 for a browser.
@@ -186,7 +186,7 @@ class WebSocket(HTTPConnection):
         """
         check_close_code(code)
         check_reason(reason)
-        if self._peer.transport.lifecycle.phase is Phase.CONNECTING:
+        if self._session.transport.lifecycle.phase is Phase.CONNECTING:
             await self.accept()
         await self.close(code, reason)
 
@@ -285,14 +285,14 @@ class WebSocket(HTTPConnection):
         if not isinstance(data, str):
             raise TypeError(f"send_text takes a str, not {type(data).__name__}; see send_bytes and send_json")
         if self._fanout.dirty:  # group messages are on their way: they go first
-            self._peer.catch_up()
-        await self._peer.transport.send(text_frame(data))
+            self._session.catch_up()
+        await self._session.transport.send(text_frame(data))
 
     async def send_bytes(self, data: bytes | bytearray | memoryview) -> None:
         """Send a binary message. Otherwise as `send_text`."""
         if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError(f"send_bytes takes bytes, not {type(data).__name__}; see send_text and send_json")
-        await self._peer.send(binary_frame(data))
+        await self._session.send(binary_frame(data))
 
     async def send_json(self, data: Any, mode: str = "text") -> None:
         """Send compact JSON, as a text message or, with mode="binary", a binary one. Otherwise as `send_text`.
@@ -300,7 +300,7 @@ class WebSocket(HTTPConnection):
         Raises: ValueError for what JSON cannot carry, NaN included; nothing was queued.
         """
         _check_mode(mode)
-        await self._peer.send(Frame(encode_json(data), text=mode == "text"))
+        await self._session.send(Frame(encode_json(data), text=mode == "text"))
 
     async def send(self, message: Mapping[str, Any]) -> None:
         """Send an ASGI event: `websocket.accept`, `websocket.send` or `websocket.close`.
@@ -333,14 +333,14 @@ class WebSocket(HTTPConnection):
         """
         check_close_code(code)
         end = End(code, check_reason(reason), Cause.LOCAL_CLOSE)
-        if self._peer.transport.lifecycle.phase is Phase.CONNECTING:
+        if self._session.transport.lifecycle.phase is Phase.CONNECTING:
             if code != 1000:
                 logger.debug(
                     "closed with %d before accept(): the client sees HTTP 403; reject() tells it the code", code
                 )
-            await self._peer.transport.deny(403, _content_length(b""), b"", end.reason)
+            await self._session.transport.deny(403, _content_length(b""), b"", end.reason)
         elif self.is_connected():
-            await self._peer.close(end)
+            await self._session.close(end)
         else:
             await checkpoint()
 
@@ -349,7 +349,7 @@ class WebSocket(HTTPConnection):
     @property
     def expires_at(self) -> float | None:
         """The time on `trio.current_time()` at which `expire_after` ends the connection; None for never."""
-        return self._peer.expires_at
+        return self._session.expires_at
 
     def expire_after(
         self, seconds: float | None, code: int = 4001, reason: str | None = "authentication has expired"
@@ -366,11 +366,11 @@ class WebSocket(HTTPConnection):
         check_close_code(code)
         end = End(code, check_reason(reason), Cause.EXPIRED)
         if seconds is None or seconds == inf:
-            self._peer.expire_at(None)
+            self._session.expire_at(None)
         elif not seconds > 0:
             raise ValueError(f"seconds must be above 0, or None for never, not {seconds!r}")
-        elif self._peer.transport.end is None:
-            self._peer.expire_at(current_time() + seconds, end)
+        elif self._session.transport.end is None:
+            self._session.expire_at(current_time() + seconds, end)
 
     # Tasks
 
@@ -381,14 +381,14 @@ class WebSocket(HTTPConnection):
 
         Raises: LifecycleError when the connection is over.
         """
-        self._peer.start_soon(function, *args)
+        self._session.start_soon(function, *args)
 
 
-async def not_accepted(peer: Peer) -> str | bytes | End:
+async def not_accepted(session: Session) -> str | bytes | End:
     """Stands for the inbox until `accept` has been called."""
-    if peer.transport.lifecycle.phase is Phase.CONNECTING:
+    if session.transport.lifecycle.phase is Phase.CONNECTING:
         raise LifecycleError("call accept() before receiving")
-    return await peer.transport.inbox.get()
+    return await session.transport.inbox.get()
 
 
 def _check_mode(mode: str | None) -> None:

@@ -35,19 +35,19 @@ class Acting(Protocol):
         ...
 
 
-_acting: ContextVar[Acting | None] = ContextVar("nexios_trio.acting_peer", default=None)
+_acting: ContextVar[Acting | None] = ContextVar("nexios_trio.acting_session", default=None)
 
 
 class acting_for:  # noqa: N801  # a block; every connection is in one, and a generator would be five times as large
     """What this task and those it starts do in the block, they do for this connection."""
 
-    __slots__ = ("_peer", "_token")
+    __slots__ = ("_session", "_token")
 
-    def __init__(self, peer: Acting | None) -> None:
-        self._peer = peer
+    def __init__(self, session: Acting | None) -> None:
+        self._session = session
 
     def __enter__(self) -> None:
-        self._token = _acting.set(self._peer)
+        self._token = _acting.set(self._session)
 
     def __exit__(self, *_: object) -> None:
         _acting.reset(self._token)
@@ -55,10 +55,10 @@ class acting_for:  # noqa: N801  # a block; every connection is in one, and a ge
 
 def acting_channel() -> tuple[bool, Any]:
     """Tell whether this task acts for a connection, and that connection's first channel, if it has any."""
-    peer = _acting.get()
-    if peer is None:
+    session = _acting.get()
+    if session is None:
         return False, None
-    return True, peer.channels[0] if peer.channels else None
+    return True, session.channels[0] if session.channels else None
 
 
 def check_authorize(authorize: Any) -> Authorize | None:
@@ -83,7 +83,7 @@ async def require(authorize: Authorize, channel: Any, group: str, action: Action
         answer = await answer
     await trio.lowlevel.checkpoint()
     if answer is not True:
-        peer = _acting.get()
-        fields = {"connection": None} if peer is None else peer.log_fields()
+        session = _acting.get()
+        fields = {"connection": None} if session is None else session.log_fields()
         logger.warning("not allowed to %s %s", action, group, extra={**fields, "action": action, "group": group})
         raise NotAuthorized(action, group)

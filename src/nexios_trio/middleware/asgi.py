@@ -89,7 +89,7 @@ class _Bridge:
     @property
     def _transport(self) -> Transport:
         """The transport behind the middleware."""
-        return self._websocket._peer.transport if self._interposed is None else self._interposed.inner
+        return self._websocket._session.transport if self._interposed is None else self._interposed.inner
 
     async def receive(self) -> Event:
         if not self._told_connect:

@@ -83,10 +83,10 @@ class AuthenticationMiddleware:
 
 async def _refuse(websocket: WebSocket, cause: Cause, reason: str) -> None:
     """As `WebSocket.reject`, with a cause that the log shows."""
-    peer = websocket._peer
-    if peer.transport.lifecycle.phase is Phase.CONNECTING:
+    session = websocket._session
+    if session.transport.lifecycle.phase is Phase.CONNECTING:
         await websocket.accept()
-    await peer.close(End.of(cause, reason, UNAUTHORIZED_CODE))
+    await session.close(End.of(cause, reason, UNAUTHORIZED_CODE))
 
 
 async def _settle(value: Any) -> Any:

@@ -47,7 +47,7 @@ class HeartbeatMiddleware:
         self._text = encode_json(self._message).decode()
 
     async def __call__(self, websocket: WebSocket, call_next: Next) -> Any:
-        ears = _Ears(websocket._peer.transport, self._message, 4 * len(self._text))
+        ears = _Ears(websocket._session.transport, self._message, 4 * len(self._text))
         with through(websocket, lambda _: ears):
             websocket.start_soon(self._beat, websocket, ears)
             return await call_next(websocket)

@@ -34,17 +34,17 @@ def members_of(box: ChannelBox, group: str) -> list[Channel]:
 
 def extensions_of(channel: Channel) -> dict[str, Any]:
     """`extensions` of the ASGI scope of the channel's connection."""
-    extensions: dict[str, Any] = channel._peer.transport.scope.get("extensions") or {}
+    extensions: dict[str, Any] = channel._session.transport.scope.get("extensions") or {}
     return extensions
 
 
 def has_ended(channel: Channel) -> bool:
     """Either side has closed."""
-    return channel._peer.transport.end is not None
+    return channel._session.transport.end is not None
 
 
 def counts_of(channel: Channel) -> DeliveryCounts:
-    return channel._peer.transport.counts
+    return channel._session.transport.counts
 
 
 def frame_for(channel: Channel, message: Message) -> Frame:

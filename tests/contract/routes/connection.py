@@ -82,7 +82,7 @@ async def facts(websocket: WebSocket, number: int, **params: Any) -> None:
 @router.ws_route("/lane")
 async def lane(ws: WebSocket) -> None:
     await ws.accept()
-    await ws.send_text(ws._peer.transport.name)
+    await ws.send_text(ws._session.transport.name)
 
 
 # Messages
