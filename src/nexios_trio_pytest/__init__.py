@@ -127,7 +127,7 @@ def app_client() -> "Generator[Callable[..., AbstractAsyncContextManager[Client]
 @pytest.fixture
 def box() -> "Generator[ChannelBox]":
     """A new box, the current one for the test. At the end nobody may be in it."""
-    from nexios_trio.groups.box import use_box
+    from nexios_trio.groups.current_box import use_box
     from nexios_trio.websockets import ChannelBox
 
     mine = ChannelBox()

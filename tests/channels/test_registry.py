@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 from trio.testing import assert_checkpoints
 
-from nexios_trio.groups.box import use_box
+from nexios_trio.groups.current_box import use_box
 from nexios_trio.websockets import (
     Channel,
     ChannelAddStatusEnum,

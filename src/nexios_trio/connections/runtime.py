@@ -10,7 +10,8 @@ import trio
 from ..config.settings import Settings
 from ..exceptions import LifecycleError
 from ..groups.authorization import Authorize, acting_for
-from ..groups.box import ChannelBox, use_box
+from ..groups.box import ChannelBox
+from ..groups.current_box import announce_box, use_box, withdraw_box
 from ..transports.epoll import IS_AVAILABLE, Poller, open_poller
 from ..transports.timers import Sweeper
 
@@ -58,9 +59,11 @@ class Runtime:
                 nursery.start_soon(self.box.fanout.run, name="nexios_trio flusher")
                 start_soon = nursery.start_soon
                 self._start_soon.append(start_soon)
+                token = announce_box(self.box)
                 try:
                     yield
                 finally:
+                    withdraw_box(self.box, token)
                     self._start_soon.remove(start_soon)
                     nursery.cancel_scope.cancel(reason="the application shuts down")
 

@@ -7,12 +7,10 @@ which gives each message its position and calls `_deliver`; from there to the me
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
 from math import inf
-from types import MethodType
-from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, overload
 from uuid import UUID
 
 import attrs
@@ -27,13 +25,12 @@ from ..engines.memory import MemoryEngine
 from ..exceptions import MessageTooBig, SettingsError
 from ..pubsub.history import DEFAULT_MAX_BYTES, History
 from .authorization import Authorize, acting_channel, check_authorize, require
+from .current_box import OnCurrentBox, find_box
 from .memberships import BoxMember, Roster, excluded_ids
 from .results import ChannelAddStatusEnum, ChannelMessageDC, ChannelRemoveStatusEnum, GroupSendStatusEnum
 
 logger = logging.getLogger("nexios_trio.box")
 
-P = ParamSpec("P")
-R = TypeVar("R")
 T = TypeVar("T")
 
 MAX_HISTORY = 10_000  # messages of one group, unless said otherwise; each takes half a KiB besides its payload
@@ -51,18 +48,6 @@ class BoxStatistics:
     published: int
     deliveries: int
     undelivered: int  # messages that peers were meant to get and did not
-
-
-class _OnCurrentBox(Generic[P, R]):
-    """A method that, called on the class, acts on the current application's box."""
-
-    def __init__(self, function: "Callable[Concatenate[Any, P], R]") -> None:
-        self._function = function
-        self.__doc__ = function.__doc__
-        self.__wrapped__ = function
-
-    def __get__(self, box: "ChannelBox | None", owner: type) -> Callable[P, R]:
-        return MethodType(self._function, box if box is not None else current_box())
 
 
 class GroupsView:
@@ -99,7 +84,8 @@ class ChannelBox(Roster):
     """Groups of channels, group messages and their history.
 
     Every method may be called on an instance, or on the class: then it acts on the box of the application that the
-    calling task belongs to, or on one for the whole process where there is none.
+    calling task belongs to; elsewhere on the box of the one application that runs, or on one for the whole process
+    where none does. Where several run, or in a thread that is not trio's, that raises LifecycleError.
 
     Args:
         engine: carries messages to other processes; by default there is only this one.
@@ -144,7 +130,7 @@ class ChannelBox(Roster):
 
     # Membership
 
-    @_OnCurrentBox
+    @OnCurrentBox
     async def add_channel_to_group(self, channel: BoxMember, group_name: str = "default") -> ChannelAddStatusEnum:
         """Join. Joining twice is joining once.
 
@@ -162,7 +148,7 @@ class ChannelBox(Roster):
             await checkpoint()
         return self.join_nowait(channel, group_name)
 
-    @_OnCurrentBox
+    @OnCurrentBox
     async def remove_channel_from_group(self, channel: BoxMember, group_name: str) -> ChannelRemoveStatusEnum:
         """Leave. Happens even when the call is cancelled, so it may stand in a `finally`.
 
@@ -172,7 +158,7 @@ class ChannelBox(Roster):
         await checkpoint()
         return status
 
-    @_OnCurrentBox
+    @OnCurrentBox
     @asynccontextmanager
     async def member(self, channel: BoxMember, group_name: str = "default") -> AsyncGenerator[ChannelAddStatusEnum]:
         """Be a member for the length of the block: leaving is guaranteed, whatever ends it."""
@@ -188,7 +174,7 @@ class ChannelBox(Roster):
         """Refuse group messages of more than `size` bytes; of several bounds, the lowest holds."""
         self._max_message_size = min(self._max_message_size, size)
 
-    @_OnCurrentBox
+    @OnCurrentBox
     async def group_send(
         self,
         group_name: str = "default",
@@ -242,7 +228,7 @@ class ChannelBox(Roster):
         group.publish(message, excluded)
         self.fanout.published(group)
 
-    @_OnCurrentBox
+    @OnCurrentBox
     async def send_to(self, channel_id: UUID | str, payload: Any) -> bool:
         """Send to one channel, in a group or not; False when there is no such channel.
 
@@ -259,12 +245,12 @@ class ChannelBox(Roster):
 
     # Looking
 
-    @_OnCurrentBox
+    @OnCurrentBox
     def show_groups(self) -> GroupsView:
         """The groups and their channels: `await show_groups()` for all, `await show_groups().get(name)` for one."""
         return GroupsView(self)
 
-    @_OnCurrentBox
+    @OnCurrentBox
     async def show_history(self, group_name: str = _EVERY_GROUP) -> Any:
         """Return what was sent to a group with `save_history=True`, oldest first; without an argument, a dict of all.
 
@@ -279,19 +265,19 @@ class ChannelBox(Roster):
         page = await self.engine.history(group_name)
         return [ChannelMessageDC(m.payload, m.uuid, m.created, m.position) for m in page.messages]
 
-    @_OnCurrentBox
+    @OnCurrentBox
     async def flush_history(self, group_name: str | None = None) -> None:
         """Forget what was sent to one group, or to all. Checkpoint: always."""
         await self.engine.flush_history(group_name)
 
-    @_OnCurrentBox
+    @OnCurrentBox
     async def flush_groups(self) -> None:
         """Empty every group; the channels stay connected. Checkpoint: always."""
         for channel in list(self._channels.values()):
             self.leave_all(channel)
         await checkpoint()
 
-    @_OnCurrentBox
+    @OnCurrentBox
     async def close_all_connections(self, code: int = 1001, reason: str = "") -> None:
         """Close every channel's connection, all at once; each is given its write deadline.
 
@@ -304,7 +290,7 @@ class ChannelBox(Roster):
             for channel in list(self._channels.values()):
                 nursery.start_soon(channel.shut, code, reason)
 
-    @_OnCurrentBox
+    @OnCurrentBox
     async def _clean_expired(self) -> int:
         """Remove every channel whose time to live is over; how many. The sweeper does so by itself."""
         await checkpoint()
@@ -312,7 +298,7 @@ class ChannelBox(Roster):
         self.sweeper.sweep(trio.current_time())
         return self._expired - before
 
-    @_OnCurrentBox
+    @OnCurrentBox
     def statistics(self) -> BoxStatistics:
         """Sizes and counts."""
         return BoxStatistics(
@@ -337,30 +323,10 @@ def _history_size() -> int:
     return size
 
 
-_current: ContextVar[ChannelBox] = ContextVar("nexios_trio.current_box")
-_process_box: list[ChannelBox] = []  # made when first needed
-
-
 def current_box() -> ChannelBox:
-    """The box of the application that this task belongs to, else the one of the process."""
-    box = _current.get(None)
-    if box is not None:
-        return box
-    if not _process_box:
-        _process_box.append(ChannelBox())
-    return _process_box[0]
+    """The box of the application that this task belongs to, or of the only one that runs, or else of the process.
 
-
-class use_box:  # noqa: N801  # a block; every connection is in one, and a generator would be five times as large
-    """Make `box` the current one, for this task and those it starts, for the length of the block."""
-
-    __slots__ = ("_box", "_token")
-
-    def __init__(self, box: ChannelBox) -> None:
-        self._box = box
-
-    def __enter__(self) -> None:
-        self._token = _current.set(self._box)
-
-    def __exit__(self, *_: object) -> None:
-        _current.reset(self._token)
+    Raises: LifecycleError when several applications run, or in a thread that is not trio's while one does.
+    """
+    box: ChannelBox = find_box(ChannelBox)
+    return box
