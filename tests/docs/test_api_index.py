@@ -2,6 +2,8 @@
 
 import importlib
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,36 @@ def test_every_public_name_is_in_the_index(module: str) -> None:
 def test_every_name_of_the_index_exists(entry: Any) -> None:
     for module in (entry["module"], *entry.get("also", ())):
         assert [name for name in api_index.names_of(entry) if not api_index.exists(module, name)] == []
+
+
+@entries
+def test_a_name_is_the_same_object_wherever_it_is_imported_from(entry: Any) -> None:
+    """Also where the code lives elsewhere: `isinstance` and `except` do not ask which path somebody took."""
+    there = importlib.import_module(entry["module"])
+    for module in entry.get("also", ()):
+        also = importlib.import_module(module)
+        outer = {name.partition(".")[0] for name in api_index.names_of(entry)}
+        assert [name for name in sorted(outer) if getattr(also, name) is not getattr(there, name)] == []
+
+
+def test_the_server_is_importable_from_its_documented_path() -> None:
+    serving, server = (importlib.import_module(f"nexios_trio.{name}") for name in ("serving", "server"))
+    assert {"serve", "ServerError", "StartupFailed", "ApplicationFailed", "ShutdownFailed"} <= set(serving.__all__)
+    assert [name for name in serving.__all__ if getattr(serving, name) is not getattr(server, name)] == []
+
+
+def test_the_configuration_for_hypercorn_is_importable_from_its_documented_path() -> None:
+    """In a process of its own: importing it guards hypercorn's classes, which other tests want as they are."""
+    program = (
+        "import importlib, nexios_trio.serving.hypercorn_config as named\n"
+        "loaded = importlib.import_module('nexios_trio.serving.hypercorn_config')\n"
+        "from nexios_trio.server.hypercorn import config\n"
+        "assert named is loaded is config, (named, loaded, config)\n"
+        "from hypercorn.config import Config\n"
+        "print(Config.from_object('nexios_trio.serving.hypercorn_config').worker_class)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "trio\n", "")
 
 
 def test_no_name_has_two_entries() -> None:
