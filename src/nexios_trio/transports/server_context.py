@@ -62,7 +62,7 @@ class DirectOffer(dict[str, Any]):
         self.is_taken = False
 
     def is_untouched(self, receive: Receive, send: Send) -> bool:
-        """Whether nothing stands between server and application that wants to see the messages."""
+        """Tell whether nothing stands between server and application that wants to see the messages."""
         return self._receive == receive and self._send == send
 
     def apply_settings(self, settings: Settings) -> None:
@@ -137,7 +137,7 @@ class ServerContext(Protocol):
 
     @property
     def settings(self) -> Settings:
-        """What the server decides by."""
+        """Return what the server decides by."""
         ...
 
     def adopt_settings(self, settings: Settings) -> bool:
