@@ -28,7 +28,7 @@ LOGGERS: Final = {
     "nexios_trio.http": "HTTP handlers that fail",
     "nexios_trio.poller": "sockets of the direct lane",
     "nexios_trio.server": "the runner: refused requests, connections that fail",
-    "nexios_trio.sweeper": "deadlines",
+    "nexios_trio.timers": "deadlines",
     "nexios_trio.takeover": "sockets of hypercorn that we did not take over",
     "nexios_trio.transport": "servers whose receive or send fails",
     "nexios_trio.workers": "processes of the command",

@@ -226,7 +226,7 @@ async def test_expiry_may_close_the_connection(autojump_clock):
     assert wire.closes == [(1001, "expired")]
 
 
-async def test_two_channels_of_one_connection_expire_in_one_sweep(autojump_clock, caplog):
+async def test_two_channels_of_one_connection_expire_at_once(autojump_clock, caplog):
     async def look(ws):
         for _ in range(3):
             await ChannelBox.add_channel_to_group(Channel(ws, expires=5, close_on_expire=True), "room")

@@ -11,7 +11,7 @@ from nexios_trio.config.settings import Settings
 from nexios_trio.connections.runtime import Runtime
 from nexios_trio.exceptions import LifecycleError
 from nexios_trio.groups.box import current_box
-from nexios_trio.transports.timers import Alarm
+from nexios_trio.transports.timers import Timer
 from nexios_trio.websockets import ChannelBox
 from tests.wire import settle
 
@@ -140,7 +140,7 @@ async def test_who_publishes_does_not_ring_for_connections(runtime, mock_clock):
     rung = []
     async with runtime.running():
         for _ in range(200):
-            runtime.sweeper.set(Alarm(lambda: rung.append(current_task())), trio.current_time() + 5)
+            runtime.timers.set(Timer(lambda: rung.append(current_task())), trio.current_time() + 5)
         mock_clock.jump(5)
         await runtime.box.group_send("room", "hello", save_history=True)
         await settle()

@@ -712,7 +712,7 @@ async def test_close_all_refuses_a_code_that_may_not_be_sent(members):
 
 
 async def test_an_expired_member_never_receives(autojump_clock):
-    """Also where no sweeper runs."""
+    """Also where no timers run."""
     async with house(running=False) as inside:
         members = Members(inside)
         wire = await members.join(expires=5)
@@ -725,7 +725,7 @@ async def test_an_expired_member_never_receives(autojump_clock):
         assert inside.box.size_of("room") == 1
 
 
-async def test_the_sweeper_removes_an_expired_member(autojump_clock):
+async def test_the_timers_remove_an_expired_member(autojump_clock):
     async with house() as inside:
         members = Members(inside)
         await members.join(expires=5)

@@ -91,19 +91,19 @@ async def test_two_channels_with_one_id_are_refused(inside):
     second.uuid = own
 
 
-async def test_expiry_without_a_sweeper_task(autojump_clock):
+async def test_expiry_without_a_timers_task(autojump_clock):
     async with house(running=False) as inside:
         _, (channel,) = await connect(inside, expires=5)
         roster = Roster(128)
         roster.join_nowait(channel, "room")
         await trio.sleep(6)
-        assert roster.sweeper.sweep(trio.current_time()) == 1
+        assert roster.timers.fire_due(trio.current_time()) == 1
         assert roster.size_of("room") == 0
         assert roster.find(channel.uuid) is channel  # it is connected all the same
         channel.touch()
         roster.join_nowait(channel, "room")
         await trio.sleep(6)
-        assert roster.sweeper.sweep(trio.current_time()) == 1
+        assert roster.timers.fire_due(trio.current_time()) == 1
         assert roster.size_of("room") == 0
 
 

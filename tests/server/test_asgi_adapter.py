@@ -34,7 +34,7 @@ async def served(app, **settings):
         transport = DirectTransport(
             upgrade.scope(), Settings(**settings), ours, lane.poller, answer=upgrade.answer, refuse=http_response
         )
-        bridge = AsgiBridge(transport, lane.sweeper)
+        bridge = AsgiBridge(transport, lane.timers)
 
         async def serve():
             failed = True
@@ -283,8 +283,8 @@ async def test_it_does_nothing_for_an_application_that_takes_the_transport():
     peer = Peer(theirs)
     async with open_lane() as lane:
         transport = DirectTransport({"subprotocols": []}, Settings(), ours, lane.poller, refuse=http_response)
-        bridge = AsgiBridge(transport, lane.sweeper)
-        async with transport.open(lane.sweeper):
+        bridge = AsgiBridge(transport, lane.timers)
+        async with transport.open(lane.timers):
             await transport.accept(None, [])
             await transport.close(End.of(Cause.LOCAL_CLOSE))
             await peer.send(close())

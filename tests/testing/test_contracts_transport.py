@@ -14,24 +14,24 @@ from nexios_trio.testing.client.link import Link
 from nexios_trio.testing.client.request import make_scope
 from nexios_trio.testing.contracts import check_transport
 from nexios_trio.transports.asgi import AsgiTransport
-from nexios_trio.transports.timers import Sweeper
+from nexios_trio.transports.timers import Timers
 from tests import rawframes
 from tests.transports.support import direct
 
 
 @asynccontextmanager
 async def over_asgi(settings, *, transport=AsgiTransport, server="direct"):
-    made, may_end, sweeper = [], trio.Event(), Sweeper()
+    made, may_end, timers = [], trio.Event(), Timers()
 
     async def app(scope, receive, send):
         made.append(transport(scope, receive, send, settings))
-        async with made[0].open(sweeper):
+        async with made[0].open(timers):
             await may_end.wait()
 
     scope = make_scope("/", (), (), None, [], ("127.0.0.1", 1))
     client = open_client(Link(65536), app, scope, server, 60)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(sweeper.run)
+        nursery.start_soon(timers.run)
         nursery.start_soon(client.run)
         await trio.testing.wait_all_tasks_blocked()
         try:

@@ -14,7 +14,7 @@ from nexios_trio.core.lifecycle import End
 from nexios_trio.server.request_head import http_response
 from nexios_trio.transports.direct import DirectTransport
 from nexios_trio.transports.epoll import Poller, open_poller
-from nexios_trio.transports.timers import Sweeper
+from nexios_trio.transports.timers import Timers
 from tests.rawframes import ServerFrame, take_frame
 
 RESET = struct.pack("ii", 1, 0)
@@ -130,19 +130,19 @@ def connected(small: bool) -> tuple[socket.socket, socket.socket]:
 class Lane:
     """What transports need. Owned by `open_lane`."""
 
-    def __init__(self, poller: Poller, sweeper: Sweeper) -> None:
+    def __init__(self, poller: Poller, timers: Timers) -> None:
         self.poller = poller
-        self.sweeper = sweeper
+        self.timers = timers
 
 
 @asynccontextmanager
 async def open_lane() -> AsyncGenerator[Lane]:
-    sweeper = Sweeper()
+    timers = Timers()
     with open_poller() as poller:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(poller.run)
-            nursery.start_soon(sweeper.run)
-            yield Lane(poller, sweeper)
+            nursery.start_soon(timers.run)
+            yield Lane(poller, timers)
             nursery.cancel_scope.cancel()
 
 
@@ -167,7 +167,7 @@ async def direct(
             )
             transport.ends = []
             transport.on_end = transport.ends.append
-            async with transport.open(lane.sweeper):
+            async with transport.open(lane.timers):
                 if accepted:
                     await transport.accept(None, [])
                     await peer.head()

@@ -13,7 +13,7 @@ from nexios_trio.core.message import Batch, Message, binary_frame, text_frame
 from nexios_trio.core.overflow import conflate
 from nexios_trio.exceptions import LifecycleError, MessageTooBig, WebSocketDisconnect
 from nexios_trio.transports.asgi import AsgiTransport
-from nexios_trio.transports.timers import Sweeper
+from nexios_trio.transports.timers import Timers
 from tests.wire import Wire
 
 OVERFLOW = (1013, "too slow")
@@ -24,10 +24,10 @@ async def opened(wire, *, accepted=True, **settings):
     transport = AsgiTransport(wire.scope, wire.receive, wire.send, Settings(**settings))
     transport.ends = []
     transport.on_end = transport.ends.append
-    sweeper = Sweeper()
+    timers = Timers()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(sweeper.run)
-        async with transport.open(sweeper):
+        nursery.start_soon(timers.run)
+        async with transport.open(timers):
             if accepted:
                 await transport.accept(None, [])
             yield transport

@@ -25,7 +25,7 @@ class Loopback(Transport):
         self.on_end = self.calls.append
 
     @asynccontextmanager
-    async def open(self, sweeper):
+    async def open(self, timers):
         yield
 
     async def accept(self, subprotocol, headers):

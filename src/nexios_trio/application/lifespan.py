@@ -1,6 +1,6 @@
 """An application's life, as the ASGI lifespan protocol tells it.
 
-    runtime.running()                     sweeper, flusher, what `start_soon` started
+    runtime.running()                     timers, flusher, what `start_soon` started
         lifespan(app)                     the user's own context manager
             on_startup functions          then "startup.complete"
             (the server serves)

@@ -13,7 +13,7 @@ from ..groups.authorization import Authorize, acting_for
 from ..groups.box import ChannelBox
 from ..groups.current_box import announce_box, use_box, withdraw_box
 from ..transports.epoll import IS_AVAILABLE, Poller, open_poller
-from ..transports.timers import Sweeper
+from ..transports.timers import Timers
 
 logger = logging.getLogger("nexios_trio.app")
 
@@ -34,8 +34,8 @@ class Runtime:
         fanout.max_pending = min(fanout.max_pending, max(settings.outbox_messages // 2, 1))
         fanout.max_pending_bytes = min(fanout.max_pending_bytes, max(settings.outbox_bytes // 2, 1))
         self.box.bound_messages(settings.outbox_bytes)
-        # For connections. What expires has the box's own: who publishes sweeps that, and must not pay for heartbeats.
-        self.sweeper = Sweeper()
+        # For connections. What expires has the box's own: who publishes fires those, and must not pay for heartbeats.
+        self.timers = Timers()
         self.poller: Poller | None = None  # for the sockets that are taken over from the server
         self._start_soon: list[Callable[..., None]] = []  # of each open `running()` block
 
@@ -49,13 +49,13 @@ class Runtime:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Run the sweepers, the flusher and what `start_soon` adds. Leaving the block cancels them."""
+        """Run the timers, the flusher and what `start_soon` adds. Leaving the block cancels them."""
         with self.activate(), self._polling() as poller:
             async with trio.open_nursery() as nursery:
                 if poller is not None:
                     nursery.start_soon(poller.run, name="nexios_trio poller")
-                nursery.start_soon(self.sweeper.run, name="nexios_trio sweeper")
-                nursery.start_soon(self.box.sweeper.run, name="nexios_trio expiry")
+                nursery.start_soon(self.timers.run, name="nexios_trio timers")
+                nursery.start_soon(self.box.timers.run, name="nexios_trio expiry")
                 nursery.start_soon(self.box.fanout.run, name="nexios_trio flusher")
                 start_soon = nursery.start_soon
                 self._start_soon.append(start_soon)

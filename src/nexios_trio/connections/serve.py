@@ -61,7 +61,7 @@ async def serve_connection(transport: Transport, endpoint: Endpoint, runtime: Ru
     runtime.box.begin_counting(session)
     try:
         with runtime.activate(), acting_for(session):
-            async with transport.open(runtime.sweeper):
+            async with transport.open(runtime.timers):
                 session.await_accept()
                 try:
                     mistake = await _run_handler(session, endpoint)

@@ -12,7 +12,7 @@ from ..core.message import Frame
 from ..exceptions import HandshakeError, LifecycleError, WebSocketDisconnect
 from ..transports.base import Headers, Transport
 from ..transports.send_queue import DeliveryCounts
-from ..transports.timers import Alarm
+from ..transports.timers import Timer
 from .runtime import Runtime
 
 logger = logging.getLogger("nexios_trio.connection")
@@ -56,10 +56,10 @@ class Session:
     """One connection. Owned by `connection.serve_connection`, whose block it never outlives."""
 
     __slots__ = (
-        "_alarm",
         "_cancel_handler",
         "_expiry",
         "_start_soon",
+        "_timer",
         "app",
         "channels",
         "expires_at",
@@ -84,8 +84,8 @@ class Session:
         self.verdict: End | None = None  # why we cancelled a handler that had not accepted
         self._start_soon: Callable[..., None] | None = None
         self._cancel_handler: Callable[[], None] = lambda: None
-        self._alarm = Alarm(self._out_of_patience)
-        self._expiry: Alarm | None = None
+        self._timer = Timer(self._out_of_patience)
+        self._expiry: Timer | None = None
         self.expires_at: float | None = None  # the whole connection, not a channel's membership
         transport.on_end = self._ended
 
@@ -112,7 +112,7 @@ class Session:
     def finish(self) -> None:
         self._start_soon = None
         self._cancel_handler = lambda: None
-        self.runtime.sweeper.stop(self._alarm)
+        self.runtime.timers.stop(self._timer)
         self.expire_at(None)
 
     def start_soon(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
@@ -134,7 +134,7 @@ class Session:
         self.transport = await self.transport.accept(subprotocol, headers)
         self.transport.on_end = self._ended
         if self.transport.end is None:
-            self.runtime.sweeper.stop(self._alarm)
+            self.runtime.timers.stop(self._timer)
         self.is_accepted = True
         for channel in list(self.channels):
             await channel.accepted()
@@ -186,7 +186,7 @@ class Session:
             channel.release()
         self.relays.clear()
         self.channels.clear()
-        self._alarm.ring = _nothing
+        self._timer.callback = _nothing
         self.transport.on_end = _nothing
 
     def log_fields(self, **more: Any) -> dict[str, Any]:
@@ -200,11 +200,11 @@ class Session:
     def expire_at(self, when: float | None, end: End | None = None) -> None:
         """End the connection at that time, unless this is called again before; None for not at all."""
         if self._expiry is not None:
-            self.runtime.box.sweeper.stop(self._expiry)
+            self.runtime.box.timers.stop(self._expiry)
         self._expiry, self.expires_at = None, when
         if when is not None and end is not None:
-            self._expiry = Alarm(lambda: self._expired(end))
-            self.runtime.box.sweeper.set(self._expiry, when)
+            self._expiry = Timer(lambda: self._expired(end))
+            self.runtime.box.timers.set(self._expiry, when)
 
     def _expired(self, end: End) -> None:
         self._expiry = None
@@ -216,7 +216,7 @@ class Session:
 
     def await_accept(self) -> None:
         """Cancel the handler unless it accepts or refuses in time."""
-        self.runtime.sweeper.set(self._alarm, trio.current_time() + self.runtime.settings.accept_timeout)
+        self.runtime.timers.set(self._timer, trio.current_time() + self.runtime.settings.accept_timeout)
 
     def _ended(self, end: End) -> None:
         """Called by the transport. The handler has `disconnect_grace` to find out for itself."""
@@ -224,7 +224,7 @@ class Session:
             for channel in self.channels:
                 channel.leave_groups()
         if self._start_soon is not None:
-            self.runtime.sweeper.set(self._alarm, trio.current_time() + self.runtime.settings.disconnect_grace)
+            self.runtime.timers.set(self._timer, trio.current_time() + self.runtime.settings.disconnect_grace)
 
     def _out_of_patience(self) -> None:
         settings = self.runtime.settings

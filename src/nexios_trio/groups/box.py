@@ -205,7 +205,7 @@ class ChannelBox(Roster):
             if is_asked:
                 await require(self._authorize, channel, group_name, "send")
         limits = self._history_limits() if save_history else None
-        self.sweeper.sweep(trio.current_time())
+        self.timers.fire_due(trio.current_time())
         exists = not self.engine.is_local or group_name in self._index
         if not exists and limits is None:
             await checkpoint()
@@ -220,7 +220,7 @@ class ChannelBox(Roster):
     def _deliver(self, group_name: str, message: Message) -> None:
         """The engine's way in."""
         if not self.engine.is_local:  # else `group_send` has swept
-            self.sweeper.sweep(trio.current_time())
+            self.timers.fire_due(trio.current_time())
         group = self._index.groups.get(group_name)
         if group is None:
             return
@@ -292,10 +292,10 @@ class ChannelBox(Roster):
 
     @OnCurrentBox
     async def _clean_expired(self) -> int:
-        """Remove every channel whose time to live is over; how many. The sweeper does so by itself."""
+        """Remove every channel whose time to live is over; how many. It also happens by itself."""
         await checkpoint()
         before = self._expired
-        self.sweeper.sweep(trio.current_time())
+        self.timers.fire_due(trio.current_time())
         return self._expired - before
 
     @OnCurrentBox

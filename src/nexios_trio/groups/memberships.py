@@ -7,7 +7,7 @@ from uuid import UUID
 from ..exceptions import LifecycleError
 from ..pubsub.index import GroupIndex, Removed
 from ..transports.send_queue import DeliveryCounts
-from ..transports.timers import Alarm, Sweeper
+from ..transports.timers import Timer, Timers
 from .broadcast import Fanout, Member
 from .results import ChannelAddStatusEnum, ChannelRemoveStatusEnum
 
@@ -68,10 +68,10 @@ class Roster:
 
     def __init__(self, max_groups_per_channel: int) -> None:
         self.fanout = Fanout()
-        self.sweeper = Sweeper()
+        self.timers = Timers()
         self._index: GroupIndex[Any] = GroupIndex()
         self._channels: dict[UUID, BoxMember] = {}
-        self._alarms: dict[BoxMember, Alarm] = {}
+        self._alarms: dict[BoxMember, Timer] = {}
         self._max_groups_per_channel = max_groups_per_channel
         self._expired = 0
         self._connections: dict[Counted, None] = {}
@@ -89,7 +89,7 @@ class Roster:
             del self._channels[channel.uuid]
         alarm = self._alarms.pop(channel, None)
         if alarm is not None:
-            self.sweeper.stop(alarm)
+            self.timers.stop(alarm)
 
     def track(self, channel: BoxMember) -> None:
         """Know a channel, so that `send_to` finds it and its time to live is watched."""
@@ -104,8 +104,8 @@ class Roster:
             return
         alarm = self._alarms.get(channel)
         if alarm is None:
-            alarm = self._alarms[channel] = Alarm(lambda: self._expire(channel))
-        self.sweeper.set(alarm, channel.expires_at)
+            alarm = self._alarms[channel] = Timer(lambda: self._expire(channel))
+        self.timers.set(alarm, channel.expires_at)
 
     def join_nowait(self, channel: BoxMember, group_name: str) -> ChannelAddStatusEnum:
         """`ChannelBox.add_channel_to_group`, synchronously, for a name that has been checked."""

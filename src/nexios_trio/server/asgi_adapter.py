@@ -10,7 +10,7 @@ from ..core.message import binary_frame, text_frame
 from ..exceptions import WebSocketDisconnect
 from ..protocol.handshake import check_headers, check_subprotocol
 from ..transports.direct import DirectTransport
-from ..transports.timers import Alarm, Sweeper
+from ..transports.timers import Timer, Timers
 
 # What the response of a refusal says by itself.
 _OWN_HEADERS = frozenset((b"connection", b"content-length", b"date", b"transfer-encoding", b"upgrade"))
@@ -19,14 +19,14 @@ _OWN_HEADERS = frozenset((b"connection", b"content-length", b"date", b"transfer-
 class AsgiBridge:
     """One connection's `receive` and `send`. Does nothing unless they are called."""
 
-    def __init__(self, transport: DirectTransport, sweeper: Sweeper) -> None:
+    def __init__(self, transport: DirectTransport, timers: Timers) -> None:
         self._transport = transport
-        self._sweeper = sweeper
+        self._timers = timers
         self._is_used = False
         self._said_connect = False
         self._denial: tuple[int, list[tuple[bytes, bytes]]] | None = None
         self._body = b""
-        self._alarm = Alarm(self._out_of_patience)
+        self._timer = Timer(self._out_of_patience)
 
     async def receive(self) -> dict[str, Any]:
         self._use()
@@ -67,7 +67,7 @@ class AsgiBridge:
     async def _accept(self, subprotocol: str | None, headers: Any) -> None:
         check_subprotocol(subprotocol, self._transport.scope["subprotocols"])
         await self._transport.accept(subprotocol, check_headers(headers))
-        self._sweeper.stop(self._alarm)
+        self._timers.stop(self._timer)
 
     async def _close(self, code: int, reason: str | None) -> None:
         if self._transport.lifecycle.phase is Phase.CONNECTING:
@@ -87,8 +87,8 @@ class AsgiBridge:
     def _use(self) -> None:
         if not self._is_used:
             self._is_used = True
-            self._transport.start(self._sweeper)
-            self._sweeper.set(self._alarm, current_time() + self._transport.settings.accept_timeout)
+            self._transport.start(self._timers)
+            self._timers.set(self._timer, current_time() + self._transport.settings.accept_timeout)
 
     def _out_of_patience(self) -> None:
         """The application has neither accepted nor refused."""
@@ -99,14 +99,14 @@ class AsgiBridge:
         """The application has returned, or raised. Bounded, and shielded where it must be."""
         transport = self._transport
         if not self._is_used:
-            transport.start(self._sweeper)
+            transport.start(self._timers)
         try:
             if transport.lifecycle.phase is Phase.CONNECTING:
                 await transport.deny(500, [], b"")
             else:
                 await transport.close(End.of(Cause.HANDLER_ERROR if failed else Cause.HANDLER_RETURNED))
         finally:
-            self._sweeper.retire(self._alarm)
+            self._timers.retire(self._timer)
             await transport.leave()
 
 

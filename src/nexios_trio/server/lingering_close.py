@@ -11,7 +11,7 @@ from typing import Final
 import trio
 
 from ..transports.epoll import PEER_LEFT, READ, Poller
-from ..transports.timers import Alarm, Sweeper
+from ..transports.timers import Timer, Timers
 from .accept import Arrival
 from .request_head import http_response
 
@@ -27,9 +27,9 @@ RECEIVE_SIZE: Final = 65536
 class Farewells:
     """The connections that were sent away and have not hung up yet. Owned by one server."""
 
-    def __init__(self, poller: Poller, sweeper: Sweeper) -> None:
+    def __init__(self, poller: Poller, timers: Timers) -> None:
         self.poller = poller
-        self.sweeper = sweeper
+        self.timers = timers
         self._lingering: set[Lingering] = set()
 
     def refuse(self, arrival: Arrival, status: int, text: str) -> None:
@@ -65,17 +65,17 @@ class Farewells:
 class Lingering:
     """One of them. Owned by the poller."""
 
-    __slots__ = ("_alarm", "_arrival", "_farewells", "interest")
+    __slots__ = ("_arrival", "_farewells", "_timer", "interest")
 
     def __init__(self, farewells: Farewells, arrival: Arrival) -> None:
         self._farewells = farewells
         self._arrival = arrival
         self.interest = 0
-        self._alarm = Alarm(self.end)
+        self._timer = Timer(self.end)
 
     def begin(self) -> None:
         self._farewells.poller.watch(self._arrival.sock, self, READ | PEER_LEFT)
-        self._farewells.sweeper.set(self._alarm, trio.current_time() + LINGER)
+        self._farewells.timers.set(self._timer, trio.current_time() + LINGER)
 
     def ready(self, events: int) -> None:
         try:
@@ -92,6 +92,6 @@ class Lingering:
 
     def end(self) -> None:
         self._farewells.poller.forget(self._arrival.sock)
-        self._farewells.sweeper.retire(self._alarm)
+        self._farewells.timers.retire(self._timer)
         self._farewells.discard(self)
         self._arrival.leave()

@@ -7,7 +7,7 @@ import trio
 
 from ..config.settings import Settings
 from ..transports.epoll import PEER_LEFT, READ, Poller
-from ..transports.timers import Alarm, Sweeper
+from ..transports.timers import Timer, Timers
 from .accept import Arrival
 from .lingering_close import Farewells
 
@@ -28,11 +28,11 @@ class Greetings:
     """
 
     def __init__(
-        self, settings: Settings, poller: Poller, sweeper: Sweeper, farewells: Farewells, greeted: Greeted
+        self, settings: Settings, poller: Poller, timers: Timers, farewells: Farewells, greeted: Greeted
     ) -> None:
         self.settings = settings
         self.poller = poller
-        self.sweeper = sweeper
+        self.timers = timers
         self.farewells = farewells
         self.greeted = greeted
         self._present: set[Greeting] = set()
@@ -62,18 +62,18 @@ class Greetings:
 class Greeting:
     """One of them. Owned by the poller, until the head is whole or too late."""
 
-    __slots__ = ("_alarm", "_all", "_arrival", "_received", "interest")
+    __slots__ = ("_all", "_arrival", "_received", "_timer", "interest")
 
     def __init__(self, greetings: Greetings, arrival: Arrival) -> None:
         self._all = greetings
         self._arrival = arrival
         self._received = b""
         self.interest = 0
-        self._alarm = Alarm(self._too_late)
+        self._timer = Timer(self._too_late)
 
     def begin(self) -> None:
         self._all.poller.watch(self._arrival.sock, self, READ | PEER_LEFT, newcomer=True)
-        self._all.sweeper.set(self._alarm, trio.current_time() + self._all.settings.handshake_timeout)
+        self._all.timers.set(self._timer, trio.current_time() + self._all.settings.handshake_timeout)
 
     def ready(self, events: int) -> None:
         if not events & READ:
@@ -121,5 +121,5 @@ class Greeting:
 
     def _leave(self) -> None:
         self._all.poller.forget(self._arrival.sock)
-        self._all.sweeper.retire(self._alarm)
+        self._all.timers.retire(self._timer)
         self._all.discard(self)

@@ -2,7 +2,7 @@
 
     sockets, poller descriptor              bound first: an address in use is known before the application starts
     lifespan                                the application's own task
-        services                            poller, sweeper
+        services                            poller, timers
             relays                          TLS
                 connections                 handlers, HTTP connections
                     accepting               one task for each listening socket
@@ -26,7 +26,7 @@ from hypercorn.config import Config
 
 from ..config.settings import Settings
 from ..transports.epoll import Poller, open_poller
-from ..transports.timers import Sweeper
+from ..transports.timers import Timers
 from .accept import Admission, accept_forever, room_for_connections
 from .hypercorn.http_server import Web, access_log, prepare, tls_context
 from .lifespan import App, Lifespan
@@ -100,7 +100,7 @@ class Server:
     poller: Poller
     stop: Stop
     lifespan: Lifespan = attrs.field(init=False)
-    sweeper: Sweeper = attrs.field(factory=Sweeper, init=False)
+    timers: Timers = attrs.field(factory=Timers, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.lifespan = Lifespan(self.app, self.stop.request)
@@ -120,7 +120,7 @@ class Server:
         settings = self.settings
         async with trio.open_nursery() as services:
             services.start_soon(self.poller.run, name="poller")
-            services.start_soon(self.sweeper.run, name="sweeper")
+            services.start_soon(self.timers.run, name="timers")
             async with trio.open_nursery() as relays, trio.open_nursery() as connections:
                 web = Web(self.app, self.config, settings, self.lifespan.state)
                 lane = self._lane(web, connections.start_soon)
@@ -144,7 +144,7 @@ class Server:
             self.app,
             self.settings,
             self.poller,
-            self.sweeper,
+            self.timers,
             start_soon,
             web.serve,
             {"root_path": self.config.root_path},

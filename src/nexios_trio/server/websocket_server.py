@@ -14,7 +14,7 @@ from ..core.lifecycle import Cause, End
 from ..transports.base import TRANSPORT_EXTENSION
 from ..transports.direct import DirectTransport
 from ..transports.epoll import Poller
-from ..transports.timers import Sweeper
+from ..transports.timers import Timers
 from .accept import Admission, Arrival, accept_forever
 from .asgi_adapter import AsgiBridge
 from .errors import contained
@@ -46,7 +46,7 @@ class Lane:
     _app: App
     settings: Settings
     poller: Poller
-    sweeper: Sweeper
+    timers: Timers
     _start_soon: Callable[..., None]
     _hand_over: HandOver
     _scope: dict[str, Any]
@@ -59,8 +59,8 @@ class Lane:
     greetings: Greetings = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.farewells = Farewells(self.poller, self.sweeper)
-        self.greetings = Greetings(self.settings, self.poller, self.sweeper, self.farewells, self._greeted)
+        self.farewells = Farewells(self.poller, self.timers)
+        self.greetings = Greetings(self.settings, self.poller, self.timers, self.farewells, self._greeted)
 
     async def listen(self, listener: socket.socket) -> None:
         """Accept for ever. Cancellation: between two rounds; the listener stays open."""
@@ -151,7 +151,7 @@ class Lane:
             received=received,
             deflate=upgrade.deflate,
         )
-        bridge = AsgiBridge(transport, self.sweeper)
+        bridge = AsgiBridge(transport, self.timers)
         scope["extensions"][TRANSPORT_EXTENSION] = (transport, bridge.receive, bridge.send)
         self.connections.add(transport)
         failed = True

@@ -25,7 +25,7 @@ from .epoll import Poller
 from .hypercorn import hijack as takeover
 from .hypercorn.drain_receive import discard_remains, has_remains
 from .send_queue import Outbox
-from .timers import Alarm, Sweeper
+from .timers import Timer, Timers
 
 logger = logging.getLogger("nexios_trio.transport")
 
@@ -73,9 +73,9 @@ class AsgiTransport(Transport):
         self._is_disconnected = False  # the server has said so
         self._has_remains = has_remains(receive)
         self._writing_since = inf
-        self._alarm = Alarm(self._check_write_deadline)
-        self._alarm_is_set = False
-        self._sweeper: Sweeper | None = None
+        self._timer = Timer(self._check_write_deadline)
+        self._timer_is_set = False
+        self._timers: Timers | None = None
         # A write is cancelled only to give its connection up: cancelling the handler leaves the writer alone, or the
         # peer would not be told.
         self._writing = trio.CancelScope(shield=True)
@@ -90,8 +90,8 @@ class AsgiTransport(Transport):
         return self._outbox
 
     @asynccontextmanager
-    async def open(self, sweeper: Sweeper) -> AsyncGenerator[None]:
-        self._sweeper = sweeper
+    async def open(self, timers: Timers) -> AsyncGenerator[None]:
+        self._timers = timers
         self._lay_claim()
         try:
             async with trio.open_nursery() as nursery:
@@ -101,8 +101,8 @@ class AsgiTransport(Transport):
                     yield
                 finally:
                     await self._part()  # shielded, and bounded
-                    self._sweeper = None
-                    sweeper.retire(self._alarm)
+                    self._timers = None
+                    timers.retire(self._timer)
                     self.inbox.on_room = self._inbox_has_room.set  # refers back to us no more
                     self._writing.cancel(reason="the connection has ended")
                     with trio.CancelScope(shield=True):  # while the reader reads on, or a server full of unread
@@ -150,9 +150,9 @@ class AsgiTransport(Transport):
 
     def _hand_over(self) -> None:
         """If the socket becomes ours, this object is only the block that its successor lives in from here on."""
-        if self._claim is None or self._poller is None or self._sweeper is None:
+        if self._claim is None or self._poller is None or self._timers is None:
             return
-        self._successor = self._claim.complete(self, self._outbox, self._poller, self._sweeper, self.settings)
+        self._successor = self._claim.complete(self, self._outbox, self._poller, self._timers, self.settings)
         if self._successor is not None:
             self._reading.cancel(reason="taken over")
             self._writing.cancel(reason="taken over")
@@ -303,8 +303,8 @@ class AsgiTransport(Transport):
         if self._is_gone:
             return False
         self._writing_since = trio.current_time()
-        if not self._alarm_is_set:
-            self._set_alarm()
+        if not self._timer_is_set:
+            self._set_timer()
         try:
             await self._send(event)
         except GONE:
@@ -318,17 +318,17 @@ class AsgiTransport(Transport):
             self._writing_since = inf
         return True
 
-    def _set_alarm(self) -> None:
-        if self._sweeper is not None:
-            self._alarm_is_set = True
-            self._sweeper.set(self._alarm, self._writing_since + self.settings.write_timeout)
+    def _set_timer(self) -> None:
+        if self._timers is not None:
+            self._timer_is_set = True
+            self._timers.set(self._timer, self._writing_since + self.settings.write_timeout)
 
     def _check_write_deadline(self) -> None:
         """Kill the connection if one write has taken too long; else look again when the present one would have."""
-        self._alarm_is_set = False
+        self._timer_is_set = False
         if self._writing_since == inf:
             return
         if self._writing_since + self.settings.write_timeout <= trio.current_time():
             self.kill(End.of(Cause.WRITE_TIMEOUT, "the peer does not read"))
         else:
-            self._set_alarm()
+            self._set_timer()

@@ -1,6 +1,6 @@
 """How one peer is reached. Three ways, one contract: plain ASGI, our own socket, hypercorn's socket taken over.
 
-A transport lives inside `async with transport.open(sweeper):`. Its reader fills `inbox`, whatever the handler does, and
+A transport lives inside `async with transport.open(timers):`. Its reader fills `inbox`, whatever the handler does, and
 ends it with the one `End` of the connection. Its writer empties the outbox. The rest of the house calls
 
     accept, deny            the handshake's answer, once
@@ -28,7 +28,7 @@ from ..exceptions import LifecycleError, WebSocketDisconnect
 from ..pubsub.group import Backlog, Receiver
 from .receive_queue import Inbox
 from .send_queue import DeliveryCounts
-from .timers import Sweeper
+from .timers import Timers
 
 # Where a server of ours puts its transport for a connection, and the `receive` and `send` that stand for it. A lifespan
 # has it too, without.
@@ -88,7 +88,7 @@ class Transport(Receiver, ABC):
         return self.lifecycle.phase is Phase.OPEN
 
     @abstractmethod
-    def open(self, sweeper: Sweeper) -> AbstractAsyncContextManager[None]:
+    def open(self, timers: Timers) -> AbstractAsyncContextManager[None]:
         """The block that the transport's tasks live in. Leaving it is bounded in time where `can_abort`."""
 
     @abstractmethod

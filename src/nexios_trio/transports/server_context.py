@@ -17,7 +17,7 @@ import trio
 
 from ..config.settings import Settings
 from .base import TRANSPORT_EXTENSION, Scope, Transport
-from .timers import Sweeper
+from .timers import Timers
 
 __all__ = ["SERVER_WIDE", "CleanupLimit", "DirectOffer", "ServerContext", "current_server", "find_offer"]
 
@@ -132,7 +132,7 @@ class CleanupLimit:
 class ServerContext(Protocol):
     """A running server of ours, as the applications in it see it. Owned by `server.run`."""
 
-    timers: Sweeper  # run by the server, from before the lifespan starts until after it has ended
+    timers: Timers  # run by the server, from before the lifespan starts until after it has ended
     cleanups: CleanupLimit
 
     @property

@@ -3,80 +3,88 @@
 import logging
 from collections.abc import Callable
 from math import inf
+from typing import Final
 
 import trio
 from trio.lowlevel import checkpoint
 
 from ..core.deadlines import Deadlines
 
-logger = logging.getLogger("nexios_trio.sweeper")
+__all__ = ["Timer", "Timers", "do_nothing"]
 
-# A heartbeat's beat is due for hundreds of connections at once, and a ping takes some 50 microseconds. Others wait for
-# so many alarms between two checkpoints, and for one more with every so many slices: whatever is due is rung some day.
-SLICE = 8
-PATIENCE = 4
+logger = logging.getLogger("nexios_trio.timers")
+
+# A heartbeat's beat is due for hundreds of connections at once, and a ping takes some 50 microseconds. Other tasks wait
+# for so many timers between two checkpoints, and for one more with every so many slices: all of them fire some day.
+TIMERS_PER_SLICE: Final = 8
+SLICES_PER_EXTRA_TIMER: Final = 4
 
 
-class Alarm:
+def do_nothing(*_: object) -> None:
+    """Stand for a callback whose owner is over: it is called by nobody, and refers to nobody."""
+
+
+class Timer:
     """Something that can come due. Its owner keeps it to move or stop it."""
 
-    __slots__ = ("is_due", "ring")
+    __slots__ = ("callback", "is_due")
 
-    def __init__(self, ring: Callable[[], None]) -> None:
-        self.ring = ring
-        self.is_due = False  # taken out of the heap, about to ring
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback = callback
+        self.is_due = False  # taken out of the heap, about to fire
 
 
-class Sweeper:
-    """Rings alarms when their time has come: O(log n) an event, asleep in between.
+class Timers:
+    """Fires timers when their time has come: O(log n) for each, asleep in between.
 
-    Concurrency: any number of tasks may `run` it (one per lifespan); an alarm rings in one of them.
+    Concurrency: any number of tasks may `run` it (one per lifespan); a timer fires in one of them.
     """
 
     def __init__(self) -> None:
-        self._deadlines: Deadlines[Alarm] = Deadlines()
+        self._deadlines: Deadlines[Timer] = Deadlines()
         self._asleep_until = -inf
         self._sooner = trio.Event()
 
-    def set(self, alarm: Alarm, when: float) -> None:
-        """Ring at `when` (`trio.current_time()` seconds), and at no time set before."""
-        alarm.is_due = False
-        self._deadlines.set(alarm, when)
+    def set(self, timer: Timer, when: float) -> None:
+        """Fire at `when` (`trio.current_time()` seconds), and at no time set before."""
+        timer.is_due = False
+        self._deadlines.set(timer, when)
         if when < self._asleep_until:
             self._sooner.set()
 
-    def stop(self, alarm: Alarm) -> None:
-        alarm.is_due = False
-        self._deadlines.discard(alarm)
+    def stop(self, timer: Timer) -> None:
+        """Let it not fire, unless it is set again."""
+        timer.is_due = False
+        self._deadlines.discard(timer)
 
-    def retire(self, alarm: Alarm) -> None:
+    def retire(self, timer: Timer) -> None:
         """Stop it for good. It lets go of its owner, so that the two are no cycle for the collector to find."""
-        self.stop(alarm)
-        alarm.ring = _nothing
+        self.stop(timer)
+        timer.callback = do_nothing
 
-    def sweep(self, now: float, most: float = inf) -> int:
-        """Ring what is due, `most` alarms at most; how many that were.
+    def fire_due(self, now: float, most: float = inf) -> int:
+        """Fire what is due, `most` timers at most; how many that were.
 
-        One that another one's owner stops or moves stays silent.
+        One that another one's callback stops or moves stays silent.
         """
         due = self._deadlines.pop_due(now, most)
         if not due:
             return 0
-        rung = 0
-        for alarm in due:
-            alarm.is_due = True
-        for alarm in due:
-            if alarm.is_due:
-                alarm.is_due = False
-                rung += 1
+        fired = 0
+        for timer in due:
+            timer.is_due = True
+        for timer in due:
+            if timer.is_due:
+                timer.is_due = False
+                fired += 1
                 try:
-                    alarm.ring()
+                    timer.callback()
                 except Exception:
-                    logger.exception("an alarm's owner failed")
-        return rung
+                    logger.exception("a timer's callback failed")
+        return fired
 
     async def run(self) -> None:
-        """Sweep for ever. Cancellation: between two slices of what is due."""
+        """Fire for ever. Cancellation: between two slices of what is due."""
         while True:
             if self._sooner.is_set():
                 self._sooner = trio.Event()
@@ -86,10 +94,6 @@ class Sweeper:
             now = trio.current_time()
             slices = 0
             while self._deadlines.next() <= now:
-                self.sweep(now, SLICE + slices // PATIENCE)
+                self.fire_due(now, TIMERS_PER_SLICE + slices // SLICES_PER_EXTRA_TIMER)
                 slices += 1
                 await checkpoint()
-
-
-def _nothing() -> None:
-    """Do what a retired alarm does: nothing."""

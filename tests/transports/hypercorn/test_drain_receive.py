@@ -7,7 +7,7 @@ from trio.testing import wait_all_tasks_blocked
 from nexios_trio.config.settings import Settings
 from nexios_trio.transports.asgi import AsgiTransport
 from nexios_trio.transports.hypercorn.drain_receive import discard_remains
-from nexios_trio.transports.timers import Sweeper
+from nexios_trio.transports.timers import Timers
 from tests.server.support import DEADLINE
 
 MESSAGE = {"type": "websocket.receive", "text": "x"}
@@ -42,9 +42,9 @@ class Server:
         receive = receive or self._queue.receive
         transport = AsgiTransport({}, receive, self.send, Settings(), leave_behind=self.nursery.start_soon)
         async with trio.open_nursery() as nursery:
-            sweeper = Sweeper()
-            nursery.start_soon(sweeper.run)
-            async with transport.open(sweeper):
+            timers = Timers()
+            nursery.start_soon(timers.run)
+            async with transport.open(timers):
                 await transport.accept(None, [])
             nursery.cancel_scope.cancel()
 

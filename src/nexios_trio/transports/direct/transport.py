@@ -15,7 +15,7 @@ from ...protocol.parser import PING, control_frame
 from ..base import Headers, Scope, Transport
 from ..epoll import PEER_LEFT, READ, Poller
 from ..send_queue import Outbox
-from ..timers import Alarm, Sweeper
+from ..timers import Timer, Timers, do_nothing
 from .reader import SENT_AT, Reader
 from .writer import Refusal
 
@@ -34,7 +34,7 @@ class DirectTransport(Reader):
         deflate: permessage-deflate was negotiated.
     """
 
-    __slots__ = ("__weakref__", "_alarm", "_answer", "_heard_at", "_next_ping", "_received", "_sweeper")
+    __slots__ = ("__weakref__", "_answer", "_heard_at", "_next_ping", "_received", "_timer", "_timers")
 
     name = "direct"
     can_abort = True
@@ -54,13 +54,13 @@ class DirectTransport(Reader):
         super().__init__(scope, settings, sock, poller, refuse=refuse, deflate=deflate)
         self._answer = answer
         self._received = received
-        # Write deadline and heartbeat share one alarm.
-        self._sweeper: Sweeper | None = None
-        self._alarm = Alarm(self._ring)
+        # Write deadline and heartbeat share one timer.
+        self._timers: Timers | None = None
+        self._timer = Timer(self._on_timer)
         self._heard_at = 0.0
         self._next_ping = inf
 
-    def adopt(self, other: Transport, outbox: Outbox | None, sweeper: Sweeper) -> None:
+    def adopt(self, other: Transport, outbox: Outbox | None, timers: Timers) -> None:
         """Go on for a transport that has answered the handshake: its life, its queues and its owner are ours now.
 
         Somebody else reads from the socket, until `inherit` is called. `leave` must follow.
@@ -71,7 +71,7 @@ class DirectTransport(Reader):
         self.on_message = self.inbox.put
         self.on_end = other.on_end
         self._may_read = False
-        self.start(sweeper)
+        self.start(timers)
         self.begin()
 
     def inherit(self, data: bytes) -> None:
@@ -81,12 +81,12 @@ class DirectTransport(Reader):
         if data and not self._is_gone:
             self._heard(data)
 
-    def open(self, sweeper: Sweeper) -> AbstractAsyncContextManager[None]:
-        return _Block(self, sweeper)
+    def open(self, timers: Timers) -> AbstractAsyncContextManager[None]:
+        return _Block(self, timers)
 
-    def start(self, sweeper: Sweeper) -> None:
+    def start(self, timers: Timers) -> None:
         """Notice from now on when the peer leaves. `leave` must follow."""
-        self._sweeper = sweeper
+        self._timers = timers
         self._watch(self.interest | PEER_LEFT)
 
     async def leave(self) -> None:
@@ -100,11 +100,11 @@ class DirectTransport(Reader):
             with trio.move_on_after(self.settings.close_timeout, shield=True) as scope:
                 await self._until_parted(in_a_hurry=is_cancelled)
             is_stalled = scope.cancelled_caught
-        if self._sweeper is not None:
-            self._sweeper.stop(self._alarm)
+        if self._timers is not None:
+            self._timers.stop(self._timer)
         self._let_go(reset=is_stalled or not self._goodbye_sent)
         # Whatever refers back to us: a cycle would wait for a full collection, which is rare (`application.gc_tuning`).
-        self._alarm.ring = self.inbox.on_room = self.on_end = _nothing
+        self._timer.callback = self.inbox.on_room = self.on_end = do_nothing
         self._parser.release()
 
     async def _until_parted(self, *, in_a_hurry: bool) -> None:
@@ -142,7 +142,7 @@ class DirectTransport(Reader):
         self._heard_at = now
         if self.settings.ping_interval < inf:
             self._next_ping = self._on_beat(now + self.settings.ping_interval * (0.5 + random() / 2))
-        self._set_alarm()
+        self._set_timer()
         if self._outbox is not None:  # messages from before the handshake
             self._drain()
         self._resume_reading()
@@ -160,20 +160,20 @@ class DirectTransport(Reader):
 
     # Deadlines
 
-    def _set_alarm(self) -> None:
-        if self._sweeper is not None:
+    def _set_timer(self) -> None:
+        if self._timers is not None:
             due = min(self._writing_since + self.settings.write_timeout, self._next_ping)
             if due < inf:
-                self._sweeper.set(self._alarm, due)
+                self._timers.set(self._timer, due)
 
-    def _ring(self) -> None:
+    def _on_timer(self) -> None:
         now = trio.current_time()
         if self._writing_since + self.settings.write_timeout <= now:
             self.kill(End.of(Cause.WRITE_TIMEOUT, "the peer does not read"))
         elif self._next_ping <= now:
             self._heartbeat(now)
         if not self._is_gone:
-            self._set_alarm()
+            self._set_timer()
 
     def _heartbeat(self, now: float) -> None:
         settings = self.settings
@@ -199,18 +199,14 @@ class DirectTransport(Reader):
 class _Block:
     """`DirectTransport.open`: a class, since every idle connection has one, and a generator takes half a KiB."""
 
-    __slots__ = ("_sweeper", "_transport")
+    __slots__ = ("_timers", "_transport")
 
-    def __init__(self, transport: DirectTransport, sweeper: Sweeper) -> None:
+    def __init__(self, transport: DirectTransport, timers: Timers) -> None:
         self._transport = transport
-        self._sweeper = sweeper
+        self._timers = timers
 
     async def __aenter__(self) -> None:
-        self._transport.start(self._sweeper)
+        self._transport.start(self._timers)
 
     async def __aexit__(self, *_: object) -> None:
         await self._transport.leave()
-
-
-def _nothing(*_: object) -> None:
-    """Stands for a callback that nobody calls any more."""

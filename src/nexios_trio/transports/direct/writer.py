@@ -101,7 +101,7 @@ class Writer(Wire):
         self._memberships = tuple(other for other in self._memberships if other is not membership)
 
     @abstractmethod
-    def _set_alarm(self) -> None:
+    def _set_timer(self) -> None:
         """A deadline has changed."""
 
     async def send(self, frame: Frame) -> None:
@@ -182,7 +182,7 @@ class Writer(Wire):
         self._unsent = rest
         self._set_clear(False)
         self._writing_since = trio.current_time()
-        self._set_alarm()
+        self._set_timer()
         self._watch(self.interest | WRITE)
 
     def _queue(self) -> Outbox:
@@ -299,7 +299,7 @@ class Writer(Wire):
         self._goodbye = goodbye
         if self._writing_since == inf:  # else the deadline of what is on its way stands
             self._writing_since = trio.current_time()
-            self._set_alarm()
+            self._set_timer()
         if self._unsent is None:
             self._drain()
 

@@ -30,7 +30,7 @@ from ..base import Headers, Transport
 from ..direct import DirectTransport
 from ..epoll import Poller
 from ..send_queue import Outbox
-from ..timers import Sweeper
+from ..timers import Timers
 
 logger = logging.getLogger("nexios_trio.takeover")
 
@@ -84,7 +84,7 @@ class Claim:
             await self._protocol.handle(event)
 
     def complete(
-        self, asgi: Transport, outbox: Outbox | None, poller: Poller, sweeper: Sweeper, settings: Settings
+        self, asgi: Transport, outbox: Outbox | None, poller: Poller, timers: Timers, settings: Settings
     ) -> TakenOver | None:
         """The handshake is answered: go on for `asgi` on the socket. None when the peer has left meanwhile."""
         websocket, outer = self._websocket, self._server.stream.socket
@@ -95,7 +95,7 @@ class Claim:
         websocket.send = websocket.connection = websocket.handshake = websocket.buffer = None
         self._transport = TakenOver(asgi.scope, settings, _detach(outer), poller, deflate=self._deflate)
         self._server = self._protocol = self._websocket = None
-        self._transport.adopt(asgi, outbox, sweeper)
+        self._transport.adopt(asgi, outbox, timers)
         self._settled.set()
         return self._transport
 
