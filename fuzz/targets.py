@@ -6,7 +6,8 @@ from typing import Final
 
 from nexios_trio.core.json import decode_json, is_deeper
 from nexios_trio.core.message import Message, encode_json
-from nexios_trio.protocol.parser import FrameParser, Violation
+from nexios_trio.protocol.frames import Violation
+from nexios_trio.protocol.parser import FrameParser
 from nexios_trio.routing.paths import BadPath, request_path
 from nexios_trio.server.request_head import HEAD_END, BadUpgrade, is_upgrade, parse_upgrade
 

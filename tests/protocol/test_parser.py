@@ -17,7 +17,8 @@ from websockets.protocol import OPEN, Protocol, Side
 
 from nexios_trio.core.lifecycle import Cause
 from nexios_trio.core.message import Frame, binary_frame, text_frame
-from nexios_trio.protocol.parser import FrameParser, Violation, close_frame, control_frame, messages_behind
+from nexios_trio.protocol.frames import Violation, close_frame, control_frame, messages_behind
+from nexios_trio.protocol.parser import FrameParser
 from tests.rawframes import (
     BINARY,
     CLOSE,

@@ -13,8 +13,8 @@ from nexios_trio.core.lifecycle import Cause, End, Phase
 from nexios_trio.core.message import Batch, Kind, Message, binary_frame, text_frame
 from nexios_trio.core.overflow import conflate
 from nexios_trio.exceptions import LifecycleError, MessageTooBig, WebSocketDisconnect
-from nexios_trio.transports.direct.reader import MAX_PONGS, Reader
-from nexios_trio.transports.direct.socket import RECEIVE_SIZE
+from nexios_trio.transports.direct.reader import MAX_PONGS_PER_READ, Reader
+from nexios_trio.transports.direct.socket import RECEIVE_BYTES
 from nexios_trio.transports.epoll import READ
 from tests.rawframes import (
     BINARY,
@@ -430,11 +430,11 @@ async def test_pings_are_answered_at_once_and_each():
 
 async def test_of_a_flood_of_pings_the_last_ones_are_answered_together():
     async with direct() as (transport, peer):
-        count = RECEIVE_SIZE // 9  # as many as one read takes
+        count = RECEIVE_BYTES // 9  # as many as one read takes
         await peer.send(b"".join(client_frame(PING, b"%03d" % (number % 1000)) for number in range(count)))
         await settle()
-        payloads = [b"%03d" % (number % 1000) for number in range(count - MAX_PONGS, count)]
-        assert await peer.frames(MAX_PONGS) == [ServerFrame(PONG, payload) for payload in payloads]
+        payloads = [b"%03d" % (number % 1000) for number in range(count - MAX_PONGS_PER_READ, count)]
+        assert await peer.frames(MAX_PONGS_PER_READ) == [ServerFrame(PONG, payload) for payload in payloads]
         await peer.send(client_frame(PING, b"and on"))
         assert await peer.frames(1) == [ServerFrame(PONG, b"and on")]
         assert transport.is_open

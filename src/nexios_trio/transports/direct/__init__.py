@@ -1,8 +1,8 @@
 """The socket itself: no task, no protocol stack and no copy between a message and the kernel.
 
-One object for each peer, in four storeys: `Wire` has the socket, `Writer` and `Reader` what goes out and comes in, and
-`DirectTransport` the rest of what a transport is. They are storeys and not parts, because a message's way through them
-is counted in attribute look-ups.
+One object for each peer, in five storeys: `DirectSocket` has the socket and its state (`states`), `Writer` and
+`ClosingWriter` what goes out, `Reader` what comes in, and `DirectTransport` the rest of what a transport is. They are
+storeys and not parts, because a message's way through them is counted in attribute look-ups.
 """
 
 from .transport import DirectTransport

@@ -2,24 +2,26 @@
 
 import socket
 import struct
-from typing import Any
+from typing import Any, Final
 
 import trio
 
 from ...config.settings import Settings
 from ...core.lifecycle import Cause, End, Occurrence, Phase
-from ...protocol.parser import PONG, FrameParser, Violation, close_frame, control_frame
+from ...protocol.frames import PONG, Violation, close_frame, control_frame
+from ...protocol.parser import FrameParser
 from ..base import Scope
 from ..epoll import BROKEN, PEER_LEFT, READ, WRITE, Poller
-from .socket import RECEIVE_SIZE
-from .writer import Writer
+from .closing import ClosingWriter
+from .socket import RECEIVE_BYTES
+from .states import State, Step
 
-MAX_RECEIVE_SIZE = 65536  # of one long frame, which costs little to parse
-MAX_PONGS = 16  # for one read
-SENT_AT = struct.Struct("!d")  # the payload of our pings: seconds of trio's clock
+MAX_RECEIVE_BYTES: Final = 65536  # of one long frame, which costs little to parse
+MAX_PONGS_PER_READ: Final = 16
+SENT_AT: Final = struct.Struct("!d")  # the payload of our pings: seconds of trio's clock
 
 
-class Reader(Writer):
+class Reader(ClosingWriter):
     """The way in: what the poller and the parser call."""
 
     __slots__ = ("_is_silent", "_parser", "_ping", "_pongs", "latency", "on_message")
@@ -28,6 +30,8 @@ class Reader(Writer):
         self, scope: Scope, settings: Settings, sock: socket.socket, poller: Poller, *, deflate: bool, **options: Any
     ) -> None:
         super().__init__(scope, settings, sock, poller, deflate=deflate, **options)
+        # The read seam: the parser calls this with each message. It is `Inbox.put`, which hands the message to the task
+        # that waits in `Inbox.get`; put here, and once more by `adopt`, which brings another inbox.
         self.on_message = self.inbox.put
         self._parser = FrameParser(self, settings.max_message_size, settings.max_fragments, deflate=deflate)
         self._is_silent = True  # nothing heard since the heartbeat's last look
@@ -45,7 +49,7 @@ class Reader(Writer):
             self._lost()
         elif events & PEER_LEFT:
             self._peer_left()
-        if events & WRITE and not self._is_gone:
+        if events & WRITE and self.state is not State.GONE:
             self._resume_writing()
 
     def failed(self, error: Exception) -> None:
@@ -53,7 +57,7 @@ class Reader(Writer):
 
     def _read(self) -> None:
         missing = self._parser.missing
-        size = RECEIVE_SIZE if missing <= RECEIVE_SIZE else min(missing, MAX_RECEIVE_SIZE)
+        size = RECEIVE_BYTES if missing <= RECEIVE_BYTES else min(missing, MAX_RECEIVE_BYTES)
         try:
             data = self._sock_recv(size)
         except BlockingIOError:
@@ -64,25 +68,22 @@ class Reader(Writer):
         if not data:
             self._lost()
             return
-        self._heard(data)
-        if len(data) == size == RECEIVE_SIZE and self._parser.missing > RECEIVE_SIZE and self.interest & READ:
+        self._is_silent = False
+        self._feed(data)
+        if len(data) == size == RECEIVE_BYTES and self._parser.missing > RECEIVE_BYTES and self.interest & READ:
             self._read()  # the rest of a long frame, which is likely there already
 
-    def _heard(self, data: bytes) -> None:
-        self._is_silent = False
-        if self.lifecycle.phase is not Phase.CLOSED and not self._is_deaf:
-            self._feed(data)
-
     def _feed(self, data: bytes) -> None:
+        """Parse what came, as far as it still has a meaning."""
         try:
-            if self.lifecycle.end is None:
+            if self.state.hears_messages:
                 self._parser.feed(data)
-            else:
+            elif self.state.hears_close:
                 self._parser.seek_close(data)
+            else:
+                return
         except Violation as violation:
-            self._is_deaf = True
-            self._ended(Occurrence.LOCAL_CLOSE, violation.end)
-            self._say_goodbye(close_frame(violation.end.code, violation.end.reason))
+            self._violated(violation.end)
             return
         finally:
             if self._pongs:
@@ -90,22 +91,32 @@ class Reader(Writer):
         if self.is_full:
             self._watch(self.interest & ~READ)
 
+    def _violated(self, end: End) -> None:
+        if self._ended(Occurrence.LOCAL_CLOSE, end):
+            self._queue_goodbye(close_frame(end.code, end.reason), Step.VIOLATION)
+            return
+        self._move(Step.VIOLATION)  # in place of the peer's close frame
+        if self.state is State.HALF_CLOSED:
+            self._shut_down_writing()
+
     @property
     def is_full(self) -> bool:
         """The inbox takes no more for now."""
         return self.inbox.full and self.lifecycle.phase is Phase.OPEN
 
     def _peer_left(self) -> None:
-        """The peer will send no more. What it sent before may still be unread, if the inbox is full."""
+        """End, unless there is more to read: the peer will send no more, but if the inbox is full, we have not read
+        all that it sent before.
+        """
         if self.is_full:
             self._watch(self.interest & ~PEER_LEFT)
         else:
             self._lost()
 
     def _resume_reading(self) -> None:
-        if self._is_gone or not self._is_begun:
+        if self.state.is_http or self.state is State.GONE:
             return
-        if self._deflate and not self._is_deaf:
+        if self._deflate and self.state.hears_messages:
             self._feed(b"")  # compressed messages that had to wait
         if not self.is_full:
             self._watch(self.interest | READ)
@@ -113,15 +124,15 @@ class Reader(Writer):
     def on_ping(self, payload: bytes) -> None:
         pongs = self._pongs
         pongs.append(payload)
-        if len(pongs) >= 2 * MAX_PONGS:
-            del pongs[:MAX_PONGS]
+        if len(pongs) >= 2 * MAX_PONGS_PER_READ:
+            del pongs[:MAX_PONGS_PER_READ]
 
     def _answer_pings(self) -> None:
-        pongs = [control_frame(PONG, payload) for payload in self._pongs[-MAX_PONGS:]]
+        pongs = [control_frame(PONG, payload) for payload in self._pongs[-MAX_PONGS_PER_READ:]]
         self._pongs.clear()
-        if self._clear:
+        if self.state is State.CLEAR:
             self._write(b"".join(pongs))
-        elif self.lifecycle.phase is Phase.OPEN:
+        elif self.state is State.BACKLOG:
             self._urgent = pongs[-1]  # of several unanswered pings, the last one's suffices
 
     def on_pong(self, payload: bytes) -> None:
@@ -130,10 +141,13 @@ class Reader(Writer):
             self._ping = b""
 
     def on_close(self, code: int, reason: str) -> None:
-        if self.lifecycle.phase is Phase.CLOSING:  # the answer to ours
+        if self.state is State.CLOSE_SENT:  # the answer to ours
             self.lifecycle.advance(Occurrence.CLOSED_CLEANLY)
-            if self._goodbye_sent:
-                self._let_go(reset=False)
+            self._let_go(reset=False)
+            return
+        if self.state is State.CLOSING:  # the same, but what comes before ours is still on its way
+            self.lifecycle.advance(Occurrence.CLOSED_CLEANLY)
+            self._move(Step.PEER_CLOSE)
             return
         if self._pongs:
             self._answer_pings()
@@ -141,7 +155,5 @@ class Reader(Writer):
         self._ended(Occurrence.PEER_CLOSE, end)
         if self._outbox is not None:
             self._outbox.discard()
-        self._say_goodbye(close_frame(end.code, end.reason))
         self.lifecycle.advance(Occurrence.CLOSED_CLEANLY)
-        if self._goodbye_sent:
-            self._let_go(reset=False)
+        self._queue_goodbye(close_frame(end.code, end.reason), Step.PEER_CLOSE)

@@ -1,34 +1,37 @@
-"""The socket, and what the poller watches it for."""
+"""The socket of one peer, the state that it is in, and what the poller watches it for."""
 
 import socket
 import struct
-from typing import cast
+from typing import Final, cast
 
 import trio
+from trio.lowlevel import checkpoint
 
 from ...config.settings import Settings
 from ..base import Scope, Transport
 from ..epoll import PEER_LEFT, READ, Poller, Watched
+from .states import State, Step, next_state
 
-RECEIVE_SIZE = 1536  # one read of the shortest frames keeps the others waiting for a third of a millisecond
-SKIM_SIZE = 65536
+RECEIVE_BYTES: Final = 1536  # one read of the shortest frames keeps the others waiting for a third of a millisecond
+DISCARD_BYTES: Final = 65536
+DISCARD_READS: Final = 16
 # SO_LINGER on, 0 seconds: closing sends a reset and drops what the kernel holds
-RESET = struct.pack("ii", 1, 0)
+LINGER_RESET: Final = struct.pack("ii", 1, 0)
 
 
-class Wire(Transport):
+class DirectSocket(Transport):
     """One non-blocking socket of ours."""
 
     __slots__ = (
-        "_gone",
-        "_is_gone",
         "_is_watched",
         "_may_read",
+        "_moved",
         "_poller",
         "_sock",
         "_sock_recv",
         "_sock_send",
         "interest",
+        "state",
     )
 
     def __init__(self, scope: Scope, settings: Settings, sock: socket.socket, poller: Poller) -> None:
@@ -38,15 +41,43 @@ class Wire(Transport):
         self._sock_recv = sock.recv
         self._poller = poller
         self.interest = 0
+        self.state = State.CONNECTING
         self._is_watched = False
-        self._may_read = True
-        self._is_gone = False  # the socket is closed
-        self._gone: trio.Event | None = None  # somebody waits for that
+        self._may_read = True  # nobody else reads from the socket
+        self._moved: trio.Event | None = None  # somebody waits for the next change of state
+
+    def _move(self, step: Step) -> None:
+        """Raises: LifecycleError for what cannot happen now."""
+        before = self.state
+        after = next_state(before, step)
+        if after is before:
+            return
+        self.state = after
+        moved, self._moved = self._moved, None
+        if moved is not None:
+            moved.set()
+
+    async def _until_gone(self) -> None:
+        """Until the socket is closed. Checkpoint: if it is not."""
+        while self.state is not State.GONE:
+            await self._until_moved()
+
+    async def _until_flushed(self) -> None:
+        """Until the kernel has everything, or the socket is closed. Checkpoint: always."""
+        if self.state.is_flushed:
+            await checkpoint()
+        while not self.state.is_flushed:
+            await self._until_moved()
+
+    async def _until_moved(self) -> None:
+        if self._moved is None:
+            self._moved = trio.Event()
+        await self._moved.wait()
 
     def _watch(self, events: int) -> None:
         if not self._may_read:
             events &= ~(READ | PEER_LEFT)
-        if self._is_gone or events == self.interest:
+        if self.state is State.GONE or events == self.interest:
             return
         if self._is_watched:
             self._poller.change(self._sock, events)
@@ -54,11 +85,11 @@ class Wire(Transport):
             self._poller.watch(self._sock, cast(Watched, self), events)
             self._is_watched = True
 
-    def _skim(self) -> None:
+    def _discard_received(self) -> None:
         """Throw away what has come: closing a socket with unread bytes sends a reset, which overtakes our goodbye."""
         try:
-            for _ in range(16):
-                self._sock_recv(SKIM_SIZE)
+            for _ in range(DISCARD_READS):
+                self._sock_recv(DISCARD_BYTES)
         except OSError:
             pass
 
@@ -70,15 +101,13 @@ class Wire(Transport):
 
     def _let_go(self, *, reset: bool) -> None:
         """Close the socket."""
-        if self._is_gone:
+        if self.state is State.GONE:
             return
-        self._is_gone = True
+        self._move(Step.LET_GO)
         self._poller.forget(self._sock)
         if reset:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
         self._sock.close()
-        if self._gone is not None:
-            self._gone.set()
 
     def _abort(self) -> None:
         self._let_go(reset=True)

@@ -5,21 +5,24 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from math import ceil, inf
 from random import random
+from typing import Final
 
 import trio
 from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
 from ...config.settings import Settings
 from ...core.lifecycle import Cause, End, Occurrence
-from ...protocol.parser import PING, control_frame
+from ...protocol.frames import PING, control_frame
 from ..base import Headers, Scope, Transport
 from ..epoll import PEER_LEFT, READ, Poller
 from ..send_queue import Outbox
 from ..timers import Timer, Timers, do_nothing
+from .closing import Refusal
 from .reader import SENT_AT, Reader
-from .writer import Refusal
+from .states import State, Step
 
-MAX_BEAT = 0.5  # seconds
+MAX_BEAT_SECONDS: Final = 0.5
+MIN_WAIT_SECONDS: Final = 0.001
 
 Answer = Callable[[str | None, Headers], bytes]
 
@@ -75,11 +78,12 @@ class DirectTransport(Reader):
         self.begin()
 
     def inherit(self, data: bytes) -> None:
-        """From here on we read. `data` is what somebody else has read last."""
+        """Read from here on. `data` is what somebody else has read last."""
         self._may_read = True
         self._watch(self.interest | READ | PEER_LEFT)
-        if data and not self._is_gone:
-            self._heard(data)
+        if data and self.state is not State.GONE:
+            self._is_silent = False
+            self._feed(data)
 
     def open(self, timers: Timers) -> AbstractAsyncContextManager[None]:
         return _Block(self, timers)
@@ -95,26 +99,25 @@ class DirectTransport(Reader):
         In a cancelled scope only ours is waited for.
         """
         is_stalled = False
-        if not self._is_gone and self.lifecycle.end is not None:
+        if self.state is not State.GONE and self.lifecycle.end is not None:
             is_cancelled = trio.current_effective_deadline() == -inf
             with trio.move_on_after(self.settings.close_timeout, shield=True) as scope:
                 await self._until_parted(in_a_hurry=is_cancelled)
             is_stalled = scope.cancelled_caught
         if self._timers is not None:
             self._timers.stop(self._timer)
-        self._let_go(reset=is_stalled or not self._goodbye_sent)
-        # Whatever refers back to us: a cycle would wait for a full collection, which is rare (`application.gc_tuning`).
+        self._let_go(reset=is_stalled or not self.state.is_flushed)
+        # Whatever refers back to us: a cycle would wait for a full collection, which is rare.
         self._timer.callback = self.inbox.on_room = self.on_end = do_nothing
         self._parser.release()
 
     async def _until_parted(self, *, in_a_hurry: bool) -> None:
         if not in_a_hurry:
-            self._gone = trio.Event()
-            await self._gone.wait()
+            await self._until_gone()
             return
-        if not self._goodbye_sent:
+        if not self.state.is_flushed:
             await self._until_flushed()
-        self._skim()
+        self._discard_received()
 
     # Handshake
 
@@ -127,24 +130,21 @@ class DirectTransport(Reader):
             self._write(self._answer(subprotocol, headers))
         self.begin()
         await cancel_shielded_checkpoint()
-        if self._is_gone and not self.inbox:  # what came with the request is read before its end is seen
+        if self.state is State.GONE and not self.inbox:  # what came with the request is read before its end is seen
             raise self._disconnect()
         return self
 
     def begin(self) -> None:
-        """The handshake is answered: frames from here on."""
-        if self._is_gone:
+        """Speak frames from here on: the handshake is answered."""
+        if self.state is State.GONE:
             return
-        self._is_begun = True
-        if self._unsent is None:
-            self._set_clear(True)
+        self._move(Step.BEGUN)
         now = trio.current_time()
         self._heard_at = now
         if self.settings.ping_interval < inf:
             self._next_ping = self._on_beat(now + self.settings.ping_interval * (0.5 + random() / 2))
         self._set_timer()
-        if self._outbox is not None:  # messages from before the handshake
-            self._drain()
+        self._drain()  # messages from before the handshake
         self._resume_reading()
         if self._received:
             data, self._received = self._received, b""
@@ -153,8 +153,8 @@ class DirectTransport(Reader):
     async def deny(self, status: int, headers: Headers, body: bytes, reason: str = "") -> None:
         await checkpoint_if_cancelled()
         if self._ended(Occurrence.DENY, End.of(Cause.DENIED, reason)):
-            self._say_goodbye(self._refuse(status, headers, body) if self._refuse is not None else b"")
-            await self._until_goodbye_sent()
+            self._queue_goodbye(self._refuse(status, headers, body) if self._refuse is not None else b"")
+            await self._until_goodbye_written()
         else:
             await cancel_shielded_checkpoint()
 
@@ -172,7 +172,7 @@ class DirectTransport(Reader):
             self.kill(End.of(Cause.WRITE_TIMEOUT, "the peer does not read"))
         elif self._next_ping <= now:
             self._heartbeat(now)
-        if not self._is_gone:
+        if self.state is not State.GONE:
             self._set_timer()
 
     def _heartbeat(self, now: float) -> None:
@@ -184,15 +184,15 @@ class DirectTransport(Reader):
             self._next_ping = inf
             self.kill(End.of(Cause.HEARTBEAT_TIMEOUT, "nothing was heard of the peer"))
             return
-        wait = min(settings.ping_interval, max(self._heard_at + settings.ping_timeout - now, 0.001))
+        wait = min(settings.ping_interval, max(self._heard_at + settings.ping_timeout - now, MIN_WAIT_SECONDS))
         self._next_ping = self._on_beat(now + wait)
-        if self._clear:
+        if self.state is State.CLEAR:
             self._ping = SENT_AT.pack(now)
             self._write(control_frame(PING, self._ping))
 
     def _on_beat(self, when: float) -> float:
         """Return when to ping: spread over the clients, but many at once, or waking up would cost more than pings."""
-        beat = min(MAX_BEAT, self.settings.ping_interval / 16)
+        beat = min(MAX_BEAT_SECONDS, self.settings.ping_interval / 16)
         return ceil(when / beat) * beat
 
 

@@ -1,0 +1,92 @@
+"""Ending: the goodbye goes out behind what is queued; then the peer has its turn, and the socket is closed."""
+
+import socket
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+import trio
+from trio.lowlevel import checkpoint
+
+from ...config.settings import Settings
+from ...core.lifecycle import Cause, End, Occurrence
+from ...protocol.frames import close_frame
+from ..base import Headers, Scope
+from ..epoll import PEER_LEFT, READ, Poller
+from .states import State, Step
+from .writer import Writer
+
+# HTTP statuses of those who are sent away before their handshake was answered; 403 for the others
+REFUSALS = {Cause.SERVER_SHUTDOWN: 503, Cause.ACCEPT_TIMEOUT: 503, Cause.HANDLER_ERROR: 500, Cause.NOT_FOUND: 404}
+
+Refusal = Callable[[int, Headers, bytes], bytes]
+
+
+class ClosingWriter(Writer):
+    """The way out, and its end."""
+
+    __slots__ = ("_refuse",)
+
+    def __init__(
+        self,
+        scope: Scope,
+        settings: Settings,
+        sock: socket.socket,
+        poller: Poller,
+        *,
+        refuse: Refusal | None,
+        **options: Any,
+    ) -> None:
+        super().__init__(scope, settings, sock, poller, **options)
+        self._refuse = refuse
+
+    async def close(self, end: End) -> None:
+        if not self._ended(Occurrence.LOCAL_CLOSE, end):
+            await checkpoint()
+            return
+        self._queue_goodbye(self._goodbye_for(end))
+        await self._until_goodbye_written()
+
+    async def _until_goodbye_written(self) -> None:
+        """Checkpoint: always. Cancellation: the goodbye is still on its way, until the block is left."""
+        with trio.move_on_after(self.settings.write_timeout) as scope:
+            await self._until_flushed()
+        if scope.cancelled_caught:
+            self._let_go(reset=True)
+
+    def evict(self, end: End) -> None:
+        self._ended(Occurrence.LOCAL_CLOSE, end)
+        self.inbox.discard()
+        if self._outbox is not None:
+            self._outbox.discard()
+        self._queue_goodbye(self._goodbye_for(end))
+
+    def _goodbye_for(self, end: End) -> bytes:
+        if not self.state.is_http or self._refuse is None:
+            return close_frame(end.code, end.reason)
+        if self._outbox is not None:
+            self._outbox.discard()  # a peer without a handshake cannot get messages
+        return self._refuse(REFUSALS.get(end.cause, 403), (), b"")
+
+    def _queue_goodbye(self, goodbye: bytes, step: Step = Step.GOODBYE) -> None:
+        """Send the one goodbye behind what is queued. Nothing is accepted after it; a second one is not sent."""
+        if self._outbox is not None:
+            self._outbox.close()
+        if self.state not in (State.CONNECTING, State.CLEAR, State.BACKLOG):
+            return
+        self._move(step)
+        self._goodbye = goodbye
+        if self._writing_since == inf:  # else the deadline of what is on its way stands
+            self._writing_since = trio.current_time()
+            self._set_timer()
+        if self._unsent is None:
+            self._drain()
+
+    def _goodbye_written(self) -> None:
+        if self.state is State.ANSWERING:
+            self._let_go(reset=False)
+            return
+        self._move(Step.DRAINED)
+        if self.state is State.HALF_CLOSED:  # there will be no close frame that we understand
+            self._shut_down_writing()
+        self._watch(READ | PEER_LEFT)  # for the peer's close frame, or until it hangs up
