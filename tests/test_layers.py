@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[set[str], ...], ...] = (
     ({"application"},),
     ({"server", "serving"}, {"testing"}),
     ({"cli"},),
+    ({"__main__"},),
 )
 # name -> (rank of its layer, its cell)
 PLACES = {name: (rank, cell) for rank, layer in enumerate(LAYERS) for cell in layer for name in cell}

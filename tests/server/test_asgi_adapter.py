@@ -9,7 +9,7 @@ from trio.testing import MockClock, assert_checkpoints
 from nexios_trio.config.settings import Settings
 from nexios_trio.core.lifecycle import Cause, End
 from nexios_trio.exceptions import LifecycleError
-from nexios_trio.server.asgi_adapter import AsgiBridge
+from nexios_trio.server.asgi_adapter import AsgiAdapter
 from nexios_trio.server.request_head import Upgrade, http_response
 from nexios_trio.transports.direct import DirectTransport
 from tests.rawframes import BINARY, CLOSE, TEXT, ServerFrame, client_frame, close, text
@@ -34,7 +34,7 @@ async def served(app, **settings):
         transport = DirectTransport(
             upgrade.scope(), Settings(**settings), ours, lane.poller, answer=upgrade.answer, refuse=http_response
         )
-        bridge = AsgiBridge(transport, lane.timers)
+        bridge = AsgiAdapter(transport, lane.timers)
 
         async def serve():
             failed = True
@@ -283,7 +283,7 @@ async def test_it_does_nothing_for_an_application_that_takes_the_transport():
     peer = Peer(theirs)
     async with open_lane() as lane:
         transport = DirectTransport({"subprotocols": []}, Settings(), ours, lane.poller, refuse=http_response)
-        bridge = AsgiBridge(transport, lane.timers)
+        bridge = AsgiAdapter(transport, lane.timers)
         async with transport.open(lane.timers):
             await transport.accept(None, [])
             await transport.close(End.of(Cause.LOCAL_CLOSE))

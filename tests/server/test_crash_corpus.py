@@ -282,13 +282,6 @@ async def test_a_peer_may_leave_at_any_byte(script):
         await eventually(lambda: open_descriptors() == quiet)
 
 
-async def test_a_request_that_comes_byte_by_byte():
-    async with running(make_target()) as server, await server.connect() as client:
-        for byte in upgrade():
-            await client.send(bytes([byte]))
-        assert (await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
-
-
 @pytest.mark.parametrize(
     "noise",
     [GET + b"\r\n", bytes(range(256)), bytes.fromhex("16030100c8010000c40303") + bytes(50), b""],
@@ -306,13 +299,6 @@ async def leave(server: Running, data: bytes) -> None:
     client = await server.connect()
     await client.send(data)
     client.reset()
-
-
-async def test_slow_requests_are_ended():
-    """Neither a request that does not come, nor half of one, holds a connection for long."""
-    async with running(make_target(), None, settings(handshake_timeout=0.05)) as server:
-        assert await server.request(b"") == b""
-        assert (await server.request(GET)).startswith(b"HTTP/1.1 408")
 
 
 async def test_an_application_that_neither_accepts_nor_refuses():

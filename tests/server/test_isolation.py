@@ -1,7 +1,6 @@
 """What one connection does, or its handler, costs no other anything: an innocent client stays connected and is answered."""
 
 import os
-import ssl
 import tracemalloc
 import zlib
 from contextlib import suppress
@@ -13,14 +12,12 @@ from trio.testing import wait_all_tasks_blocked
 
 from nexios_trio import NexiosApp, WebSocket, WebSocketDisconnect
 from tests.server.support import (
-    CERTIFICATES,
     DEADLINE,
     ask,
     frame,
     make_app,
     running,
     settings,
-    tls_config,
     websocket,
 )
 
@@ -35,17 +32,6 @@ def deflated(data: bytes) -> bytes:
 
 def inflated(data: bytes) -> bytes:
     return zlib.decompressobj(wbits=-15).decompress(data + b"\0\0\xff\xff")
-
-
-async def test_tls_agrees_on_http_1_1_with_a_client_that_prefers_http_2():
-    async with running(make_app(), tls_config()) as server, websocket(server.port, tls=True) as innocent:
-        context = ssl.create_default_context(cafile=str(CERTIFICATES / "certificate.pem"))
-        context.set_alpn_protocols(["h2", "http/1.1"])
-        async with await server.connect() as client:
-            stream = trio.SSLStream(client.stream, context, server_hostname="localhost", https_compatible=True)
-            await stream.do_handshake()
-            assert stream.selected_alpn_protocol() == "http/1.1"
-        assert await ask(innocent) == "are you there?"
 
 
 @pytest.mark.parametrize("fragments", [1, 3])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nexios_trio import NexiosApp, serve
 from nexios_trio.server import run as runner
-from nexios_trio.server.shutdown import Schedule
+from nexios_trio.server.shutdown import DrainSchedule
 from tests.server.support import (
     DEADLINE,
     Raw,
@@ -28,10 +28,10 @@ seconds = st.floats(min_value=0, max_value=1e6)
 
 @given(now=seconds, timeout=seconds, jitter=seconds, grace=seconds, later=seconds)
 def test_no_step_is_after_the_next(now, timeout, jitter, grace, later):
-    schedule = Schedule.starting(now, timeout, jitter, grace)
-    assert now <= schedule.goodbyes <= schedule.cancel <= schedule.reset <= schedule.end == now + timeout
+    schedule = DrainSchedule.starting(now, timeout, jitter, grace)
+    assert now <= schedule.last_close <= schedule.cancel <= schedule.reset <= schedule.end == now + timeout
     hurried = schedule.hurried(now + later)
-    assert hurried.goodbyes <= hurried.cancel <= hurried.reset <= hurried.end
+    assert hurried.last_close <= hurried.cancel <= hurried.reset <= hurried.end
     assert hurried.cancel <= now + later
     assert hurried.reset <= schedule.reset
 
@@ -207,17 +207,8 @@ async def test_a_request_under_way_is_answered_and_idle_connections_are_closed()
         assert (await busy.rest()).endswith(b"done")
 
 
-async def test_who_has_not_said_anything_is_let_go():
-    async with running(make_app()) as server, await server.connect() as client:
-        await client.send(b"GET / HT")
-        async with await server.connect() as other:  # so that the first is surely accepted
-            await other.handshake()
-        server.stop()
-        assert await client.rest() == b""
-
-
 async def test_a_second_signal_hurries(monkeypatch):
-    monkeypatch.setattr(runner, "SAME_SIGNAL", 0.0)
+    monkeypatch.setattr(runner, "SAME_SIGNAL_SECONDS", 0.0)
     patient = settings(drain_jitter=100.0, drain_timeout=1000.0)
     begun = trio.current_time()
     async with trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""The command `nexios-trio`."""
+"""The command `nexios-trio`: one file for each of its commands."""
 
 from .main import main
 

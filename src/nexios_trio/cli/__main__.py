@@ -1,5 +1,5 @@
-"""`python -m nexios_trio.cli`, as the workers are started."""
+"""`python -m nexios_trio.cli`: the command `nexios-trio`."""
 
 from .main import main
 
-main()
+main(prog_name="nexios-trio")

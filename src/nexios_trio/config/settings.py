@@ -13,8 +13,9 @@ import attrs
 from attrs import frozen
 
 from ..core.overflow import Policy, disconnect, resolve_policy
+from ..core.proxy_headers import Proxy
 from ..exceptions import SettingsError
-from .validators import Accepted, Count, Network, Seconds, Size, Switch, origins, parse, proxies
+from .validators import Accepted, Count, Seconds, Size, Switch, origins, parse, proxies
 
 __all__ = ["PREFIX", "Settings", "SettingsRow"]
 
@@ -106,10 +107,13 @@ class Settings:
         },
     )
     require_origin: bool = _field(False, Switch(), "", "refuse requests without an Origin header (not from browsers)")
-    trusted_proxies: tuple[Network, ...] = attrs.field(
+    trusted_proxies: tuple[Proxy, ...] = attrs.field(
         default=(),
         converter=proxies,
-        metadata={"unit": "", "meaning": "addresses and networks whose forwarding headers are believed"},
+        metadata={
+            "unit": "",
+            "meaning": "addresses and networks whose forwarding headers are believed; unix for peers on a Unix socket",
+        },
     )
 
     # switches

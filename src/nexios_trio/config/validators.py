@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import attrs
 
-__all__ = ["Accepted", "Count", "Network", "Seconds", "Size", "Switch", "origins", "parse", "proxies", "words"]
+from ..core.proxy_headers import UNIX, Network, Proxy
 
-Network = IPv4Network | IPv6Network
+__all__ = ["Accepted", "Count", "Seconds", "Size", "Switch", "origins", "parse", "proxies", "words"]
 
 _UNITS: Final = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
@@ -154,18 +154,32 @@ def _origin(value: object) -> str:
     raise ValueError(f"allowed_origins takes scheme://host[:port] without a path, or '*', not {value!r}")
 
 
-def proxies(value: str | Iterable[str | Network]) -> tuple[Network, ...]:
-    """Addresses or networks of the reverse proxies whose forwarding headers are believed."""
-    return tuple(map(_network, words(value)))
+def proxies(value: str | Iterable[str | Network]) -> tuple[Proxy, ...]:
+    """Read addresses or networks of the reverse proxies whose forwarding headers are believed.
+
+    ``unix`` stands for every peer on a Unix socket.
+    """
+    return tuple(_proxy(word) for word in words(value))
 
 
-def _network(value: object) -> Network:
+def _proxy(value: object) -> Proxy:
     if isinstance(value, IPv4Network | IPv6Network):
-        return value
+        return _unmapped(value)
     try:
         if isinstance(value, str):
-            return ip_network(value)
+            return UNIX if value.lower() == UNIX else _unmapped(ip_network(value))
         reason = "a str or a network of the ipaddress module is accepted"
     except ValueError as error:
         reason = str(error)
-    raise ValueError(f"trusted_proxies takes addresses and networks such as 10.0.0.0/8, not {value!r}: {reason}")
+    raise ValueError(
+        f"trusted_proxies takes addresses and networks such as 10.0.0.0/8, and unix, not {value!r}: {reason}"
+    )
+
+
+def _unmapped(network: Network) -> Network:
+    """A network of IPv4-mapped addresses as the IPv4 network that it stands for."""
+    if isinstance(network, IPv6Network) and network.prefixlen >= 96:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return IPv4Network((mapped, network.prefixlen - 96))
+    return network

@@ -1,5 +1,6 @@
 """How often a client may connect, and how fast it may send."""
 
+import logging
 import math
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,10 +11,12 @@ import trio
 from ..connections.transport_wrapper import Interposed, through
 from ..connections.websocket import WebSocket
 from ..core.lifecycle import Cause, End
+from ..core.proxy_headers import client_key
 from ..exceptions import WebSocketDisconnect
 from ..transports.base import Transport
 from .chain import Next
-from .client_address import client_address
+
+logger = logging.getLogger("nexios_trio.connection")
 
 __all__ = ["ConnectionRateLimitMiddleware", "MessageRateLimitMiddleware", "TokenBucket"]
 
@@ -91,7 +94,8 @@ class ConnectionRateLimitMiddleware:
     Args:
         rate_limit: connections that one client may open within `time_window`.
         time_window: seconds.
-        key: tells clients apart; by default by their address, behind `trusted_proxies` the one that those report.
+        key: tells clients apart; by default by their address (of IPv6 its /64), behind `trusted_proxies` the one that
+            those report. A connection with the key None is not counted, such as one on a Unix socket without them.
         max_clients: whose connections are remembered; beyond it, the client that was quiet longest is forgotten.
     Raises: ValueError.
     """
@@ -101,7 +105,7 @@ class ConnectionRateLimitMiddleware:
         rate_limit: int = 10,
         time_window: float = 60.0,
         *,
-        key: Callable[[WebSocket], str] | None = None,
+        key: Callable[[WebSocket], str | None] | None = None,
         max_clients: int = 65_536,
     ) -> None:
         if rate_limit < 1 or max_clients < 1:
@@ -109,15 +113,27 @@ class ConnectionRateLimitMiddleware:
         _check_positive("time_window", time_window, "seconds")
         self.rate_limit = rate_limit
         self.time_window = time_window
-        self._key = key or _address
+        self._key = key or _client_key
         self._max_clients = max_clients
+        self._has_warned = False
         # When each client connected, oldest first; the client that connected last stands last.
         self._times: OrderedDict[str, list[float]] = OrderedDict()
 
     async def __call__(self, websocket: WebSocket, call_next: Next) -> Any:
-        if self.admit(self._key(websocket), trio.current_time()):
+        key = self._key(websocket)
+        if key is None:
+            self._warn_once()
+            return await call_next(websocket)
+        if self.admit(key, trio.current_time()):
             return await call_next(websocket)
         return await websocket.reject(CONNECTION_LIMIT_CODE, "too many connections")
+
+    def _warn_once(self) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "connections without an address are not counted: set trusted_proxies=unix behind a Unix socket"
+            )
 
     def admit(self, client: str, now: float) -> bool:
         """Count a connection of `client`, unless it is one too many."""
@@ -132,8 +148,8 @@ class ConnectionRateLimitMiddleware:
         return True
 
 
-def _address(websocket: WebSocket) -> str:
-    return client_address(websocket.scope, websocket.settings.trusted_proxies)
+def _client_key(websocket: WebSocket) -> str | None:
+    return client_key(websocket.scope, websocket.settings.trusted_proxies)
 
 
 def _check_positive(name: str, value: float, unit: str) -> None:

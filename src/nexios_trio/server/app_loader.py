@@ -1,4 +1,4 @@
-"""Finding the application that the command is to serve: `module:name`."""
+"""Find the application that the command is to serve: `module:name`."""
 
 import difflib
 import importlib
@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..asgi_types import ASGIApp
 from .errors import ServerError
-from .lifespan import App
 
 __all__ = ["LoadError", "load_application"]
 
@@ -16,7 +16,7 @@ class LoadError(ServerError):
     """There is no such application. The text says what there is."""
 
 
-def load_application(spec: str) -> App:
+def load_application(spec: str) -> ASGIApp:
     """Import `module:name`; the name is `app` if it is left out, and may have dots in it.
 
     The current directory comes first on the import path. What the module itself raises while it is imported passes
@@ -32,7 +32,7 @@ def load_application(spec: str) -> App:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    application: App = _get(_import(module_name, here), name, spec)
+    application: ASGIApp = _get(_import(module_name, here), name, spec)
     return application
 
 

@@ -1,4 +1,4 @@
-"""A direct connection as plain ASGI, for applications that do not take transports: `receive` and `send`."""
+"""Present a direct connection as plain ASGI, for applications that do not take transports: `receive` and `send`."""
 
 from typing import Any
 
@@ -16,22 +16,22 @@ from ..transports.timers import Timer, Timers
 _OWN_HEADERS = frozenset((b"connection", b"content-length", b"date", b"transfer-encoding", b"upgrade"))
 
 
-class AsgiBridge:
+class AsgiAdapter:
     """One connection's `receive` and `send`. Does nothing unless they are called."""
 
     def __init__(self, transport: DirectTransport, timers: Timers) -> None:
         self._transport = transport
         self._timers = timers
         self._is_used = False
-        self._said_connect = False
+        self._told_connect = False
         self._denial: tuple[int, list[tuple[bytes, bytes]]] | None = None
         self._body = b""
-        self._timer = Timer(self._out_of_patience)
+        self._timer = Timer(self._time_out)
 
     async def receive(self) -> dict[str, Any]:
         self._use()
-        if not self._said_connect:
-            self._said_connect = True
+        if not self._told_connect:
+            self._told_connect = True
             await checkpoint()
             return {"type": "websocket.connect"}
         item = await self._transport.inbox.get()
@@ -90,7 +90,7 @@ class AsgiBridge:
             self._transport.start(self._timers)
             self._timers.set(self._timer, current_time() + self._transport.settings.accept_timeout)
 
-    def _out_of_patience(self) -> None:
+    def _time_out(self) -> None:
         """The application has neither accepted nor refused."""
         if self._transport.lifecycle.phase is Phase.CONNECTING:
             self._transport.kill(End.of(Cause.ACCEPT_TIMEOUT))

@@ -5,25 +5,24 @@ later error is a failure: of the startup, of a task while serving, or of the shu
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import trio
 
+from ..asgi_types import ASGIApp
 from ..transports.base import TRANSPORT_EXTENSION
 from .errors import ApplicationFailed, ServerError, ShutdownFailed, StartupFailed, sole
 
-__all__ = ["App", "Lifespan"]
+__all__ = ["Lifespan"]
 
 logger = logging.getLogger("nexios_trio.server")
-
-App = Callable[[Any, Any, Any], Awaitable[Any]]
 
 
 class Lifespan:
     """One run of the application. `run` is a task of the server; everything else is called by the server."""
 
-    def __init__(self, app: App, on_failure: Callable[[], None]) -> None:
+    def __init__(self, app: ASGIApp, on_failure: Callable[[], None]) -> None:
         self.state: dict[str, Any] = {}
         self.failure: ServerError | None = None
         self._app = app

@@ -1,4 +1,4 @@
-"""The last words to a connection that will not be served.
+"""Send a last response to a connection that will not be served, and close it without losing the response.
 
 Closing a socket with unread bytes sends a reset, which may overtake the answer. So the answer goes out, our half is
 closed, and what still comes is thrown away until the peer hangs up; for a moment, and for so many at a time.
@@ -12,86 +12,91 @@ import trio
 
 from ..transports.epoll import PEER_LEFT, READ, Poller
 from ..transports.timers import Timer, Timers
-from .accept import Arrival
+from .connection_limits import AcceptedConnection
 from .request_head import http_response
 
-__all__ = ["Farewells"]
+__all__ = ["LingeringCloses"]
 
 logger = logging.getLogger("nexios_trio.server")
 
-LINGER: Final = 1.0  # seconds
-MOST: Final = 32  # at a time: some are beyond the connection limit, and use its reserve of descriptors
-RECEIVE_SIZE: Final = 65536
+LINGER_SECONDS: Final = 1.0
+MAX_LINGERING: Final = 32  # at a time: some are beyond the connection limit, and use its reserve of descriptors
+RECEIVE_BYTES: Final = 65536
 
 
-class Farewells:
-    """The connections that were sent away and have not hung up yet. Owned by one server."""
+class LingeringCloses:
+    """The connections that were refused and have not hung up yet. Owned by one server."""
 
     def __init__(self, poller: Poller, timers: Timers) -> None:
         self.poller = poller
         self.timers = timers
-        self._lingering: set[Lingering] = set()
+        self._lingering: set[LingeringClose] = set()
 
-    def refuse(self, arrival: Arrival, status: int, text: str) -> None:
+    def refuse(self, connection: AcceptedConnection, status: int, text: str) -> None:
         """Answer with an HTTP error that is no secret, and close."""
-        fields = {"client": arrival.client[0] if arrival.client else None, "code": status, "reason": text.strip()}
+        fields = {
+            "client": connection.client[0] if connection.client else None,
+            "code": status,
+            "reason": text.strip(),
+        }
         logger.info("a request was refused with %d: %s", status, text.strip(), extra=fields)
-        self.say(arrival, http_response(status, ((b"content-type", b"text/plain"),), text.encode()))
+        response = http_response(status, ((b"content-type", b"text/plain"),), text.encode())
+        self.send_and_close(connection, response)
 
-    def say(self, arrival: Arrival, response: bytes) -> None:
-        """Send a short response and close. Owns the arrival from here on."""
+    def send_and_close(self, connection: AcceptedConnection, response: bytes) -> None:
+        """Send a short response and close. Owns the connection from here on."""
         try:
-            arrival.sock.send(response)
-            arrival.sock.shutdown(socket.SHUT_WR)
+            connection.sock.send(response)
+            connection.sock.shutdown(socket.SHUT_WR)
         except OSError:
-            arrival.leave()
+            connection.close()
             return
-        if len(self._lingering) >= MOST:
-            arrival.leave()
+        if len(self._lingering) >= MAX_LINGERING:
+            connection.close()
             return
-        lingering = Lingering(self, arrival)
+        lingering = LingeringClose(self, connection)
         self._lingering.add(lingering)
         lingering.begin()
 
-    def discard(self, lingering: "Lingering") -> None:
+    def discard(self, lingering: "LingeringClose") -> None:
         self._lingering.discard(lingering)
 
-    def end(self) -> None:
-        """Close them all."""
+    def close(self) -> None:
+        """Close them all now."""
         for lingering in list(self._lingering):
-            lingering.end()
+            lingering.close()
 
 
-class Lingering:
+class LingeringClose:
     """One of them. Owned by the poller."""
 
-    __slots__ = ("_arrival", "_farewells", "_timer", "interest")
+    __slots__ = ("_all", "_connection", "_timer", "interest")
 
-    def __init__(self, farewells: Farewells, arrival: Arrival) -> None:
-        self._farewells = farewells
-        self._arrival = arrival
+    def __init__(self, all_closes: LingeringCloses, connection: AcceptedConnection) -> None:
+        self._all = all_closes
+        self._connection = connection
         self.interest = 0
-        self._timer = Timer(self.end)
+        self._timer = Timer(self.close)
 
     def begin(self) -> None:
-        self._farewells.poller.watch(self._arrival.sock, self, READ | PEER_LEFT)
-        self._farewells.timers.set(self._timer, trio.current_time() + LINGER)
+        self._all.poller.watch(self._connection.sock, self, READ | PEER_LEFT)
+        self._all.timers.set(self._timer, trio.current_time() + LINGER_SECONDS)
 
     def ready(self, events: int) -> None:
         try:
-            data = self._arrival.sock.recv(RECEIVE_SIZE)
+            data = self._connection.sock.recv(RECEIVE_BYTES)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if not data:
-            self.end()
+            self.close()
 
     def failed(self, error: Exception) -> None:
-        self.end()
+        self.close()
 
-    def end(self) -> None:
-        self._farewells.poller.forget(self._arrival.sock)
-        self._farewells.timers.retire(self._timer)
-        self._farewells.discard(self)
-        self._arrival.leave()
+    def close(self) -> None:
+        self._all.poller.forget(self._connection.sock)
+        self._all.timers.retire(self._timer)
+        self._all.discard(self)
+        self._connection.close()

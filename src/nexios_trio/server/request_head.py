@@ -1,4 +1,4 @@
-"""The opening request, as the direct lane reads it: which connections are ours, and the ASGI scope of those.
+"""Read the opening request: which connections are WebSockets, and the ASGI scope of those.
 
 Only the head is read here, by the sans-I/O parser of the `websockets` library, which also checks the handshake and
 computes its answer. Whatever is not a WebSocket upgrade over HTTP/1.1 is left, bytes and all, to hypercorn.
@@ -6,7 +6,6 @@ computes its answer. Whatever is not a WebSocket upgrade over HTTP/1.1 is left, 
 
 import email.utils
 import re
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
@@ -18,11 +17,10 @@ from websockets.http11 import MAX_NUM_HEADERS, Request
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
 
+from ..asgi_types import Headers
 from ..protocol import deflate
 
 HEAD_END = b"\r\n\r\n"
-
-Headers = Sequence[tuple[bytes, bytes]]
 
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[ \t]*websocket", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=%:\[\]]+")  # characters, not syntax
@@ -80,6 +78,21 @@ class Upgrade:
             "extensions": {"websocket.http.response": {}},
             **connection,
         }
+
+
+@attrs.frozen
+class WebSocketRequest:
+    """A connection that was served as HTTP asks for a WebSocket after all.
+
+    Args:
+        received: what it has sent, from that request's head on.
+    """
+
+    received: bytes
+
+    @property
+    def head_size(self) -> int:
+        return self.received.index(HEAD_END) + len(HEAD_END)
 
 
 def is_upgrade(head: bytes) -> bool:

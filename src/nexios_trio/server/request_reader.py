@@ -8,118 +8,123 @@ import trio
 from ..config.settings import Settings
 from ..transports.epoll import PEER_LEFT, READ, Poller
 from ..transports.timers import Timer, Timers
-from .accept import Arrival
-from .lingering_close import Farewells
+from .connection_limits import AcceptedConnection
+from .lingering_close import LingeringCloses
 
-__all__ = ["Greeting", "Greetings"]
+__all__ = ["OnRequest", "RequestReader", "RequestReaders"]
 
 # Some clients end lines with LF alone. The request is hypercorn's then, whatever it asks for.
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _NO_REQUEST = re.compile(rb"[^A-Za-z\r\n]")  # as a first byte: a TLS hello, or noise
 
-Greeted = Callable[[Arrival, bytes, int], None]
+# Called with a connection, what it has sent, and the length of the request's head in that.
+# `WebSocketServer` puts its `_route_request` here.
+OnRequest = Callable[[AcceptedConnection, bytes, int], None]
 
 
-class Greetings:
-    """The connections of one server that have not said what they want.
+class RequestReaders:
+    """The connections of one server whose first request is not whole yet.
 
     Args:
-        greeted: called with the arrival, what was received, and the length of the request's head.
+        on_request: owns the connection from its call on.
     """
 
     def __init__(
-        self, settings: Settings, poller: Poller, timers: Timers, farewells: Farewells, greeted: Greeted
+        self, settings: Settings, poller: Poller, timers: Timers, closes: LingeringCloses, on_request: OnRequest
     ) -> None:
         self.settings = settings
         self.poller = poller
         self.timers = timers
-        self.farewells = farewells
-        self.greeted = greeted
-        self._present: set[Greeting] = set()
+        self.closes = closes
+        self.on_request = on_request
+        self._reading: set[RequestReader] = set()
         self.is_closed = False
 
     def __len__(self) -> int:
-        return len(self._present)
+        return len(self._reading)
 
-    def begin(self, arrival: Arrival) -> None:
+    def read(self, connection: AcceptedConnection) -> None:
+        """Wait for the request of a connection, which is ours until then."""
         if self.is_closed:
-            arrival.leave()
+            connection.close()
             return
-        greeting = Greeting(self, arrival)
-        self._present.add(greeting)
-        greeting.begin()
+        reader = RequestReader(self, connection)
+        self._reading.add(reader)
+        reader.begin()
 
-    def discard(self, greeting: "Greeting") -> None:
-        self._present.discard(greeting)
+    def discard(self, reader: "RequestReader") -> None:
+        self._reading.discard(reader)
 
     def close(self) -> None:
         """Close them all, and whatever comes later."""
         self.is_closed = True
-        for greeting in list(self._present):
-            greeting.drop()
+        for reader in list(self._reading):
+            reader.close()
 
 
-class Greeting:
+class RequestReader:
     """One of them. Owned by the poller, until the head is whole or too late."""
 
-    __slots__ = ("_all", "_arrival", "_received", "_timer", "interest")
+    __slots__ = ("_all", "_connection", "_received", "_timer", "interest")
 
-    def __init__(self, greetings: Greetings, arrival: Arrival) -> None:
-        self._all = greetings
-        self._arrival = arrival
+    def __init__(self, readers: RequestReaders, connection: AcceptedConnection) -> None:
+        self._all = readers
+        self._connection = connection
         self._received = b""
         self.interest = 0
-        self._timer = Timer(self._too_late)
+        self._timer = Timer(self._time_out)
 
     def begin(self) -> None:
-        self._all.poller.watch(self._arrival.sock, self, READ | PEER_LEFT, newcomer=True)
+        self._all.poller.watch(self._connection.sock, self, READ | PEER_LEFT, newcomer=True)
         self._all.timers.set(self._timer, trio.current_time() + self._all.settings.handshake_timeout)
 
     def ready(self, events: int) -> None:
+        """Read what has come. Called by the poller."""
         if not events & READ:
-            self.drop()
+            self.close()
             return
         try:
-            data = self._arrival.sock.recv(self._all.settings.max_handshake_size)
+            data = self._connection.sock.recv(self._all.settings.max_handshake_size)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if data:
             self._received += data
-            self._look()
+            self._look_for_end()
         else:
-            self.drop()
+            self.close()
 
     def failed(self, error: Exception) -> None:
-        self.drop()
+        self.close()
 
-    def drop(self) -> None:
-        self._leave()
-        self._arrival.leave()
+    def close(self) -> None:
+        """Close the connection without an answer."""
+        self._stop_reading()
+        self._connection.close()
 
-    def _look(self) -> None:
+    def _look_for_end(self) -> None:
         found = _HEAD_END.search(self._received)
         size = found.end() if found is not None else len(self._received)
         if size > self._all.settings.max_handshake_size:
             self._refuse(431, "the request head is too large\n")
         elif found is not None:
-            self._leave()
-            self._all.greeted(self._arrival, self._received, size)
+            self._stop_reading()
+            self._all.on_request(self._connection, self._received, size)
         elif _NO_REQUEST.match(self._received):
             self._refuse(400, "this is not an HTTP request\n")
 
-    def _too_late(self) -> None:
+    def _time_out(self) -> None:
         if self._received:
             self._refuse(408, "the request took too long\n")
         else:
-            self.drop()
+            self.close()
 
     def _refuse(self, status: int, text: str) -> None:
-        self._leave()
-        self._all.farewells.refuse(self._arrival, status, text)
+        self._stop_reading()
+        self._all.closes.refuse(self._connection, status, text)
 
-    def _leave(self) -> None:
-        self._all.poller.forget(self._arrival.sock)
+    def _stop_reading(self) -> None:
+        self._all.poller.forget(self._connection.sock)
         self._all.timers.retire(self._timer)
         self._all.discard(self)

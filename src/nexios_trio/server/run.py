@@ -1,9 +1,9 @@
-"""`serve`: one process's server, from binding its sockets to the last goodbye.
+"""`serve`: one process's server, from binding its sockets to the last close.
 
     sockets, poller descriptor              bound first: an address in use is known before the application starts
     lifespan                                the application's own task
         services                            poller, timers
-            relays                          TLS
+            tls                             TLS
                 connections                 handlers, HTTP connections
                     accepting               one task for each listening socket
 
@@ -24,17 +24,19 @@ import attrs
 import trio
 from hypercorn.config import Config
 
+from ..asgi_types import ASGIApp
 from ..config.settings import Settings
+from ..core.proxy_headers import is_trusted
 from ..transports.epoll import Poller, open_poller
 from ..transports.timers import Timers
-from .accept import Admission, accept_forever, room_for_connections
-from .hypercorn.http_server import Web, access_log, prepare, tls_context
-from .lifespan import App, Lifespan
+from .accept import accept_forever
+from .connection_limits import ConnectionLimits, connection_capacity
+from .hypercorn.http_server import HttpServer, access_log, prepare, tls_context
+from .lifespan import Lifespan
 from .listeners import Listener, backlog_of, open_listeners
-from .proxy_headers import is_trusted
-from .shutdown import Drain, Schedule, Stop
-from .tls_proxy import DESCRIPTORS, TlsRelays
-from .websocket_server import Lane
+from .shutdown import Drain, DrainSchedule, StopRequest
+from .tls_proxy import DESCRIPTORS_PER_CONNECTION, TlsProxy
+from .websocket_server import WebSocketServer
 
 __all__ = ["serve"]
 
@@ -42,14 +44,14 @@ logger = logging.getLogger("nexios_trio.server")
 
 # Seconds within which a second signal is the first one again: supervisors signal a parent and its workers, and the
 # parent signals its workers too.
-SAME_SIGNAL: Final = 1.0
-LAST_WORDS: Final = 1.0  # seconds that the application's shutdown has at least, after the connections' drain
+SAME_SIGNAL_SECONDS: Final = 1.0
+MIN_SHUTDOWN_SECONDS: Final = 1.0  # that the application's shutdown has at least, after the connections' drain
 
 Trigger = Callable[..., Awaitable[Any]]
 
 
 async def serve(
-    app: App,
+    app: ASGIApp,
     config: Config,
     *,
     settings: Settings | None = None,
@@ -58,7 +60,7 @@ async def serve(
 ) -> None:
     """Serve an ASGI application until told to stop, then drain.
 
-    WebSockets get the direct lane; everything else is served by hypercorn.
+    WebSockets are served on their sockets; everything else is served by hypercorn.
 
     Cancellation: clients are sent away and the application shuts down, at once; within `drain_timeout`.
 
@@ -76,7 +78,7 @@ async def serve(
     config = prepare(config)
     ssl_context = tls_context(config)
     with open_listeners(config) as listeners, open_poller() as poller:
-        stop = Stop()
+        stop = StopRequest()
         server = Server(app, config, settings, ssl_context, poller, stop)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_hurry_when_cancelled, stop)
@@ -93,12 +95,12 @@ async def serve(
 class Server:
     """One run of `serve`. Its methods are the blocks that the module's docstring shows, from outside in."""
 
-    app: App
+    app: ASGIApp
     config: Config
     settings: Settings
     ssl_context: ssl.SSLContext | None
     poller: Poller
-    stop: Stop
+    stop: StopRequest
     lifespan: Lifespan = attrs.field(init=False)
     timers: Timers = attrs.field(factory=Timers, init=False)
 
@@ -121,34 +123,34 @@ class Server:
         async with trio.open_nursery() as services:
             services.start_soon(self.poller.run, name="poller")
             services.start_soon(self.timers.run, name="timers")
-            async with trio.open_nursery() as relays, trio.open_nursery() as connections:
-                web = Web(self.app, self.config, settings, self.lifespan.state)
-                lane = self._lane(web, connections.start_soon)
-                await self._accept(listeners, lane, relays.start_soon, task_status)
-                schedule = Schedule.starting(
+            async with trio.open_nursery() as tls, trio.open_nursery() as connections:
+                http = HttpServer(self.app, self.config, settings, self.lifespan.state)
+                websockets = self._websocket_server(http, connections.start_soon)
+                await self._accept(listeners, websockets, tls.start_soon, task_status)
+                schedule = DrainSchedule.starting(
                     trio.current_time(), settings.drain_timeout, settings.drain_jitter, self.config.graceful_timeout
                 )
-                drain = Drain(lane, web, schedule, self.stop.hurried, services.start_soon)
-                services.start_soon(drain.run, connections.cancel_scope, relays.cancel_scope, name="drain")
+                drain = Drain(websockets, http, schedule, self.stop.hurried, services.start_soon)
+                services.start_soon(drain.run, connections.cancel_scope, tls.cancel_scope, name="drain")
             services.cancel_scope.cancel(reason="no connection is left")
-        return max(schedule.end, trio.current_time() + LAST_WORDS)
+        return max(schedule.end, trio.current_time() + MIN_SHUTDOWN_SECONDS)
 
-    def _lane(self, web: Web, start_soon: Callable[..., None]) -> Lane:
+    def _websocket_server(self, http: HttpServer, start_soon: Callable[..., None]) -> WebSocketServer:
         trusted = self.settings.trusted_proxies
-        admission = Admission(
-            room_for_connections(self.settings, 1 if self.ssl_context is None else DESCRIPTORS),
+        limits = ConnectionLimits(
+            connection_capacity(self.settings, 1 if self.ssl_context is None else DESCRIPTORS_PER_CONNECTION),
             self.settings.max_connections_per_address,
             lambda address: is_trusted(address, trusted),
         )
-        return Lane(
+        return WebSocketServer(
             self.app,
             self.settings,
             self.poller,
             self.timers,
             start_soon,
-            web.serve,
+            http.serve,
             {"root_path": self.config.root_path},
-            admission=admission,
+            limits=limits,
             state=self.lifespan.state,
             server_names=frozenset(self.config.server_names),
             access_log=access_log(self.config),
@@ -157,19 +159,22 @@ class Server:
     async def _accept(
         self,
         listeners: list[Listener],
-        lane: Lane,
-        start_relay: Callable[..., None],
+        websockets: WebSocketServer,
+        start_tls: Callable[..., None],
         task_status: trio.TaskStatus[list[str]],
     ) -> None:
         """Accept until the server has to stop, then close the listening sockets."""
         async with trio.open_nursery() as nursery:
             for listener in listeners:
-                receive = lane.receive
+                accept_connection = websockets.accept_connection
                 if listener.is_secure and self.ssl_context is not None:
                     timeout = min(self.config.ssl_handshake_timeout, self.settings.handshake_timeout)
-                    receive = TlsRelays(self.ssl_context, self.settings, timeout, lane, start_relay).receive
+                    proxy = TlsProxy(self.ssl_context, self.settings, timeout, websockets, start_tls)
+                    accept_connection = proxy.accept_connection
                 listener.sock.listen(backlog_of(self.config))
-                nursery.start_soon(accept_forever, listener.sock, receive, name=f"accepting on {listener.address}")
+                nursery.start_soon(
+                    accept_forever, listener.sock, accept_connection, name=f"accepting on {listener.address}"
+                )
             addresses = [listener.address for listener in listeners]
             logger.debug("serving on %s", ", ".join(addresses))
             task_status.started(addresses)
@@ -179,12 +184,12 @@ class Server:
             listener.sock.close()
 
 
-def _settings_of(app: App) -> Settings:
+def _settings_of(app: ASGIApp) -> Settings:
     own = getattr(app, "settings", None)
     return own if isinstance(own, Settings) else Settings.from_environ(os.environ)
 
 
-async def _hurry_when_cancelled(stop: Stop) -> None:
+async def _hurry_when_cancelled(stop: StopRequest) -> None:
     try:
         await trio.sleep_forever()
     except trio.Cancelled:
@@ -192,7 +197,7 @@ async def _hurry_when_cancelled(stop: Stop) -> None:
         raise
 
 
-async def _wait_for_stop(stop: Stop, trigger: Trigger | None) -> None:
+async def _wait_for_stop(stop: StopRequest, trigger: Trigger | None) -> None:
     if trigger is not None:
         try:
             await trigger()
@@ -203,7 +208,7 @@ async def _wait_for_stop(stop: Stop, trigger: Trigger | None) -> None:
         await _wait_for_signals(stop)
 
 
-async def _wait_for_signals(stop: Stop) -> None:
+async def _wait_for_signals(stop: StopRequest) -> None:
     may_hurry = inf
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as numbers:
         async for number in numbers:
@@ -212,5 +217,5 @@ async def _wait_for_signals(stop: Stop) -> None:
                 stop.hurry()
             elif may_hurry == inf:
                 logger.info("stopping because of %s", signal.Signals(number).name)
-                may_hurry = trio.current_time() + SAME_SIGNAL
+                may_hurry = trio.current_time() + SAME_SIGNAL_SECONDS
                 stop.request()

@@ -1,11 +1,11 @@
-"""How a server stops: in `drain_timeout` seconds, whatever its peers do.
+"""Stop a server in `drain_timeout` seconds, whatever its peers do.
 
     0 ─────────────▶ jitter ──────────▶ grace ──────────▶ 3/4 ───────────▶ drain_timeout
     no more accepts  1012 to everyone   handlers are      sockets are      the application's
-                     on the lane        cancelled         reset            shutdown is over
+                     on a WebSocket     cancelled         reset            shutdown is over
 
-`grace` is hypercorn's `graceful_timeout` behind the last goodbye, half of the time at most. Every step ends as soon as
-no connection is left. In a hurry (a second signal, or cancellation) the goodbyes, the cancellation and the resets
+`grace` is hypercorn's `graceful_timeout` behind the last close, half of the time at most. Every step ends as soon as
+no connection is left. In a hurry (a second signal, or cancellation) the closes, the cancellation and the resets
 follow each other at once.
 """
 
@@ -18,16 +18,16 @@ import trio
 
 from ..core.lifecycle import Cause, End, Phase
 from ..transports.base import Transport
-from .hypercorn.http_server import Web
-from .websocket_server import Lane
+from .hypercorn.http_server import HttpServer
+from .websocket_server import WebSocketServer
 
-__all__ = ["Drain", "Schedule", "Stop"]
+__all__ = ["Drain", "DrainSchedule", "StopRequest"]
 
-HURRY: Final = 0.5  # seconds from the goodbyes to the resets
+HURRIED_RESET_SECONDS: Final = 0.5  # from the closes to the resets
 
 
-class Stop:
-    """That, and how urgently, the server has to stop."""
+class StopRequest:
+    """Whether, and how urgently, the server has to stop."""
 
     def __init__(self) -> None:
         self.requested = trio.Event()
@@ -43,66 +43,66 @@ class Stop:
 
 
 @attrs.frozen
-class Schedule:
+class DrainSchedule:
     """When what happens, as `trio.current_time()`."""
 
-    goodbyes: float  # the last of them
+    last_close: float
     cancel: float
     reset: float
     end: float
 
     @classmethod
-    def starting(cls, now: float, timeout: float, jitter: float, grace: float) -> "Schedule":
-        """From now on, with seconds for the whole, the goodbyes, and the handlers after them."""
-        goodbyes = min(jitter, timeout / 4)
-        cancel = min(goodbyes + grace, timeout / 2)
-        return cls(now + goodbyes, now + cancel, now + timeout * 3 / 4, now + timeout)
+    def starting(cls, now: float, timeout: float, jitter: float, grace: float) -> "DrainSchedule":
+        """From now on, with seconds for the whole, the closes, and the handlers after them."""
+        last_close = min(jitter, timeout / 4)
+        cancel = min(last_close + grace, timeout / 2)
+        return cls(now + last_close, now + cancel, now + timeout * 3 / 4, now + timeout)
 
-    def hurried(self, now: float) -> "Schedule":
+    def hurried(self, now: float) -> "DrainSchedule":
         """The same with everything at once, as far as it is not over."""
-        reset = min(self.reset, now + HURRY)
-        return Schedule(min(self.goodbyes, now), min(self.cancel, now), reset, self.end)
+        reset = min(self.reset, now + HURRIED_RESET_SECONDS)
+        return DrainSchedule(min(self.last_close, now), min(self.cancel, now), reset, self.end)
 
 
 @attrs.frozen(eq=False)
 class Drain:
-    """The end of one server's connections. Its goodbyes are tasks of the nursery that `start_soon` belongs to."""
+    """The end of one server's connections. Its closes are tasks of the nursery that `start_soon` belongs to."""
 
-    lane: Lane
-    web: Web
-    schedule: Schedule
+    websockets: WebSocketServer
+    http: HttpServer
+    schedule: DrainSchedule
     hurried: trio.Event
     start_soon: Callable[..., None]
 
-    async def run(self, connections: trio.CancelScope, relays: trio.CancelScope) -> None:
+    async def run(self, connections: trio.CancelScope, tls: trio.CancelScope) -> None:
         """End every connection by the schedule. Cancelled once none is left."""
         connections.deadline = self.schedule.cancel
-        relays.deadline = self.schedule.reset
-        self.lane.close()
-        await self.web.drain()
-        await self._say_goodbyes()
+        tls.deadline = self.schedule.reset
+        self.websockets.stop_accepting()
+        await self.http.drain()
+        await self._close_all()
         schedule = self.schedule
         with trio.move_on_at(schedule.reset):
             await self.hurried.wait()
             schedule = schedule.hurried(trio.current_time())
             connections.deadline = schedule.cancel
-            relays.deadline = schedule.reset
+            tls.deadline = schedule.reset
             await trio.sleep_until(schedule.reset)
-        self.web.kill()
-        self.lane.kill()
+        self.http.reset_all()
+        self.websockets.reset_all()
 
-    async def _say_goodbyes(self) -> None:
+    async def _close_all(self) -> None:
         """1012 to everyone, in random order, spread over time: not all clients come back at once."""
-        waiting = list(self.lane.connections)
+        waiting = list(self.websockets.transports)
         random.shuffle(waiting)
         begun = trio.current_time()
         for number, transport in enumerate(waiting):
-            with trio.move_on_at(begun + (self.schedule.goodbyes - begun) * number / len(waiting)):
+            with trio.move_on_at(begun + (self.schedule.last_close - begun) * number / len(waiting)):
                 await self.hurried.wait()
-            self.start_soon(_say_goodbye, transport)
+            self.start_soon(_close, transport)
 
 
-async def _say_goodbye(transport: Transport) -> None:
+async def _close(transport: Transport) -> None:
     if transport.lifecycle.phase is Phase.CONNECTING:
         await transport.deny(503, [], b"", "the server stops")
     else:

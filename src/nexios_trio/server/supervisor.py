@@ -20,7 +20,7 @@ __all__ = ["READY", "Supervisor", "follow_parent", "say_ready"]
 logger = logging.getLogger("nexios_trio.workers")
 
 READY: Final = b"ready\n"
-SLACK: Final = 2.0  # seconds that a process may take to end, besides the drain
+SLACK_SECONDS: Final = 2.0  # that a process may take to end, besides the drain
 
 
 @attrs.define(eq=False)
@@ -111,7 +111,7 @@ class Supervisor:
         if not self._is_stopping:
             logger.info("stopping the workers because of %s", why)
             self._is_stopping = True
-            self._kill.deadline = trio.current_time() + self.drain_timeout + SLACK
+            self._kill.deadline = trio.current_time() + self.drain_timeout + SLACK_SECONDS
         for worker in self._workers:
             worker.process.terminate()
 

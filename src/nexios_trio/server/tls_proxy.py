@@ -1,71 +1,74 @@
-"""TLS, relayed: what the peer says through TLS arrives on a pair of sockets, and the lane has one end of it.
+"""TLS: what the peer says through it arrives on a pair of sockets, and the WebSocket server has one end of the pair.
 
-So a WebSocket over TLS has everything that the direct lane gives, and everything else reaches hypercorn, as without
-TLS. The price is two more descriptors, two tasks, and a copy.
+So a WebSocket over TLS has everything that the direct transport gives, and everything else reaches hypercorn, as
+without TLS. The price is two more descriptors, two tasks, and a copy.
 """
 
+import logging
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import trio
 
 from ..config.settings import Settings
-from .accept import Arrival
+from .connection_limits import AcceptedConnection
+from .cycles import break_cycles
 from .errors import ORDINARY, contained
-from .hypercorn.http1 import logger
-from .hypercorn.stream import ServedStream
-from .websocket_server import Lane
+from .hypercorn.stream import ConnectionStream
+from .websocket_server import WebSocketServer
 
-__all__ = ["DESCRIPTORS", "TlsRelays"]
+__all__ = ["DESCRIPTORS_PER_CONNECTION", "TlsProxy"]
 
-DESCRIPTORS = 3  # for each connection
-RECEIVE_SIZE = 65536
+logger = logging.getLogger("nexios_trio.server")
+
+DESCRIPTORS_PER_CONNECTION: Final = 3
+RECEIVE_BYTES: Final = 65536
 
 
 @attrs.frozen(eq=False)
-class TlsRelays:
+class TlsProxy:
     """The TLS connections of one server. Their tasks live in the nursery that `start_soon` belongs to.
 
     Args:
-        handshake_timeout: seconds for TLS alone; the lane's own comes after it.
+        handshake_timeout: seconds for TLS alone; the request's own come after it.
     """
 
     _context: ssl.SSLContext
     _settings: Settings
     _handshake_timeout: float
-    _lane: Lane
+    _server: WebSocketServer
     _start_soon: Callable[..., None]
 
-    def receive(self, sock: socket.socket, peer: Any) -> None:
-        """Serve an accepted socket."""
-        arrival = self._lane.admission.admit(sock, peer)
-        if arrival is None:
+    def accept_connection(self, sock: socket.socket, peer: Any) -> None:
+        """Serve a socket that was just accepted."""
+        connection = self._server.limits.admit(sock, peer)
+        if connection is None:
             sock.close()  # nothing can be said before TLS is up
             return
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._start_soon(self._serve, arrival)
+        self._start_soon(self._serve, connection)
 
-    async def _serve(self, arrival: Arrival) -> None:
-        under = ServedStream(arrival.sock, b"", self._settings.write_timeout)
+    async def _serve(self, connection: AcceptedConnection) -> None:
+        under = ConnectionStream(connection.sock, b"", self._settings.write_timeout)
         try:
             with contained(logger, "a TLS connection failed"):
-                await self._relay(arrival, under)
+                await self._proxy(connection, under)
         finally:
             under.abort()
-            arrival.leave()
+            connection.close()
 
-    async def _relay(self, arrival: Arrival, under: ServedStream) -> None:
+    async def _proxy(self, connection: AcceptedConnection, under: ConnectionStream) -> None:
         stream = trio.SSLStream(under, self._context, server_side=True, https_compatible=True)
         try:
-            await self._relay_through(stream, arrival)
+            await self._proxy_through(stream, connection)
         finally:
-            vars(stream).clear()  # it refers to itself: 19 KiB that only a full collection would find
+            break_cycles(stream)
 
-    async def _relay_through(self, stream: trio.SSLStream[ServedStream], arrival: Arrival) -> None:
+    async def _proxy_through(self, stream: trio.SSLStream[ConnectionStream], connection: AcceptedConnection) -> None:
         try:
             with trio.fail_after(self._handshake_timeout):
                 await stream.do_handshake()
@@ -74,17 +77,17 @@ class TlsRelays:
         near, far = socket.socketpair()
         far.setblocking(False)
         async with trio.SocketStream(trio.socket.from_stdlib_socket(near)) as inside:
-            self._lane.welcome(Arrival(far, arrival.client, arrival.server, is_secure=True))
+            self._server.read_request(AcceptedConnection(far, connection.client, connection.server, is_secure=True))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_pump_in, stream, inside)
                 await _pump_out(inside, stream)
-                nursery.cancel_scope.cancel(reason="the lane has closed the connection")
+                nursery.cancel_scope.cancel(reason="the server has closed the connection")
 
 
 async def _pump_in(peer: trio.SSLStream[Any], inside: trio.SocketStream) -> None:
-    """From the peer to the lane. When the lane stops reading, so do we, and TCP pushes back."""
+    """From the peer to the server. When the server stops reading, so do we, and TCP pushes back."""
     try:
-        while data := await peer.receive_some(RECEIVE_SIZE):
+        while data := await peer.receive_some(RECEIVE_BYTES):
             await inside.send_all(data)
         await inside.send_eof()
     except ORDINARY:
@@ -92,9 +95,9 @@ async def _pump_in(peer: trio.SSLStream[Any], inside: trio.SocketStream) -> None
 
 
 async def _pump_out(inside: trio.SocketStream, peer: trio.SSLStream[Any]) -> None:
-    """From the lane to the peer, until the lane closes; then TLS says goodbye too."""
+    """From the server to the peer, until the server closes; then TLS is closed too."""
     try:
-        while data := await inside.receive_some(RECEIVE_SIZE):
+        while data := await inside.receive_some(RECEIVE_BYTES):
             await peer.send_all(data)
         await peer.aclose()
     except ORDINARY:

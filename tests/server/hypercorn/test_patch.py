@@ -10,8 +10,8 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio.tcp_server import TCPServer
 
-from nexios_trio.server.hypercorn import patch as survival
-from nexios_trio.server.hypercorn.patch import guard_connections, guarded
+from nexios_trio.server.hypercorn import patch
+from nexios_trio.server.hypercorn.patch import contain_errors, patch_tcp_server
 from tests.server.support import DEADLINE, ask, make_app, upgrade, websocket
 
 
@@ -22,7 +22,7 @@ async def _raise(error):
 
 @pytest.mark.parametrize("error", [ValueError("a\nb"), UnicodeDecodeError("ascii", b"\xff", 0, 1, "not ASCII")])
 async def test_an_exception_ends_there_and_is_logged_in_one_line(error, caplog):
-    await guarded(_raise)(error)
+    await contain_errors(_raise)(error)
     [record] = [record for record in caplog.records if record.levelno >= logging.INFO]
     assert record.getMessage().startswith(f"dropped a connection: {type(error).__name__}: ")
     assert "\n" not in record.getMessage()
@@ -30,7 +30,7 @@ async def test_an_exception_ends_there_and_is_logged_in_one_line(error, caplog):
 
 @pytest.mark.parametrize("error", [OSError("reset"), trio.BusyResourceError("sending"), trio.BrokenResourceError()])
 async def test_an_ordinary_end_is_no_news(error, caplog):
-    await guarded(_raise)(error)
+    await contain_errors(_raise)(error)
     assert not [record for record in caplog.records if record.levelno >= logging.INFO]
 
 
@@ -41,14 +41,14 @@ async def _sleep(_):
 async def test_cancellation_passes_through():
     with trio.CancelScope() as scope:
         scope.cancel()
-        await guarded(_sleep)(None)
+        await contain_errors(_sleep)(None)
         raise AssertionError
     assert scope.cancelled_caught
 
 
 async def test_an_interrupt_passes_through():
     with pytest.raises(BaseExceptionGroup) as caught:
-        await guarded(_raise)(KeyboardInterrupt())
+        await contain_errors(_raise)(KeyboardInterrupt())
     assert caught.group_contains(KeyboardInterrupt)
 
 
@@ -61,14 +61,14 @@ def original(monkeypatch):
 
 def test_the_configuration_guards(original):
     Config.from_object("nexios_trio.serving.hypercorn_config")
-    guard_connections()  # what the import does, once per process
-    guard_connections()
+    patch_tcp_server()  # what the import does, once per process
+    patch_tcp_server()
     assert TCPServer.run.__wrapped__ is original
 
 
 def test_another_version_is_left_alone(original, monkeypatch):
-    monkeypatch.setattr(survival, "version", lambda name: "0.19.0")
-    guard_connections()
+    monkeypatch.setattr(patch, "version", lambda name: "0.19.0")
+    patch_tcp_server()
     assert TCPServer.run is original
 
 
@@ -78,7 +78,7 @@ def test_another_version_is_left_alone(original, monkeypatch):
     ids=repr,
 )
 async def test_hypercorn_survives_what_it_chokes_on(header, original, monkeypatch):
-    monkeypatch.setattr(TCPServer, "run", guarded(original))
+    monkeypatch.setattr(TCPServer, "run", contain_errors(original))
     stop = trio.Event()
     config = Config.from_mapping({"bind": ["127.0.0.1:0"], "graceful_timeout": 0, "errorlog": None})
     serve = functools.partial(hypercorn.trio.serve, make_app(takeover=False), config, shutdown_trigger=stop.wait)

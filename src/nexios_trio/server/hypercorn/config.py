@@ -1,10 +1,12 @@
-"""Hypercorn's settings for those who stay with its own command, as close to our runner as it gets::
+"""Importing this module patches hypercorn's `TCPServer.run`: an error ends the connection that it belongs to, alone.
+
+It is a configuration for those who stay with hypercorn's own command, as close to our runner as it gets::
 
     hypercorn -c python:nexios_trio.serving.hypercorn_config -b 127.0.0.1:8000 chat.main:app
 
 Limits come from the environment (``NEXIOS_...``), as the application's own do; what is given on hypercorn's command
-line wins. A process that reads this module survives what goes wrong in one connection. What hypercorn cannot do,
-whatever its settings (abort a send, say goodbye when it stops), the guide on security lists.
+line wins. What hypercorn cannot do, whatever its settings
+(abort a send, close WebSockets when it stops), the guide on security lists.
 """
 
 import os
@@ -15,7 +17,7 @@ from hypercorn.logging import Logger
 
 from ...config.settings import Settings
 from .access_log import safe_logger_class
-from .patch import guard_connections
+from .patch import patch_tcp_server
 
 __all__ = ["SafeLogger", "hypercorn_options"]
 
@@ -25,7 +27,7 @@ class SafeLogger(safe_logger_class(Logger)):  # type: ignore[misc]
 
 
 def hypercorn_options(settings: Settings) -> dict[str, Any]:
-    """Return hypercorn's configuration where our settings have a say, for `Config.from_mapping`.
+    """Return hypercorn's options where our settings have a say, for `Config.from_mapping`.
 
     Args:
         settings: times are seconds, sizes bytes, as hypercorn's are.
@@ -51,7 +53,19 @@ def hypercorn_options(settings: Settings) -> dict[str, Any]:
 
 
 # Its worker processes import this module too, for `SafeLogger`.
-guard_connections()
+patch_tcp_server()
+
+_options = hypercorn_options(Settings.from_environ(os.environ))
 
 # Hypercorn reads the attributes of this module.
-globals().update(hypercorn_options(Settings.from_environ(os.environ)))
+worker_class = _options["worker_class"]
+alpn_protocols = _options["alpn_protocols"]
+h11_max_incomplete_size = _options["h11_max_incomplete_size"]
+keep_alive_timeout = _options["keep_alive_timeout"]
+read_timeout = _options["read_timeout"]
+websocket_ping_interval = _options["websocket_ping_interval"]
+websocket_max_message_size = _options["websocket_max_message_size"]
+graceful_timeout = _options["graceful_timeout"]
+shutdown_timeout = _options["shutdown_timeout"]
+include_server_header = _options["include_server_header"]
+logger_class = _options["logger_class"]

@@ -1,10 +1,10 @@
-"""hypercorn's HTTP/1.1 connections, guarded: whatever happens in one of them ends there.
+"""hypercorn's HTTP/1.1 connections, contained: whatever happens in one of them ends there.
 
 This file depends on internals of hypercorn 0.18; tests/server/test_hypercorn.py holds each that is used.
 
 - Every exception ends with its connection; cancellation and KeyboardInterrupt pass through.
 - HTTP/1.1 is all that is spoken: `Upgrade: h2c` is ignored, as RFC 9110 allows, and HTTP/2's preface gets 505.
-- A connection that asks for a WebSocket, after other requests, goes back to the direct lane.
+- A connection that asks for a WebSocket, after other requests, goes back to the WebSocket server.
 - A peer that owes us a body may be silent for `ping_timeout`.
 """
 
@@ -23,27 +23,31 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 
 from ...config.settings import Settings
-from ..accept import Arrival
+from ..connection_limits import AcceptedConnection
 from ..errors import ORDINARY, sole
-from ..request_head import HEAD_END, is_upgrade
-from .stream import ServedStream
+from ..request_head import HEAD_END, WebSocketRequest, is_upgrade
+from .stream import ConnectionStream
 
-__all__ = ["GuardedServer"]
+__all__ = ["HttpConnection"]
 
 logger = logging.getLogger("nexios_trio.server")
 
-MAX_RECEIVE: Final = 65536
+RECEIVE_BYTES: Final = 65536
 
 
-class WebSocketAsked(Exception):
-    """The connection is no longer ours. `request`: its head, as if it had just come, and what follows."""
+class WebSocketRequested(Exception):
+    """Raised out of hypercorn's connection, which is no longer hypercorn's.
 
-    def __init__(self, request: bytes) -> None:
+    Args:
+        request: as if it had just come.
+    """
+
+    def __init__(self, request: WebSocketRequest) -> None:
         super().__init__(request)
         self.request = request
 
 
-class Connection(h11.Connection):
+class LenientConnection(h11.Connection):
     """What follows a client's last request has no meaning (RFC 9112, 9.6), and must not cost it the response."""
 
     def receive_data(self, data: bytes) -> None:
@@ -54,12 +58,12 @@ class Connection(h11.Connection):
         return h11.NEED_DATA if self.their_state is h11.MUST_CLOSE else super().next_event()
 
 
-class Http1(H11Protocol):
+class Http1Protocol(H11Protocol):
     """HTTP/1.1, and nothing that it can be upgraded to."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.connection = Connection(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
+        self.connection = LenientConnection(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
 
     async def _check_protocol(self, event: h11.Request) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()  # in place of the upgrades to HTTP/2
@@ -67,7 +71,7 @@ class Http1(H11Protocol):
     async def _create_stream(self, request: h11.Request) -> None:
         head = _head(request)
         if is_upgrade(head):
-            raise WebSocketAsked(head + self.connection.trailing_data[0])
+            raise WebSocketRequested(WebSocketRequest(head + self.connection.trailing_data[0]))
         refusal = _refusal(request)
         if refusal is not None:
             await self._send_error_response(refusal)
@@ -106,7 +110,7 @@ def _has_unclear_end(request: h11.Request) -> bool:
     return b"transfer-encoding" in names and (b"content-length" in names or request.http_version == b"1.0")
 
 
-class GuardedServer(TCPServer):
+class HttpConnection(TCPServer):
     """One connection. `serve` never raises because of it."""
 
     stream: Any  # hypercorn says SSLStream, and takes others
@@ -118,24 +122,24 @@ class GuardedServer(TCPServer):
         config: Config,
         context: WorkerContext,
         state: dict[str, Any],
-        stream: ServedStream,
-        arrival: Arrival,
+        stream: ConnectionStream,
+        connection: AcceptedConnection,
         settings: Settings,
     ) -> None:
         super().__init__(app, config, context, state, stream)  # type: ignore[arg-type]
-        self._arrival = arrival
-        self._silence = settings.ping_timeout
+        self._connection = connection
+        self._ping_timeout = settings.ping_timeout
         self._is_over = False  # the peer has left; the application may still be at work
 
-    async def serve(self) -> bytes | None:
+    async def serve(self) -> WebSocketRequest | None:
         """Serve the connection until it ends, or asks for a WebSocket: then returns that request."""
-        asked: bytes | None = None
+        asked: WebSocketRequest | None = None
         try:
             await self._serve()
-        except* WebSocketAsked as errors:
-            request = sole(errors)
-            assert isinstance(request, WebSocketAsked)  # one request at a time
-            asked = request.request
+        except* WebSocketRequested as errors:
+            requested = sole(errors)
+            assert isinstance(requested, WebSocketRequested)  # one request at a time
+            asked = requested.request
         except* ORDINARY as errors:
             logger.debug("a connection ended", exc_info=errors)
         except* (Exception, SystemExit) as errors:
@@ -143,18 +147,18 @@ class GuardedServer(TCPServer):
         return asked
 
     async def _serve(self) -> None:
-        arrival = self._arrival
+        connection = self._connection
         async with TaskGroup() as task_group:
             self._task_group = task_group
-            self.protocol = Http1(
+            self.protocol = Http1Protocol(
                 self.app,
                 self.config,
                 self.context,
                 task_group,
                 ConnectionState(self.state),
-                arrival.is_secure,
-                arrival.client,
-                arrival.server,
+                connection.is_secure,
+                connection.client,
+                connection.server,
                 self.protocol_send,
             )
             await self.idle_task.restart(task_group, self._idle_timeout)
@@ -166,8 +170,8 @@ class GuardedServer(TCPServer):
     async def _read_data(self) -> None:
         while True:
             try:
-                with trio.fail_after(self._patience()):
-                    data = await self.stream.receive_some(MAX_RECEIVE)
+                with trio.fail_after(self._read_timeout()):
+                    data = await self.stream.receive_some(RECEIVE_BYTES)
             except (*ORDINARY, trio.TooSlowError):
                 break
             await self.protocol.handle(RawData(bytes(data)))
@@ -179,13 +183,14 @@ class GuardedServer(TCPServer):
         if not self._is_over:  # or the connection would be kept for as long as an idle one
             await super()._idle_timeout()
 
-    def _patience(self) -> float:
+    def _read_timeout(self) -> float:
         """Seconds in which the peer has to send something."""
         configured: float = self.config.read_timeout or inf
         owes = self.protocol.connection.their_state is h11.SEND_BODY
-        return min(self._silence, configured) if owes else configured
+        return min(self._ping_timeout, configured) if owes else configured
 
     def _report(self, error: BaseException) -> None:
         # One line: what a client can cause as often as it likes must not fill the log.
-        logger.warning("dropped the connection of %s: %s: %r", self._arrival.client, type(error).__name__, str(error))
+        client = self._connection.client
+        logger.warning("dropped the connection of %s: %s: %r", client, type(error).__name__, str(error))
         logger.debug("it was dropped because of", exc_info=error)

@@ -10,17 +10,18 @@ from hypercorn.logging import Logger
 from hypercorn.trio.statsd import StatsdLogger
 from hypercorn.trio.worker_context import WorkerContext
 
+from ...asgi_types import ASGIApp, Headers, Receive, Send
 from ...config.settings import Settings
-from ..accept import Arrival
-from ..lifespan import App
-from ..proxy_headers import believe_proxies
-from ..request_head import Headers
+from ...core.proxy_headers import believe_proxies
+from ..connection_limits import AcceptedConnection
+from ..cycles import break_cycles
+from ..request_head import WebSocketRequest
 from ..websocket_server import AccessLog
 from .access_log import safe_logger_class
-from .http1 import GuardedServer
-from .stream import ServedStream
+from .http1 import HttpConnection
+from .stream import ConnectionStream
 
-__all__ = ["Web", "access_log", "prepare", "tls_context"]
+__all__ = ["HttpServer", "access_log", "prepare", "tls_context"]
 
 logger = logging.getLogger("nexios_trio.server")
 
@@ -64,45 +65,47 @@ def access_log(config: Config) -> AccessLog | None:
     return log
 
 
-class Web:
+class HttpServer:
     """The HTTP connections of one server."""
 
-    def __init__(self, app: App, config: Config, settings: Settings, state: dict[str, Any]) -> None:
+    def __init__(self, app: ASGIApp, config: Config, settings: Settings, state: dict[str, Any]) -> None:
         self._app = app
         self._config = config
         self._settings = settings
         self._state = state
         self._context = WorkerContext(None)
-        self._streams: set[ServedStream] = set()
+        self._streams: set[ConnectionStream] = set()
 
-    async def serve(self, arrival: Arrival, received: bytes) -> bytes | None:
+    async def serve(self, connection: AcceptedConnection, received: bytes) -> WebSocketRequest | None:
         """Serve one connection, which has sent `received`, until it ends, or asks for a WebSocket.
 
-        Then the arrival is the caller's again; returns the request and what follows. Raises nothing because of it.
+        Then returns that request, and the connection is the caller's again. Raises nothing because of it.
         """
-        stream = ServedStream(arrival.sock, received, self._settings.write_timeout)
-        server = GuardedServer(self._call, self._config, self._context, self._state, stream, arrival, self._settings)
+        stream = ConnectionStream(connection.sock, received, self._settings.write_timeout)
+        server = HttpConnection(
+            self._call, self._config, self._context, self._state, stream, connection, self._settings
+        )
         self._streams.add(stream)
-        asked: bytes | None = None
+        asked: WebSocketRequest | None = None
         try:
             asked = await server.serve()
         finally:
             self._streams.discard(stream)
-            vars(server).clear()  # it refers to itself, through hypercorn: only a full collection would find it
+            break_cycles(server)
             if asked is None:
                 stream.abort()
-                arrival.leave()
+                connection.close()
         return asked
 
     async def drain(self) -> None:
         """Close idle connections, and the others once they have got their response."""
         await self._context.terminated.set()
 
-    def kill(self) -> None:
+    def reset_all(self) -> None:
         """Reset every connection."""
         for stream in list(self._streams):
             stream.abort()
 
-    async def _call(self, scope: Any, receive: Any, send: Any, sync_spawn: object, call_soon: object) -> None:
+    async def _call(self, scope: Any, receive: Receive, send: Send, sync_spawn: object, call_soon: object) -> None:
         believe_proxies(scope, self._settings.trusted_proxies)
         await self._app(scope, receive, send)

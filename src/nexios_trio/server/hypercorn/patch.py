@@ -1,4 +1,4 @@
-"""hypercorn's own command, guarded: whatever happens in one connection ends there.
+"""hypercorn's own command, patched: whatever happens in one connection ends there.
 
 Hypercorn lets every exception but OSError go on from a connection to the task that serves them all, and the process
 ends. Some a client can bring about: a header that the parser chokes on, a frame that comes before the handshake is
@@ -16,7 +16,7 @@ from hypercorn.trio.tcp_server import TCPServer
 
 from ..errors import ORDINARY, sole
 
-__all__ = ["guard_connections", "guarded"]
+__all__ = ["contain_errors", "patch_tcp_server"]
 
 logger = logging.getLogger("nexios_trio.server")
 
@@ -25,20 +25,23 @@ SUPPORTED = "0.18."  # of hypercorn; `tests/server/test_hypercorn.py` holds the 
 Run = Callable[[Any], Coroutine[Any, Any, None]]
 
 
-def guard_connections() -> None:
-    """Guard each connection that hypercorn's trio worker serves in this process; once, however often this is called.
+def patch_tcp_server() -> None:
+    """Contain the errors of each connection that hypercorn's trio worker serves in this process; however often called.
 
     The method is replaced, not the class, by which the takeover recognizes it. Another version is left alone.
     """
     if version("hypercorn").startswith(SUPPORTED) and not hasattr(TCPServer.run, "__wrapped__"):
-        setattr(TCPServer, "run", guarded(TCPServer.run))  # noqa: B010  # nothing else may be assigned to a method
+        setattr(TCPServer, "run", contain_errors(TCPServer.run))  # noqa: B010  # nothing else may be assigned to a method
 
 
-def guarded(run: Run) -> Run:
-    """`run`, of one connection, which never raises because of it; cancellation and KeyboardInterrupt pass through."""
+def contain_errors(run: Run) -> Run:
+    """Wrap `run`, of one connection, so that it never raises because of it.
+
+    Cancellation and KeyboardInterrupt pass through.
+    """
 
     @functools.wraps(run)
-    async def guarded_run(server: Any) -> None:
+    async def contained_run(server: Any) -> None:
         try:
             await run(server)
         except* (*ORDINARY, trio.BusyResourceError) as errors:  # busy: hypercorn pings while it closes
@@ -49,4 +52,4 @@ def guarded(run: Run) -> Run:
             logger.warning("dropped a connection: %s: %r", type(error).__name__, str(error))
             logger.debug("it was dropped because of", exc_info=error)
 
-    return guarded_run
+    return contained_run

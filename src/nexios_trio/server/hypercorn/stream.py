@@ -6,13 +6,13 @@ from typing import Final
 
 import trio
 
-__all__ = ["ServedStream"]
+__all__ = ["ConnectionStream"]
 
-SLICE: Final = 65536  # bytes that a peer has to take within one write deadline
+BYTES_PER_DEADLINE: Final = 65536  # bytes that a peer has to take within one write deadline
 RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset and drops what the kernel holds
 
 
-class ServedStream(trio.abc.HalfCloseableStream):
+class ConnectionStream(trio.abc.HalfCloseableStream):
     """One accepted connection.
 
     A write is bounded by `write_timeout` for each 64 KiB even where the caller shields it, as hypercorn does.
@@ -42,9 +42,9 @@ class ServedStream(trio.abc.HalfCloseableStream):
         Raises: trio.BrokenResourceError when the peer is gone, or does not read.
         """
         with memoryview(data) as view:
-            for start in range(0, len(view) or 1, SLICE):
+            for start in range(0, len(view) or 1, BYTES_PER_DEADLINE):
                 with trio.move_on_after(self._write_timeout) as scope:
-                    await self._stream.send_all(view[start : start + SLICE])
+                    await self._stream.send_all(view[start : start + BYTES_PER_DEADLINE])
                 if scope.cancelled_caught:
                     self.abort()
                     raise trio.BrokenResourceError("the peer does not read")

@@ -1,0 +1,5 @@
+"""`python -m nexios_trio`: the command `nexios-trio`, as the workers are started."""
+
+from .cli import main
+
+main(prog_name="nexios-trio")

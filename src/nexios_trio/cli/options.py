@@ -1,0 +1,83 @@
+"""Read what the command line, the environment and hypercorn's configuration say."""
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+from hypercorn.config import Config
+
+from ..config.settings import Settings
+from ..exceptions import SettingsError
+
+__all__ = ["read_options", "read_settings", "show_settings", "usage_error"]
+
+
+def read_options(options: dict[str, Any]) -> Config:
+    """Read hypercorn's configuration: the file's, then the options."""
+    config = _read_config(options["config"]) if options["config"] else Config()
+    for name in ("bind", "insecure_bind"):
+        if options[name]:
+            setattr(config, name, list(options[name]))
+    for option, name in (("certfile", "certfile"), ("keyfile", "keyfile"), ("root_path", "root_path")):
+        if options[option] is not None:
+            setattr(config, name, options[option])
+    if options["access_log"] is not None:
+        config.accesslog = options["access_log"]
+    return config
+
+
+def _read_config(source: str) -> Config:
+    try:
+        if source.startswith("python:"):
+            return Config.from_object(source.removeprefix("python:"))
+        if source.startswith("file:"):
+            return Config.from_pyfile(source.removeprefix("file:"))
+        return Config.from_toml(source)
+    except (OSError, ValueError, ImportError, AttributeError, SyntaxError) as error:
+        problem = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise click.UsageError(
+            f"--config {source}: {problem}; accepted are a TOML file, file:PYTHON_FILE and python:MODULE"
+        ) from None
+
+
+def read_settings(given: Sequence[str]) -> Settings:
+    """Read the settings of the environment, into which those of the command line are put first."""
+    rows = {row.name: row.variable for row in Settings().describe()}
+    for item in given:
+        name, equals, value = item.partition("=")
+        name = name.strip()
+        if not equals:
+            raise click.UsageError(f"--set {item}: accepted is NAME=VALUE, as in max_connections=500")
+        if name not in rows:
+            close = difflib.get_close_matches(name, rows, 1)
+            hint = f"did you mean {close[0]}?" if close else "--show-settings lists them"
+            raise click.UsageError(f"--set {item}: there is no such setting; {hint}")
+        os.environ[rows[name]] = value
+    try:
+        return Settings.from_environ(os.environ)
+    except SettingsError as error:
+        raise click.UsageError(_as_given(str(error), given, rows)) from None
+
+
+def _as_given(problem: str, given: Sequence[str], variables: Mapping[str, str]) -> str:
+    """A problem with a variable, in terms of the option that has set it."""
+    for name in (item.partition("=")[0].strip() for item in given):
+        problem = problem.replace(f"{variables[name]}=", f"--set {name}=")
+    return problem
+
+
+def show_settings(settings: Settings) -> None:
+    """Print every setting, its value and what it means."""
+    rows = settings.describe()
+    wide = max(len(row.name) for row in rows)
+    for row in rows:
+        unit = f" {row.unit}" if row.unit else ""
+        was = f" (default {row.default})" if row.value != row.default else ""
+        click.echo(f"{row.name:{wide}}  {row.value}{unit}{was}\n{'':{wide}}  {row.meaning}")
+
+
+def usage_error(error: OSError | ValueError) -> click.UsageError:
+    """Make a usage error of one that only the configuration can have caused."""
+    return click.UsageError(str((isinstance(error, OSError) and error.strerror) or error))

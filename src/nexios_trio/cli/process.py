@@ -1,0 +1,146 @@
+"""Serve an application in this process."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+import click
+import trio
+from hypercorn.config import Config
+
+from ..application import NexiosApp
+from ..asgi_types import ASGIApp
+from ..config.settings import Settings
+from ..server import ServerError, StartupFailed, serve
+from ..server.app_loader import LoadError, load_application
+from ..server.errors import sole
+from ..server.supervisor import follow_parent, say_ready
+from .options import usage_error
+
+__all__ = ["announce", "log_to_stderr", "serve_in_this_process", "write_pid"]
+
+logger = logging.getLogger("nexios_trio.command")
+
+FAILED: Final = 1
+NOT_STARTED: Final = 3
+
+
+def serve_in_this_process(
+    application: str, config: Config, given: Sequence[str], level: str, worker: int | None
+) -> int:
+    """Serve until stopped. Returns the exit status.
+
+    Args:
+        given: settings of the command line, NAME=VALUE.
+        worker: the number of this worker; None for a process of its own.
+    """
+    app = _load(application)
+    log_to_stderr(level)
+    _check_settings(app, given)
+    if worker == 0:
+        _warn_of_islands(app)
+    if worker is None:
+        write_pid(config)
+    else:  # while the server serves it has handlers of its own; a signal that comes behind its end is an old one
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    announcement = _Announcement(application, worker is not None)
+    try:
+        trio.run(_run, app, config, announcement)
+    except BaseExceptionGroup as group:
+        return _status_of(sole(group), announcement.is_made)
+    return 0
+
+
+def _status_of(failure: BaseException, was_ready: bool) -> int:
+    """The exit status of a server that failed. What cannot be the configuration's fault is raised."""
+    match failure:
+        case StartupFailed():
+            logger.critical("%s", failure, exc_info=failure.__cause__)
+            return NOT_STARTED
+        case ServerError():
+            logger.critical("%s", failure, exc_info=failure.__cause__)
+            return FAILED
+        case OSError() | ValueError() if not was_ready:
+            raise usage_error(failure)
+        case _:
+            raise failure
+
+
+async def _run(app: ASGIApp, config: Config, announcement: "_Announcement") -> None:
+    async with trio.open_nursery() as nursery:
+        if announcement.is_worker:
+            nursery.start_soon(follow_parent)
+        await serve(app, config, task_status=announcement)
+        nursery.cancel_scope.cancel(reason="the server has stopped")
+
+
+@attrs.define
+class _Announcement(trio.TaskStatus[list[str]]):
+    """Says that the server is ready: to people, or to the parent of a worker."""
+
+    application: str
+    is_worker: bool
+    is_made: bool = False
+
+    def started(self, value: list[str] | None = None) -> None:
+        self.is_made = True
+        if self.is_worker:
+            say_ready()
+        else:
+            announce(self.application, value or [])
+
+
+def announce(application: str, addresses: Sequence[str], workers: str = "") -> None:
+    """Say on standard output that the server is ready."""
+    click.echo(f"Serving {application} on {' and '.join(addresses)}{workers} (Ctrl-C stops it)")
+    sys.stdout.flush()
+
+
+def _load(application: str) -> ASGIApp:
+    try:
+        return load_application(application)
+    except LoadError as error:
+        raise click.UsageError(str(error)) from None
+    except Exception:
+        logger.critical("importing %s failed", application, exc_info=True)
+        sys.exit(NOT_STARTED)
+
+
+def _check_settings(app: ASGIApp, given: Sequence[str]) -> None:
+    """--set works through the environment, which an application may overrule in its code."""
+    own = getattr(app, "settings", None)
+    if not isinstance(own, Settings):
+        return
+    wanted = Settings.from_environ(os.environ)
+    for name in (item.partition("=")[0].strip() for item in given):
+        if getattr(own, name) != getattr(wanted, name):
+            raise click.UsageError(f"--set cannot change {name}: the application sets it in its own code")
+
+
+def _warn_of_islands(app: ASGIApp) -> None:
+    if isinstance(app, NexiosApp) and app.box.engine.is_local:
+        logger.warning(
+            "every worker has its own groups: a group send reaches the members in its own process only, "
+            "unless the box has an engine that connects processes"
+        )
+
+
+def write_pid(config: Config) -> None:
+    """Write this process' number where the configuration wants it."""
+    if config.pid_path is not None:
+        with open(config.pid_path, "w", encoding="ascii") as file:
+            file.write(f"{os.getpid()}\n")
+
+
+def log_to_stderr(level: str) -> None:
+    """Log there, unless the application has set up logging for itself."""
+    ours = logging.getLogger("nexios_trio")
+    ours.setLevel(level.upper())
+    if not ours.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s [%(process)d] %(levelname)s %(message)s"))
+        ours.addHandler(handler)

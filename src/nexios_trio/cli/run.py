@@ -1,0 +1,88 @@
+"""`nexios-trio run`: serve an application, in this process or in workers."""
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any, Final
+
+import click
+import trio
+from hypercorn.config import Config
+
+from ..config.settings import Settings
+from ..server.hypercorn.http_server import prepare, tls_context
+from ..server.listeners import Listener, open_listeners
+from ..server.supervisor import Supervisor
+from .options import read_options, read_settings, show_settings, usage_error
+from .process import announce, log_to_stderr, serve_in_this_process, write_pid
+
+__all__ = ["run"]
+
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+@click.command(epilog="A setting is also read from NEXIOS_NAME in the environment; --show-settings lists them all.")
+@click.argument("application", metavar="MODULE:APP", required=False)
+@click.option("-b", "--bind", multiple=True, metavar="ADDRESS", help="HOST:PORT, unix:PATH or fd://NUMBER; several.")
+@click.option("--insecure-bind", multiple=True, metavar="ADDRESS", help="The same without TLS, next to --bind with it.")
+@click.option(
+    "-c", "--config", metavar="FILE", help="hypercorn's configuration: a TOML file, file:PY or python:MODULE."
+)
+@click.option("-w", "--workers", type=click.IntRange(1), metavar="N", help="Processes on the same addresses.")
+@click.option("--certfile", metavar="FILE", help="TLS certificate chain.")
+@click.option("--keyfile", metavar="FILE", help="TLS private key.")
+@click.option("--root-path", metavar="PATH", help="What a proxy in front cuts off, as in /chat.")
+@click.option("--access-log", metavar="FILE", help="Where requests are logged; - for standard output.")
+@click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True)
+@click.option("-s", "--set", "given", multiple=True, metavar="NAME=VALUE", help="A setting, as in max_connections=500.")
+@click.option("--show-settings", is_flag=True, help="List every setting and its value, and exit.")
+@click.option("--worker", type=int, hidden=True)
+def run(application: str | None, **options: Any) -> None:
+    """Serve an ASGI application, such as chat.main:app, until SIGTERM or Ctrl-C."""
+    settings = read_settings(options["given"])
+    if options["show_settings"]:
+        show_settings(settings)
+        return
+    if application is None:
+        raise click.UsageError("say what to serve: nexios-trio run MODULE:APP")
+    config = read_options(options)
+    worker: int | None = options["worker"]
+    workers = options["workers"] or config.workers
+    if worker is None and workers > 1:
+        sys.exit(_supervise(application, config, settings, workers, options))
+    sys.exit(serve_in_this_process(application, config, options["given"], options["log_level"], worker))
+
+
+def _supervise(application: str, config: Config, settings: Settings, count: int, options: dict[str, Any]) -> int:
+    log_to_stderr(options["log_level"])
+    with ExitStack() as stack:
+        try:
+            ours = prepare(config)
+            tls_context(ours)
+            listeners = stack.enter_context(open_listeners(ours))
+        except (OSError, ValueError) as error:
+            raise usage_error(error) from None
+        addresses = [listener.address for listener in listeners]
+        command = _worker_command(application, listeners, options)
+        write_pid(config)
+        supervisor = Supervisor(
+            lambda number: [*command, "--worker", str(number)],
+            count,
+            [listener.sock.fileno() for listener in listeners],
+            settings.drain_timeout,
+            lambda: announce(application, addresses, f" with {count} workers"),
+        )
+        return trio.run(supervisor.run)
+
+
+def _worker_command(application: str, listeners: Sequence[Listener], options: dict[str, Any]) -> list[str]:
+    """This command again, on inherited sockets. The settings are in the environment."""
+    command = [sys.executable, "-m", "nexios_trio", "run", application]
+    for name in ("config", "certfile", "keyfile", "root_path", "access_log", "log_level"):
+        if options[name] is not None:
+            command += [f"--{name.replace('_', '-')}", options[name]]
+    has_tls = any(listener.is_secure for listener in listeners)
+    for listener in listeners:
+        is_insecure = has_tls and not listener.is_secure
+        command += ["--insecure-bind" if is_insecure else "--bind", f"fd://{listener.sock.fileno()}"]
+    return [*command, *(f"--set={item}" for item in options["given"])]

@@ -1,0 +1,139 @@
+"""How many connections there may be: at once, from one address, and never more than there are descriptors.
+
+Every accepted socket is an `AcceptedConnection`, and whoever closes the socket does it through its `close`, so that its
+place is free.
+"""
+
+import logging
+import os
+import resource
+import socket
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+
+from ..config.settings import Settings
+from ..core.proxy_headers import Address, limit_key, plain_address
+
+logger = logging.getLogger("nexios_trio.server")
+
+__all__ = ["AcceptedConnection", "ConnectionLimits", "connection_capacity"]
+
+# Descriptors for everything but connections: files, database links, refusals
+RESERVED_DESCRIPTORS: Final = 64
+
+
+class AcceptedConnection:
+    """One accepted connection: its socket, its two ends, and its place among the connections that are allowed.
+
+    Args:
+        client, server: host and port; None for a Unix socket.
+        is_secure: what we read from it came through TLS.
+    """
+
+    __slots__ = ("_release", "client", "is_secure", "server", "sock")
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        client: Address | None,
+        server: Address | None,
+        is_secure: bool = False,
+        release: Callable[[], None] | None = None,
+    ) -> None:
+        self.sock = sock
+        self.client = client
+        self.server = server
+        self.is_secure = is_secure
+        self._release = release
+
+    def close(self) -> None:
+        """Close the socket, if it still is open, and free the place."""
+        self.sock.close()
+        release, self._release = self._release, None
+        if release is not None:
+            release()
+
+
+@attrs.define
+class ConnectionLimits:
+    """Counts the connections of one server.
+
+    Args:
+        most: connections at once.
+        most_per_address: from one address, or one /64 of IPv6; None for no bound.
+        is_exempt: addresses of which many may come, because they are proxies.
+    """
+
+    most: int
+    most_per_address: int | None = None
+    is_exempt: Callable[[str], bool] = lambda address: False
+    total: int = 0
+    _by_key: Counter[str] = attrs.field(factory=Counter)
+
+    def admit(self, sock: socket.socket, peer: Any) -> AcceptedConnection | None:
+        """The connection of a socket that was just accepted from `peer`; None if there is no place for it."""
+        client = plain_address(peer)
+        if self.total >= self.most:
+            return None
+        key = None
+        if self.most_per_address is not None and client is not None and not self.is_exempt(client[0]):
+            key = limit_key(client[0])
+            if not self._has_room_for(key):
+                return None
+            self._by_key[key] += 1
+        self.total += 1
+        server = plain_address(sock.getsockname())
+        return AcceptedConnection(sock, client, server, release=lambda: self._release(key))
+
+    def admit_forwarded(self, address: str) -> Callable[[], None] | None:
+        """Count a connection of an exempt peer, a proxy, for the address behind it. None if there is no place.
+
+        Returns what frees the place.
+        """
+        key = limit_key(address)
+        if not self._has_room_for(key):
+            return None
+        self._by_key[key] += 1
+        return lambda: self._release_key(key)
+
+    def _has_room_for(self, key: str) -> bool:
+        return self.most_per_address is None or self._by_key[key] < self.most_per_address
+
+    def _release(self, key: str | None) -> None:
+        self.total -= 1
+        if key is not None:
+            self._release_key(key)
+
+    def _release_key(self, key: str) -> None:
+        self._by_key[key] -= 1
+        if not self._by_key[key]:
+            del self._by_key[key]
+
+
+def connection_capacity(settings: Settings, descriptors_each: int) -> int:
+    """How many connections this process may hold.
+
+    Never more than its file limit allows, whatever the settings say.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.max_connections
+    if limit == resource.RLIM_INFINITY:
+        return wanted if wanted is not None else 1_000_000
+    most = max(1, (limit - _open_descriptors() - RESERVED_DESCRIPTORS) // descriptors_each)
+    if wanted is None:
+        return most
+    if wanted > most:
+        logger.warning(
+            "max_connections is %d, but the file limit of %d has room for %d: raise it (ulimit -n)", wanted, limit, most
+        )
+    return min(wanted, most)
+
+
+def _open_descriptors() -> int:
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return RESERVED_DESCRIPTORS

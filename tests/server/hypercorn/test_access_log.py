@@ -1,0 +1,42 @@
+"""The access log: a line for each request, and nothing in it that a client could forge."""
+
+import logging
+
+from hypercorn.config import Config
+
+from tests.server.support import (
+    config,
+    make_app,
+    running,
+    upgrade,
+)
+
+
+async def test_handshakes_are_in_the_access_log():
+    lines = []
+    log = logging.getLogger("test.access")
+    log.setLevel(logging.INFO)
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    log.addHandler(handler)
+    async with running(make_app(), config(accesslog=log, access_log_format="%(R)s %(s)s")) as server:
+        async with await server.connect() as client:
+            await client.handshake("/echo?token=secret")
+        await server.request(upgrade("/nowhere"))
+        await server.get("/%0d%0aforged%22?token=secret")
+    assert lines[0] == "GET /echo?... 1.1 101"
+    assert lines[1] == "GET /nowhere 1.1 404"
+    assert lines[2] == r"GET /\r\nforged\"?... 1.1 404" or lines[2] == r"GET /\r\nforged\"?... 1.1 400"
+
+
+def test_its_log_is_safe():
+    config = Config.from_object("nexios_trio.serving.hypercorn_config")
+    scope = {
+        "type": "http", "method": "GET", "path": "/\x1b[31m\r\nx", "query_string": b"token=TOPSECRET",
+        "http_version": "1.1", "headers": [], "client": ("192.0.2.7", 1), "server": None, "scheme": "http",
+    }  # fmt: skip
+    atoms = config.log.atoms(scope, {"status": 200, "headers": []}, 0.1)
+    line = config.access_log_format % atoms
+    assert "TOPSECRET" not in line
+    assert "\x1b" not in line
+    assert "\n" not in line
