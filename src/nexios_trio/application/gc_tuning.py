@@ -28,6 +28,7 @@ from typing import Final
 
 __all__ = ["THRESHOLDS", "connection_came", "request_came", "tuned_collector"]
 
+# docs/decisions/004
 # Allocations before a young collection; young collections before a middle one; middle ones before a full one.
 THRESHOLDS: Final = (2_500, 0, 10_000)
 YOUNG: Final = 8  # connections, of some hundred objects each: about a millisecond

@@ -30,6 +30,7 @@ from ..pubsub.group import Cohort, Group, Membership, Receiver, Write
 
 logger = logging.getLogger("nexios_trio.fanout")
 
+# docs/decisions/001
 SMALL_GROUP = 32  # members; up to here a flush costs less than waking the flusher
 MEDIUM_GROUP = 128  # members; up to here a flush, of a millisecond or two, may be the publisher's
 SLICE = 500  # members between two checkpoints: two to five milliseconds

@@ -28,6 +28,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ..core.message import Batch, Kind, Message
 
+# docs/decisions/001
 MAX_COHORT = 500  # members; written to between two checkpoints, which takes two to five milliseconds
 MAX_WATCHED = 32  # backlogs of one group; whether some of its writers get on is what matters
 

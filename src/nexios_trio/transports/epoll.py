@@ -19,6 +19,7 @@ import trio
 logger = logging.getLogger("nexios_trio.poller")
 
 IS_AVAILABLE = sys.platform == "linux"
+# docs/decisions/005
 MAX_EVENTS = 256  # asked for at a time
 LONG = 0.001  # seconds between two checkpoints: other tasks should not wait longer because some peers keep us busy
 LONGEST = 0.01  # the same, where those tasks take long themselves: turns may take as long as they did, up to this

@@ -14,6 +14,7 @@ __all__ = ["Timer", "Timers", "do_nothing"]
 
 logger = logging.getLogger("nexios_trio.timers")
 
+# docs/decisions/007
 # A heartbeat's beat is due for hundreds of connections at once, and a ping takes some 50 microseconds. Other tasks wait
 # for so many timers between two checkpoints, and for one more with every so many slices: all of them fire some day.
 TIMERS_PER_SLICE: Final = 8

@@ -12,6 +12,7 @@ from ..base import Scope, Transport
 from ..epoll import PEER_LEFT, READ, Poller, Watched
 from .states import State, Step, next_state
 
+# docs/decisions/005
 RECEIVE_BYTES: Final = 1536  # one read of the shortest frames keeps the others waiting for a third of a millisecond
 DISCARD_BYTES: Final = 65536
 DISCARD_READS: Final = 16

@@ -21,6 +21,7 @@ from .closing import Refusal
 from .reader import SENT_AT, Reader
 from .states import State, Step
 
+# docs/decisions/007
 MAX_BEAT_SECONDS: Final = 0.5
 MIN_WAIT_SECONDS: Final = 0.001
 

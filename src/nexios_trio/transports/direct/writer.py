@@ -32,6 +32,7 @@ from ..send_queue import Outbox
 from .socket import DirectSocket
 from .states import State, Step
 
+# Why there is no task that writes, and no lock: docs/decisions/002 and 006
 MAX_WRITE_BYTES: Final = 65536  # of queued frames, joined into one write
 
 _CLEAR = State.CLEAR

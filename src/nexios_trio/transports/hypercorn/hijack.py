@@ -34,6 +34,7 @@ from ..timers import Timers
 
 logger = logging.getLogger("nexios_trio.takeover")
 
+# docs/decisions/003
 SUPPORTED = "0.18."  # of hypercorn; `tests/e2e/test_takeover.py` holds its shapes
 _told: set[str] = set()  # why not, each said once per process
 
