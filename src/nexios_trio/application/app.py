@@ -23,6 +23,7 @@ from ..transports.asgi import AsgiTransport
 from ..transports.base import TRANSPORT_EXTENSION, Transport
 from .gc_tuning import connection_came, request_came
 from .lifespan import Lifespan
+from .trio_only import fail_startup, is_on_trio, require_trio
 
 __all__ = ["TRANSPORT_EXTENSION", "NexiosApp", "get_application"]
 
@@ -124,7 +125,13 @@ class NexiosApp(Routes):
     # ASGI
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, *_: Any) -> None:
-        """Serve one ASGI connection: lifespan, http or websocket. Hypercorn passes more arguments, which are unused."""
+        """Serve one ASGI connection: lifespan, http or websocket. Hypercorn passes more arguments, which are unused.
+
+        Raises: ValueError for another scope; LifecycleError (a RuntimeError) on asyncio, after a failed startup.
+        """
+        if scope["type"] == "lifespan" and not is_on_trio():
+            await fail_startup(receive, send)
+        require_trio()
         match scope["type"]:
             case "websocket":
                 await self._serve_websocket(scope, receive, send)
