@@ -50,7 +50,7 @@ def test_several_mistakes_stay_together():
         (group(ONE, TWO), End(1011, "", Cause.HANDLER_ERROR)),
         (WebSocketException(4001, "no"), End(4001, "no", Cause.HANDLER_CLOSED)),
         (WebSocketException(1000), End(1000, "", Cause.HANDLER_CLOSED)),
-        (HandshakeError(401, "who?"), End(1006, "who?", Cause.DENIED)),
+        (HandshakeError(401, "who?"), End(1008, "who?", Cause.DENIED)),
         (NO_JSON, End(1003, "the message is not JSON", Cause.UNSUPPORTED_DATA)),
         (WrongFrameType("secret"), End(1003, "the message is of the wrong type", Cause.UNSUPPORTED_DATA)),
     ],

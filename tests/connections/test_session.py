@@ -30,11 +30,11 @@ async def test_tasks_can_be_started_while_the_handler_runs(session):
     with pytest.raises(LifecycleError, match="connection is over"):
         session.start_soon(work, 1)
     async with trio.open_nursery() as nursery:
-        session.begin(nursery)
+        session.open_tasks(nursery)
         assert not session.is_over
         with assert_no_checkpoints():
             session.start_soon(work, 2)
-        session.finish()
+        session.close_tasks()
         assert session.is_over
         with pytest.raises(LifecycleError):
             session.start_soon(work, 3)
@@ -79,14 +79,14 @@ async def test_whoever_is_dropped_leaves_every_group_at_once(cause):
 
 async def test_a_release_lets_go_of_everything(session):
     session.release()
-    assert (session.channels, session.relays, session.is_released) == ([], [], True)
+    assert (session.channels, session.override_queues, session.is_released) == ([], [], True)
     session.transport.kill(End.of(Cause.ABORTED))  # nobody has to be told any more
 
 
 async def test_settling_without_a_busy_relay_takes_no_time(session):
     async with trio.open_nursery() as nursery:
-        session.begin(nursery)
+        session.open_tasks(nursery)
         with assert_no_checkpoints():
             await session.settle()
-        session.finish()
+        session.close_tasks()
     await settle()

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from nexios_trio.application import TRANSPORT_EXTENSION, NexiosApp
 from nexios_trio.config.settings import Settings
-from nexios_trio.connections.transport_wrapper import Interposed, through
+from nexios_trio.connections.transport_wrapper import TransportWrapper, wrapped_transport
 from nexios_trio.core.lifecycle import End
 from nexios_trio.core.message import Frame
 from nexios_trio.routing import WebsocketRoute
@@ -16,12 +16,12 @@ from tests.asgi import connect
 Seen = list[str]
 
 
-class Noting(Interposed):
+class Noting(TransportWrapper):
     def __init__(self, inner: Transport, seen: Seen) -> None:
         super().__init__(inner)
         self._seen = seen
 
-    async def accept(self, subprotocol: str | None, headers: Headers) -> Interposed:
+    async def accept(self, subprotocol: str | None, headers: Headers) -> TransportWrapper:
         self._seen.append("accept")
         return await super().accept(subprotocol, headers)
 
@@ -52,7 +52,7 @@ ALL = ["accept", "receive", "send", "receive", "send", "close"]
 
 def noting(seen: Seen) -> Any:
     async def middleware(websocket: WebSocket, next: Any) -> None:
-        with through(websocket, lambda transport: Noting(transport, seen)):
+        with wrapped_transport(websocket, lambda transport: Noting(transport, seen)):
             assert len(websocket._session.transport.inbox) == 0
             await next(websocket)
 
@@ -80,10 +80,10 @@ async def test_after_the_block_it_is_gone() -> None:
     seen: Seen = []
 
     async def middleware(websocket: WebSocket, next: Any) -> None:
-        with through(websocket, lambda transport: Noting(transport, seen)):
+        with wrapped_transport(websocket, lambda transport: Noting(transport, seen)):
             await websocket.accept()
         await websocket.send_text(await websocket.receive_text())
-        with through(websocket, lambda transport: Noting(transport, seen)):
+        with wrapped_transport(websocket, lambda transport: Noting(transport, seen)):
             await websocket.send_text(await websocket.receive_text())
 
     app = NexiosApp(routes=[WebsocketRoute("/", everything, [middleware])])
@@ -100,7 +100,7 @@ class Swapping(AsgiTransport):
         return cast(Transport, Another(self))
 
 
-class Another(Interposed):
+class Another(TransportWrapper):
     """Stands for the transport that took over; it has to be told whom to call at the end."""
 
     on_end: Any = None
@@ -111,7 +111,7 @@ async def test_a_transport_that_changes_at_accept() -> None:
     took_over: list[Any] = []
 
     async def watching(websocket: WebSocket, next: Any) -> None:
-        with through(websocket, lambda transport: Noting(transport, seen)):
+        with wrapped_transport(websocket, lambda transport: Noting(transport, seen)):
             transport: Any = websocket._session.transport
             await next(websocket)
             took_over.append(transport.inner)

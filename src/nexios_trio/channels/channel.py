@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import trio
 from trio.lowlevel import checkpoint
 
-from ..connections.websocket import UntilDisconnect, WebSocket
+from ..connections.until_disconnect import UntilDisconnect
+from ..connections.websocket import WebSocket
 from ..core.message import PayloadTypeEnum, encode
 from ..core.message import payload_type as to_payload_type
 from ..groups.box import current_box

@@ -37,7 +37,7 @@ class Relay:
         self._is_started = False
         self._is_dead = False
         self._settling = trio.lowlevel.ParkingLot()
-        session.relays.append(self)
+        session.override_queues.append(self)
 
     @property
     def is_busy(self) -> bool:
@@ -75,9 +75,10 @@ class Relay:
             await self._settling.park()
 
     def discard(self) -> None:
-        """Count what was not sent as lost."""
+        """Count what was not sent as lost, and let go of it."""
         self._session.counts.lost += self._offered - self.taken
         self.taken = self._offered
+        self._receive_end.close()
 
     async def _run(self) -> None:
         self._task = trio.lowlevel.current_task()

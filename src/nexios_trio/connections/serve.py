@@ -18,10 +18,10 @@ from typing import Any
 import trio
 
 from ..core.lifecycle import Cause, End, Phase
-from ..exceptions import HandshakeError
 from ..groups.authorization import acting_for
 from ..transports.base import Transport
 from .handler_errors import end_after, explain, is_reportable, mistake_in
+from .refusal import Refusal, refusal_of
 from .runtime import Runtime
 from .session import DROPPED, Session
 from .websocket import WebSocket
@@ -43,14 +43,6 @@ NOTABLE = DROPPED | {
     Cause.UNSUPPORTED_DATA,
 }
 
-# HTTP statuses of refusals; 403 for the others
-_STATUSES = {
-    Cause.HANDLER_ERROR: 500,
-    Cause.SERVER_SHUTDOWN: 503,
-    Cause.ACCEPT_TIMEOUT: 503,
-    Cause.NOT_FOUND: 404,
-}
-
 
 async def serve_connection(transport: Transport, endpoint: Endpoint, runtime: Runtime, app: Any = None) -> None:
     """Run `endpoint` for one connection. When this returns, nothing of the connection is left.
@@ -62,27 +54,30 @@ async def serve_connection(transport: Transport, endpoint: Endpoint, runtime: Ru
     try:
         with runtime.activate(), acting_for(session):
             async with transport.open(runtime.timers):
-                session.await_accept()
+                session.expect_accept()
                 try:
                     mistake = await _run_handler(session, endpoint)
                 except BaseException:
-                    await _finish(session, End.of(Cause.SERVER_SHUTDOWN))
+                    await _end(session, End.of(Cause.SERVER_SHUTDOWN))
                     raise
-                await _finish(session, session.verdict or _end_after(session, mistake), mistake)
+                if session.verdict is not None or mistake is None:
+                    await _end(session, session.verdict or _end_after(session, None))
+                else:
+                    await _end(session, _end_after(session, mistake), refusal_of(mistake))
     finally:
         runtime.box.end_counting(session)
 
 
 async def _run_handler(session: Session, endpoint: Endpoint) -> Exception | None:
-    """Run the handler and its tasks; the mistake that ended it, which has been logged."""
+    """Run the handler and its tasks. Returns the mistake that ended it, which has been logged."""
     try:
         async with trio.open_nursery() as nursery:
-            session.begin(nursery)
+            session.open_tasks(nursery)
             try:
                 await endpoint(WebSocket(session))
                 await session.settle()
             finally:
-                session.finish()
+                session.close_tasks()
             nursery.cancel_scope.cancel(reason="the handler has returned")
     except Exception as error:
         return _report(session, error)
@@ -109,12 +104,12 @@ def _end_after(session: Session, mistake: Exception | None) -> End:
     return end_after(mistake, is_connecting=is_connecting, debug=session.runtime.settings.debug)
 
 
-async def _finish(session: Session, end: End, mistake: Exception | None = None) -> None:
-    """Say goodbye, tell the channels, leave. Shielded, and bounded."""
+async def _end(session: Session, end: End, refusal: Refusal | None = None) -> None:
+    """Close, tell the channels, release. Shielded, and bounded."""
     settings = session.runtime.settings
     try:
         with trio.move_on_after(settings.write_timeout + settings.close_timeout, shield=True):
-            await _say_goodbye(session, end, mistake)
+            await _close(session, end, refusal)
         for channel in session.channels:
             await channel.disconnected()
     finally:
@@ -130,14 +125,9 @@ async def _finish(session: Session, end: End, mistake: Exception | None = None) 
     )
 
 
-async def _say_goodbye(session: Session, end: End, mistake: Exception | None) -> None:
+async def _close(session: Session, end: End, refusal: Refusal | None) -> None:
     try:
-        if isinstance(mistake, HandshakeError):
-            await session.refuse(mistake)
-        elif session.transport.lifecycle.phase is Phase.CONNECTING:
-            await session.transport.deny(_STATUSES.get(end.cause, 403), [(b"content-length", b"0")], b"", end.reason)
-        else:
-            await session.close(end)
+        await session.refuse_or_close(end, refusal)
     except Exception:
         logger.exception("a connection could not be closed", extra=session.log_fields())
         session.transport.kill(end)

@@ -1,18 +1,22 @@
-"""What a `WebSocket`, its channels and its box share about one connection."""
+"""One connection, as its `WebSocket`, its channels and its box share it."""
 
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, cast
 
 import trio
 
-from ..core.lifecycle import Cause, End, Phase, clip_reason
+from ..core.lifecycle import Cause, End, Phase
 from ..core.message import Frame
-from ..exceptions import HandshakeError, LifecycleError, WebSocketDisconnect
+from ..exceptions import LifecycleError, WebSocketDisconnect
+from ..groups.authorization import acting_session
 from ..transports.base import Headers, Transport
 from ..transports.send_queue import DeliveryCounts
-from ..transports.timers import Timer
+from ..transports.timers import Timer, do_nothing
+from .closed_transport import ClosedTransport
+from .refusal import Refusal
 from .runtime import Runtime
 
 logger = logging.getLogger("nexios_trio.connection")
@@ -39,8 +43,8 @@ class Attached(Protocol):
         """Leave every group and registry, for good."""
 
 
-class Busy(Protocol):
-    """A task that sends what groups gave it."""
+class OverrideQueue(Protocol):
+    """A task that sends what groups gave it, through an override of `send`."""
 
     @property
     def is_busy(self) -> bool: ...
@@ -49,24 +53,28 @@ class Busy(Protocol):
         """Wait until what it has was sent."""
 
     def discard(self) -> None:
-        """Count what was not sent as lost."""
+        """Count what was not sent as lost, and let go of it."""
 
 
 class Session:
-    """One connection. Owned by `connection.serve_connection`, whose block it never outlives."""
+    """One connection. Owned by `serve.serve_connection`, whose block it never outlives.
+
+    Invariant: after `release` nothing leads from here to the transport, its queues, a task or a channel, so that
+    whatever an application ties itself into a knot with, these are freed at once.
+    """
 
     __slots__ = (
-        "_cancel_handler",
+        "_deadline",
         "_expiry",
-        "_start_soon",
-        "_timer",
+        "_nursery",
         "app",
         "channels",
         "expires_at",
         "id",
         "is_accepted",
         "is_released",
-        "relays",
+        "override_queues",
+        "receive",
         "runtime",
         "transport",
         "verdict",
@@ -74,17 +82,18 @@ class Session:
 
     def __init__(self, transport: Transport, runtime: Runtime, app: Any) -> None:
         self.transport = transport
+        # Where the next message comes from. Called for each message; `use` keeps it and the transport together.
+        self.receive: Callable[[], Awaitable[str | bytes | End]] = self._receive_before_accept
         self.runtime = runtime
         self.app = app
         self.id = secrets.token_hex(6)  # for logs; says nothing
         self.channels: list[Attached] = []
-        self.relays: list[Busy] = []
+        self.override_queues: list[OverrideQueue] = []
         self.is_accepted = False
         self.is_released = False
         self.verdict: End | None = None  # why we cancelled a handler that had not accepted
-        self._start_soon: Callable[..., None] | None = None
-        self._cancel_handler: Callable[[], None] = lambda: None
-        self._timer = Timer(self._out_of_patience)
+        self._nursery: trio.Nursery | None = None  # the handler's
+        self._deadline = Timer(self._handler_is_overdue)  # of the handler: to accept, or to return after the end
         self._expiry: Timer | None = None
         self.expires_at: float | None = None  # the whole connection, not a channel's membership
         transport.on_end = self._ended
@@ -96,32 +105,51 @@ class Session:
     @property
     def is_over(self) -> bool:
         """Nothing can be started any more, or either side has closed."""
-        return self._start_soon is None or self.transport.end is not None
+        return self._nursery is None or self.transport.end is not None
 
     @property
     def is_dropped(self) -> bool:
         end = self.transport.end
         return end is not None and end.cause in DROPPED
 
-    # The handler's nursery is reachable between these two calls only.
+    def log_fields(self, **more: Any) -> dict[str, Any]:
+        """Return what every record about this connection carries (`extra=`)."""
+        client = self.transport.scope.get("client")
+        path = self.transport.scope.get("path")
+        return {"connection": self.id, "client": client[0] if client else None, "path": path, **more}
 
-    def begin(self, nursery: trio.Nursery) -> None:
-        self._start_soon = nursery.start_soon
-        self._cancel_handler = lambda: nursery.cancel_scope.cancel(reason="the connection has ended")
+    # Tasks. The handler's nursery is reachable between the first two calls only.
 
-    def finish(self) -> None:
-        self._start_soon = None
-        self._cancel_handler = lambda: None
-        self.runtime.timers.stop(self._timer)
+    def open_tasks(self, nursery: trio.Nursery) -> None:
+        """Start tasks in the handler's nursery from now on. Called by the task that acts for this connection."""
+        self._nursery = nursery
+
+    def close_tasks(self) -> None:
+        """Start no more tasks; stop every timer."""
+        self._nursery = None
+        self.runtime.timers.retire(self._deadline)
         self.expire_at(None)
 
     def start_soon(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
-        if self._start_soon is None:
+        """Start a task of this connection: it acts for it, in its box, whoever calls.
+
+        A caller that acts for it already hands on its context variables, as everywhere in trio. A stranger (another
+        connection that publishes, a timer, the application) does not, or the task would act for the stranger, and keep
+        it alive.
+
+        Raises: LifecycleError when the handler has ended.
+        """
+        nursery = self._nursery
+        if nursery is None:
             raise LifecycleError("the connection is over: nothing can be started in it any more")
-        self._start_soon(self._run, function, args, name=function)
+        if acting_session() is self:
+            nursery.start_soon(self._run, function, args, name=function)
+        else:
+            own = nursery.parent_task.context.copy()
+            own.run(partial(nursery.start_soon, self._run, function, args, name=function))
 
     async def _run(self, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
-        """A task that stops because the peer has left does so alone: the handler may go on for a while."""
+        """Run one task. One that stops because the peer has left does so alone: the handler may go on for a while."""
         try:
             await function(*args)
         except* WebSocketDisconnect:
@@ -130,70 +158,84 @@ class Session:
 
     # The connection
 
+    def use(self, transport: Transport) -> None:
+        """Send and receive through `transport` from now on."""
+        self.transport = transport
+        is_connecting = transport.lifecycle.phase is Phase.CONNECTING
+        self.receive = self._receive_before_accept if is_connecting else transport.inbox.get
+
+    async def _receive_before_accept(self) -> str | bytes | End:
+        if self.transport.lifecycle.phase is Phase.CONNECTING:
+            raise LifecycleError("call accept() before receiving")
+        return await self.transport.inbox.get()
+
     async def accept(self, subprotocol: str | None, headers: Headers) -> None:
-        self.transport = await self.transport.accept(subprotocol, headers)
-        self.transport.on_end = self._ended
-        if self.transport.end is None:
-            self.runtime.timers.stop(self._timer)
+        before = self.transport
+        transport = await before.accept(subprotocol, headers)
+        if transport is not before:  # the socket was taken over
+            transport.on_end = self._ended
+        self.use(transport)
+        if transport.end is None:
+            self.runtime.timers.stop(self._deadline)
         self.is_accepted = True
         for channel in list(self.channels):
             await channel.accepted()
 
-    async def refuse(self, error: HandshakeError) -> None:
-        """Answer the handshake with an HTTP error; once accepted, close with 1008."""
-        if self.transport.lifecycle.phase is not Phase.CONNECTING:
-            await self.close(End.of(Cause.DENIED, clip_reason(error.reason), 1008))
-            return
-        body = error.reason.encode("utf-8", "replace")
-        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
-        await self.transport.deny(error.status, [*headers, *error.headers], body, clip_reason(error.reason))
+    async def refuse_or_close(self, end: End, refusal: Refusal | None = None) -> None:
+        """Answer the handshake with `refusal`, or what `end` comes to in HTTP; once it is answered, close.
+
+        The one way out of a connection that speaks to the peer. Checkpoint: always. Cancellation: as
+        `Transport.close`.
+        """
+        if self.transport.lifecycle.phase is Phase.CONNECTING:
+            answer = Refusal.of(end) if refusal is None else refusal
+            await self.transport.deny(answer.status, answer.headers, answer.body, end.reason)
+        else:
+            await self.close(end)
 
     async def send(self, frame: Frame) -> None:
-        """After the group messages on their way; see `Transport.send`."""
+        """Send after the group messages on their way; see `Transport.send`."""
         if self.runtime.box.fanout.dirty:
             self.catch_up()
         await self.transport.send(frame)
 
     async def close(self, end: End) -> None:
+        """Close after the group messages on their way; see `Transport.close`."""
         self.catch_up()
         await self.settle()
         await self.transport.close(end)
 
     def catch_up(self) -> None:
+        """Queue the group messages that are on their way, before anything else is sent."""
         for channel in self.channels:
             channel.catch_up()
 
     async def settle(self) -> None:
-        """Wait for the tasks that send what groups gave them, at most `write_timeout`. A checkpoint if any is busy."""
+        """Wait for overrides to send what groups gave them, at most `write_timeout`. A checkpoint if any is busy."""
         if self.is_over:
             return
-        busy = [relay for relay in self.relays if relay.is_busy]
+        busy = [queue for queue in self.override_queues if queue.is_busy]
         if busy:
             with trio.move_on_after(self.runtime.settings.write_timeout):
-                for relay in busy:
-                    await relay.settle()
+                for queue in busy:
+                    await queue.settle()
 
     def expire(self) -> None:
         """Close from a synchronous function; what is queued is lost."""
         self.transport.evict(End.of(Cause.EXPIRED, "expired"))
 
     def release(self) -> None:
-        """Nothing of the connection is left anywhere. Nor do its parts refer to each other in circles any more."""
+        """Leave nothing of the connection anywhere, and no way from here to what it was made of. Called once."""
         self.is_released = True
-        for relay in self.relays:
-            relay.discard()
+        for queue in self.override_queues:
+            queue.discard()
         for channel in self.channels:
             channel.release()
-        self.relays.clear()
+        self.override_queues.clear()
         self.channels.clear()
-        self._timer.callback = _nothing
-        self.transport.on_end = _nothing
-
-    def log_fields(self, **more: Any) -> dict[str, Any]:
-        """Return what every record about this connection carries (`extra=`)."""
-        client = self.transport.scope.get("client")
-        path = self.transport.scope.get("path")
-        return {"connection": self.id, "client": client[0] if client else None, "path": path, **more}
+        before = self.transport
+        before.on_end = do_nothing
+        self.use(cast(Transport, ClosedTransport(before)))
 
     # Deadlines
 
@@ -214,19 +256,25 @@ class Session:
         else:
             self.transport.evict(end)
 
-    def await_accept(self) -> None:
-        """Cancel the handler unless it accepts or refuses in time."""
-        self.runtime.timers.set(self._timer, trio.current_time() + self.runtime.settings.accept_timeout)
+    def expect_accept(self) -> None:
+        """Cancel the handler unless it accepts or refuses within `accept_timeout` from now."""
+        if self.transport.lifecycle.phase is Phase.CONNECTING:
+            self.runtime.timers.set(self._deadline, trio.current_time() + self.runtime.settings.accept_timeout)
+
+    def suspend_accept_timeout(self) -> None:
+        """Let something else bound the time before accept, until `expect_accept`."""
+        if self.transport.lifecycle.phase is Phase.CONNECTING:
+            self.runtime.timers.stop(self._deadline)
 
     def _ended(self, end: End) -> None:
-        """Called by the transport. The handler has `disconnect_grace` to find out for itself."""
+        """Note the end, of which the transport tells. The handler has `disconnect_grace` to find out for itself."""
         if end.cause in DROPPED:
             for channel in self.channels:
                 channel.leave_groups()
-        if self._start_soon is not None:
-            self.runtime.timers.set(self._timer, trio.current_time() + self.runtime.settings.disconnect_grace)
+        if self._nursery is not None:
+            self.runtime.timers.set(self._deadline, trio.current_time() + self.runtime.settings.disconnect_grace)
 
-    def _out_of_patience(self) -> None:
+    def _handler_is_overdue(self) -> None:
         settings = self.runtime.settings
         path = self.transport.scope.get("path")
         if self.transport.lifecycle.phase is Phase.CONNECTING:
@@ -237,6 +285,6 @@ class Session:
         logger.warning(what, path, seconds, extra=self.log_fields())
         self._cancel_handler()
 
-
-def _nothing(end: End | None = None) -> None:
-    """Stands where nobody has to be told any more."""
+    def _cancel_handler(self) -> None:
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel(reason="the connection has ended")

@@ -1,4 +1,4 @@
-"""Standing between a connection and its transport, for middleware that wants to see or change what passes.
+"""A transport in front of a connection's transport, for middleware that wants to see or change what passes.
 
 What is not overridden goes to the transport behind, untouched; a connection without such middleware pays nothing. What
 groups send goes past it: it is framed once for all members.
@@ -6,28 +6,30 @@ groups send goes past it: it is framed once for all members.
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, cast
 
-from ..core.lifecycle import End, Phase
+from ..core.lifecycle import End
 from ..core.message import Frame
 from ..transports.base import Headers, Transport
-from .websocket import WebSocket, not_accepted
+from .websocket import WebSocket
 
-__all__ = ["Interposed", "through"]
+__all__ = ["TransportWrapper", "wrapped_transport"]
 
 
-class Interposed:
-    """A transport in front of another. Override what is of interest, and go on with `inner`."""
+class TransportWrapper:
+    """A transport around another. Override what is of interest, and go on with `inner`."""
 
     def __init__(self, inner: Transport) -> None:
         self.inner = inner
-        self.inbox = _Inbox(self)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    async def accept(self, subprotocol: str | None, headers: Headers) -> "Interposed":
+    @property
+    def inbox(self) -> "_WrappedInbox":
+        return _WrappedInbox(self)  # made when asked for: kept, it would be a cycle that only a collection frees
+
+    async def accept(self, subprotocol: str | None, headers: Headers) -> "TransportWrapper":
         on_end = self.inner.on_end
         self.inner = await self.inner.accept(subprotocol, headers)
         self.inner.on_end = on_end  # accepting may have brought another transport
@@ -46,35 +48,29 @@ class Interposed:
         await self.inner.close(end)
 
 
-class _Inbox:
-    """As the inbox behind, but messages come by `Interposed.receive`."""
+class _WrappedInbox:
+    """The inbox behind, but messages come by `TransportWrapper.receive`."""
 
-    def __init__(self, owner: Interposed) -> None:
-        self._owner = owner
+    def __init__(self, wrapper: TransportWrapper) -> None:
+        self._wrapper = wrapper
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._owner.inner.inbox, name)
+        return getattr(self._wrapper.inner.inbox, name)
 
     def __len__(self) -> int:
-        return len(self._owner.inner.inbox)
+        return len(self._wrapper.inner.inbox)
 
     async def get(self) -> str | bytes | End:
-        return await self._owner.receive()
+        return await self._wrapper.receive()
 
 
 @contextmanager
-def through(websocket: WebSocket, interpose: Callable[[Transport], Interposed]) -> Generator[None]:
-    """Let what is sent and received inside the block pass through what `interpose` puts in front of the transport."""
+def wrapped_transport(websocket: WebSocket, wrap: Callable[[Transport], TransportWrapper]) -> Generator[None]:
+    """Send and receive, inside the block, through what `wrap` puts around the transport."""
     session = websocket._session
-    interposed = interpose(session.transport)
-    _use(websocket, cast(Transport, interposed))
+    wrapper = wrap(session.transport)
+    session.use(cast(Transport, wrapper))
     try:
         yield
     finally:
-        _use(websocket, interposed.inner)
-
-
-def _use(websocket: WebSocket, transport: Transport) -> None:
-    websocket._session.transport = transport
-    is_connecting = transport.lifecycle.phase is Phase.CONNECTING
-    websocket._get = partial(not_accepted, websocket._session) if is_connecting else transport.inbox.get
+        session.use(wrapper.inner)

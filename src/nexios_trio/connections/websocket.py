@@ -1,23 +1,19 @@
 """`WebSocket`: one connection, as its handler sees it."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from enum import Enum
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from math import inf
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from starlette.datastructures import QueryParams
-from starlette.requests import HTTPConnection
 from trio import current_time
 from trio.lowlevel import checkpoint
 
-from ..config.settings import Settings
-from ..core.json import decode_json
 from ..core.lifecycle import Cause, End, Phase, check_close_code, check_reason
 from ..core.message import Frame, binary_frame, encode_json, text_frame
-from ..exceptions import LifecycleError, WebSocketDisconnect, WebSocketException, WrongFrameType
+from ..exceptions import LifecycleError, WebSocketDisconnect, WebSocketException
 from ..protocol.handshake import check_headers, check_subprotocol
+from .receiving import ReceivingConnection, WebSocketState, check_mode
 from .session import Session
 
 __all__ = ["WebSocket", "WebSocketDisconnect", "WebSocketException", "WebSocketState"]
@@ -25,48 +21,8 @@ __all__ = ["WebSocket", "WebSocketDisconnect", "WebSocketException", "WebSocketS
 
 logger = logging.getLogger("nexios_trio.connection")
 
-T = TypeVar("T")
 
-
-class WebSocketState(Enum):
-    """Where a connection is in its life."""
-
-    CONNECTING = 0
-    CONNECTED = 1
-    DISCONNECTED = 2
-    RESPONSE = 3
-
-
-_STATES = {
-    Phase.CONNECTING: WebSocketState.CONNECTING,
-    Phase.OPEN: WebSocketState.CONNECTED,
-    Phase.CLOSING: WebSocketState.DISCONNECTED,
-    Phase.CLOSED: WebSocketState.DISCONNECTED,
-}
-
-
-class UntilDisconnect(Generic[T]):
-    """`async for` over what a function receives, until the connection is over.
-
-    Not an async generator: it may be left at any time, and an error in between (a bad message) does not end it.
-    """
-
-    __slots__ = ("_receive",)
-
-    def __init__(self, receive: Callable[[], Awaitable[T]]) -> None:
-        self._receive = receive
-
-    def __aiter__(self) -> "UntilDisconnect[T]":
-        return self
-
-    async def __anext__(self) -> T:
-        try:
-            return await self._receive()
-        except WebSocketDisconnect:
-            raise StopAsyncIteration from None
-
-
-class WebSocket(HTTPConnection):
+class WebSocket(ReceivingConnection):
     """One WebSocket connection. Made by the application, given to the handler, over when the handler ends.
 
     Headers, cookies, URL, client address and state are as on Starlette's connection object.
@@ -81,61 +37,7 @@ class WebSocket(HTTPConnection):
         scope["app"] = session.app
         super().__init__(scope)
         self._session = session
-        self._told_disconnect = False
-        self._fanout = session.runtime.box.fanout
-        self._get: Callable[[], Awaitable[str | bytes | End]] = partial(not_accepted, session)
-
-    # Information
-
-    @property
-    def path_params(self) -> dict[str, Any]:
-        params: dict[str, Any] = self.scope["path_params"]
-        return params
-
-    @property
-    def query_params(self) -> QueryParams:
-        params: QueryParams = self.scope["query_params"]
-        return params
-
-    @property
-    def user(self) -> Any:
-        """The user that was authenticated, or None."""
-        return self.scope.get("user")
-
-    @property
-    def subprotocols(self) -> list[str]:
-        """The subprotocols that the client offered, in its order of preference."""
-        return list(self.scope.get("subprotocols", ()))
-
-    @property
-    def client_state(self) -> WebSocketState:
-        return _STATES[self._session.transport.lifecycle.phase]
-
-    application_state = client_state
-
-    def is_connected(self) -> bool:
-        """True between `accept` and the first close from either side."""
-        return self._session.transport.is_open
-
-    @property
-    def end(self) -> End | None:
-        """The connection's end (code, reason, cause); None while it goes on."""
-        return self._session.transport.end
-
-    @property
-    def latency(self) -> float | None:
-        """Seconds to the peer and back, of the last ping that it answered; None before, and where we do not ping."""
-        return self._session.transport.latency
-
-    @property
-    def settings(self) -> Settings:
-        """The limits of the application."""
-        return self._session.runtime.settings
-
-    @property
-    def id(self) -> str:
-        """This connection's name in the log, in the field `connection`."""
-        return self._session.id
+        self._broadcast = session.runtime.box.fanout
 
     # Handshake
 
@@ -158,7 +60,6 @@ class WebSocket(HTTPConnection):
         if self._session.transport.is_open:
             raise LifecycleError("accept() was called before: a connection is accepted once")
         await self._session.accept(subprotocol, checked)
-        self._get = self._session.transport.inbox.get
 
     async def deny(
         self,
@@ -171,105 +72,31 @@ class WebSocket(HTTPConnection):
 
         Where the server cannot send one, the client sees 403. A no-op when the connection is over.
 
-        Checkpoint: always. Raises: LifecycleError when the connection was accepted.
+        Checkpoint: always. Cancellation: the connection is over all the same.
+        Args:
+            status: an HTTP error, 400 to 599.
+            reason: for our log.
+        Raises: LifecycleError when the connection was accepted; ValueError for a status or headers that may not be
+            sent.
         """
         if self._session.transport.is_open:
             raise LifecycleError("the connection was accepted: close() or reject() it")
         if not 400 <= status <= 599:
             raise ValueError(f"status must be an HTTP error, 400 to 599, not {status}")
-        await self._session.transport.deny(status, [*check_headers(headers), *_content_length(body)], body, reason)
+        length = (b"content-length", b"%d" % len(body))
+        await self._session.transport.deny(status, [*check_headers(headers), length], body, reason)
 
     async def reject(self, code: int = 1008, reason: str | None = None) -> None:
         """Close with a code that the client sees: a refusal before `accept` is a bare HTTP 403 for a browser.
 
-        Checkpoint: always. Raises: ValueError for a code or reason that may not be sent.
+        Checkpoint: always. Cancellation: as `accept` and `close`.
+        Raises: ValueError for a code or reason that may not be sent; WebSocketDisconnect when the client has left.
         """
         check_close_code(code)
         check_reason(reason)
         if self._session.transport.lifecycle.phase is Phase.CONNECTING:
             await self.accept()
         await self.close(code, reason)
-
-    # Receiving
-
-    async def receive(self) -> dict[str, Any]:
-        """The next message as an ASGI event that has only the key it uses: "text" or "bytes".
-
-        Once the connection is over, one `websocket.disconnect` event, then WebSocketDisconnect.
-
-        Checkpoint: always. Cancellation: nothing is lost.
-        Raises: LifecycleError before accept(); trio.BusyResourceError when another task is receiving.
-        """
-        item = await self._get()
-        if isinstance(item, str):
-            return {"type": "websocket.receive", "text": item}
-        if isinstance(item, bytes):
-            return {"type": "websocket.receive", "bytes": item}
-        if self._told_disconnect:
-            raise WebSocketDisconnect(item.code, item.reason)
-        self._told_disconnect = True
-        return {"type": "websocket.disconnect", "code": item.code, "reason": item.reason}
-
-    async def receive_message(self) -> str | bytes:
-        """The next message: str for text, bytes for binary. Checkpoint, cancellation: as `receive`.
-
-        Raises: WebSocketDisconnect when the connection is over.
-        """
-        item = await self._get()
-        if isinstance(item, End):
-            raise WebSocketDisconnect(item.code, item.reason)
-        return item
-
-    async def receive_text(self) -> str:
-        """The next message, which must be text. Checkpoint, cancellation: as `receive`.
-
-        Raises: WrongFrameType (a ValueError) for a binary message, which is consumed; WebSocketDisconnect.
-        """
-        item = await self._get()
-        if isinstance(item, str):
-            return item
-        if isinstance(item, End):
-            raise WebSocketDisconnect(item.code, item.reason)
-        raise WrongFrameType("a text message was expected, a binary one came: use receive_bytes() or receive()")
-
-    async def receive_bytes(self) -> bytes:
-        """The next message, which must be binary. Otherwise as `receive_text`."""
-        item = await self._get()
-        if isinstance(item, bytes):
-            return item
-        if isinstance(item, End):
-            raise WebSocketDisconnect(item.code, item.reason)
-        raise WrongFrameType("a binary message was expected, a text one came: use receive_text() or receive()")
-
-    async def receive_json(self, mode: str | None = None) -> Any:
-        """The next message, text or binary, decoded from JSON. Checkpoint, cancellation: as `receive`.
-
-        Args:
-            mode: "text" or "binary" accepts that frame type only.
-        Raises: InvalidJson (a json.JSONDecodeError) for a message that is not JSON, or nested deeper than the setting
-            `max_json_depth`; it is consumed, the connection is intact. WrongFrameType; WebSocketDisconnect.
-        """
-        _check_mode(mode)
-        max_depth = self.settings.max_json_depth
-        if mode is None:
-            return decode_json(await self.receive_message(), max_depth)
-        return decode_json(await (self.receive_text() if mode == "text" else self.receive_bytes()), max_depth)
-
-    def __aiter__(self) -> AsyncIterator[str | bytes]:
-        """`async for message in ws`: str or bytes, until the connection is over."""
-        return UntilDisconnect(self.receive_message)
-
-    def iter_text(self) -> AsyncIterator[str]:
-        """`receive_text` until the connection is over."""
-        return UntilDisconnect(self.receive_text)
-
-    def iter_bytes(self) -> AsyncIterator[bytes]:
-        """`receive_bytes` until the connection is over."""
-        return UntilDisconnect(self.receive_bytes)
-
-    def iter_json(self) -> AsyncIterator[Any]:
-        """`receive_json` until the connection is over."""
-        return UntilDisconnect(self.receive_json)
 
     # Sending
 
@@ -284,7 +111,7 @@ class WebSocket(HTTPConnection):
         """
         if not isinstance(data, str):
             raise TypeError(f"send_text takes a str, not {type(data).__name__}; see send_bytes and send_json")
-        if self._fanout.dirty:  # group messages are on their way: they go first
+        if self._broadcast.dirty:  # group messages are on their way: they go first
             self._session.catch_up()
         await self._session.transport.send(text_frame(data))
 
@@ -299,12 +126,13 @@ class WebSocket(HTTPConnection):
 
         Raises: ValueError for what JSON cannot carry, NaN included; nothing was queued.
         """
-        _check_mode(mode)
+        check_mode(mode)
         await self._session.send(Frame(encode_json(data), text=mode == "text"))
 
     async def send(self, message: Mapping[str, Any]) -> None:
         """Send an ASGI event: `websocket.accept`, `websocket.send` or `websocket.close`.
 
+        Checkpoint, cancellation: as `accept`, `send_text` or `close`.
         Raises: TypeError for anything else, such as a message for `send_text`.
         """
         if not isinstance(message, Mapping):
@@ -333,14 +161,11 @@ class WebSocket(HTTPConnection):
         """
         check_close_code(code)
         end = End(code, check_reason(reason), Cause.LOCAL_CLOSE)
-        if self._session.transport.lifecycle.phase is Phase.CONNECTING:
-            if code != 1000:
-                logger.debug(
-                    "closed with %d before accept(): the client sees HTTP 403; reject() tells it the code", code
-                )
-            await self._session.transport.deny(403, _content_length(b""), b"", end.reason)
-        elif self.is_connected():
-            await self._session.close(end)
+        phase = self._session.transport.lifecycle.phase
+        if phase is Phase.CONNECTING and code != 1000:
+            logger.debug("closed with %d before accept(): the client sees HTTP 403; reject() tells it the code", code)
+        if phase is Phase.CONNECTING or phase is Phase.OPEN:
+            await self._session.refuse_or_close(end)
         else:
             await checkpoint()
 
@@ -377,24 +202,9 @@ class WebSocket(HTTPConnection):
     def start_soon(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
         """Start a task in this connection's nursery: it is cancelled when the handler ends.
 
-        An error in it ends the connection as an error in the handler does.
+        An error in it ends the connection as an error in the handler does. It acts for this connection, whoever starts
+        it, and has a copy of the caller's context variables where the caller is of this connection too.
 
         Raises: LifecycleError when the connection is over.
         """
         self._session.start_soon(function, *args)
-
-
-async def not_accepted(session: Session) -> str | bytes | End:
-    """Stands for the inbox until `accept` has been called."""
-    if session.transport.lifecycle.phase is Phase.CONNECTING:
-        raise LifecycleError("call accept() before receiving")
-    return await session.transport.inbox.get()
-
-
-def _check_mode(mode: str | None) -> None:
-    if mode not in (None, "text", "binary"):
-        raise ValueError(f'mode must be "text" or "binary", not {mode!r}')
-
-
-def _content_length(body: bytes) -> list[tuple[bytes, bytes]]:
-    return [(b"content-length", b"%d" % len(body))]

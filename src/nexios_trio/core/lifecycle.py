@@ -98,6 +98,11 @@ class Cause(str, Enum):
         """The close code of this cause, unless the application gave one."""
         return _CLOSE_CODES[self]
 
+    @property
+    def http_status(self) -> int:
+        """The status of the response, where the handshake is not answered yet."""
+        return _HTTP_STATUSES.get(self, 403)
+
 
 _CLOSE_CODES: Final[Mapping[Cause, int]] = MappingProxyType(
     {
@@ -124,6 +129,15 @@ _CLOSE_CODES: Final[Mapping[Cause, int]] = MappingProxyType(
         Cause.MESSAGE_TOO_BIG: 1009,
         Cause.RATE_LIMITED: 1008,
         Cause.UNAUTHORIZED: 4001,
+    }
+)
+
+_HTTP_STATUSES: Final[Mapping[Cause, int]] = MappingProxyType(
+    {
+        Cause.HANDLER_ERROR: 500,
+        Cause.SERVER_SHUTDOWN: 503,
+        Cause.ACCEPT_TIMEOUT: 503,
+        Cause.NOT_FOUND: 404,
     }
 )
 

@@ -15,7 +15,7 @@ import trio
 
 from ..exceptions import NotAuthorized
 
-__all__ = ["Action", "Authorize", "acting_channel", "acting_for", "check_authorize", "require"]
+__all__ = ["Action", "Authorize", "acting_channel", "acting_for", "acting_session", "check_authorize", "require"]
 
 logger = logging.getLogger("nexios_trio.box")
 
@@ -51,6 +51,11 @@ class acting_for:  # noqa: N801  # a block; every connection is in one, and a ge
 
     def __exit__(self, *_: object) -> None:
         _acting.reset(self._token)
+
+
+def acting_session() -> Acting | None:
+    """Return the connection that this task acts for, if it acts for one."""
+    return _acting.get()
 
 
 def acting_channel() -> tuple[bool, Any]:

@@ -8,8 +8,9 @@ own. Its own are respected: the scope it passes on is the connection's from then
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, cast
 
-from ..connections.transport_wrapper import Interposed, through
+from ..connections.transport_wrapper import TransportWrapper, wrapped_transport
 from ..connections.websocket import WebSocket
+from ..core.asgi_events import received_event
 from ..core.lifecycle import Cause, End, Phase, check_close_code, clip_reason
 from ..core.message import Frame, binary_frame, text_frame
 from ..exceptions import LifecycleError, WebSocketDisconnect
@@ -24,7 +25,7 @@ Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
-_BRIDGE: Final = "nexios_trio.bridge"  # the scope's way back to its connection
+_SIDE: Final = "nexios_trio.asgi_side"  # the scope's way back to its connection
 _CACHED: Final = ("_headers", "_cookies", "_url", "_base_url", "_query_params")  # by Starlette, from the scope
 
 
@@ -42,27 +43,27 @@ def wrap_asgi(cls: Callable[..., Any], **options: Any) -> Middleware:
     asgi = cast(App, cls(_enter, **options))
 
     async def middleware(websocket: WebSocket, call_next: Next) -> None:
-        bridge = _Bridge(websocket, call_next)
-        await asgi({**websocket.scope, _BRIDGE: bridge}, bridge.receive, bridge.send)
+        side = _AsgiSide(websocket, call_next)
+        await asgi({**websocket.scope, _SIDE: side}, side.receive, side.send)
 
     return middleware
 
 
 async def _enter(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
     """The application inside the middleware."""
-    bridge = scope.get(_BRIDGE)
-    if not isinstance(bridge, _Bridge):
+    side = scope.get(_SIDE)
+    if not isinstance(side, _AsgiSide):
         raise LifecycleError("the ASGI middleware made a new scope: it has to keep what it does not know")
-    await bridge.enter({key: value for key, value in scope.items() if key != _BRIDGE}, receive, send)
+    await side.enter({key: value for key, value in scope.items() if key != _SIDE}, receive, send)
 
 
-class _Bridge:
+class _AsgiSide:
     """One connection, as the ASGI middleware sees it."""
 
     def __init__(self, websocket: WebSocket, following: Next) -> None:
         self._websocket = websocket
         self._next = following
-        self._interposed: _ThroughAsgi | None = None
+        self._wrapper: _AsgiWrapper | None = None
         self._told_connect = False
         self._response: Event | None = None  # the start of an HTTP response, until its body comes
         self._body = b""
@@ -76,31 +77,26 @@ class _Bridge:
             await self._next(websocket)
             return
 
-        def interpose(transport: Transport) -> _ThroughAsgi:
-            self._interposed = _ThroughAsgi(transport, receive, send)
-            return self._interposed
+        def wrap(transport: Transport) -> _AsgiWrapper:
+            self._wrapper = _AsgiWrapper(transport, receive, send)
+            return self._wrapper
 
         try:
-            with through(websocket, interpose):
+            with wrapped_transport(websocket, wrap):
                 await self._next(websocket)
         finally:
-            self._interposed = None
+            self._wrapper = None
 
     @property
     def _transport(self) -> Transport:
         """The transport behind the middleware."""
-        return self._websocket._session.transport if self._interposed is None else self._interposed.inner
+        return self._websocket._session.transport if self._wrapper is None else self._wrapper.inner
 
     async def receive(self) -> Event:
         if not self._told_connect:
             self._told_connect = True
             return {"type": "websocket.connect"}
-        item = await self._transport.inbox.get()
-        if isinstance(item, str):
-            return {"type": "websocket.receive", "text": item}
-        if isinstance(item, bytes):
-            return {"type": "websocket.receive", "bytes": item}
-        return {"type": "websocket.disconnect", "code": item.code, "reason": item.reason}
+        return received_event(await self._transport.inbox.get())
 
     async def send(self, event: Event) -> None:
         match event["type"]:
@@ -120,10 +116,10 @@ class _Bridge:
                 raise ValueError(f"an ASGI middleware cannot send {other!r} to a WebSocket")
 
     async def _accept(self, subprotocol: str | None, headers: Headers) -> None:
-        if self._interposed is None:  # the middleware accepts by itself
+        if self._wrapper is None:  # the middleware accepts by itself
             await self._websocket.accept(subprotocol, headers)
         else:
-            await Interposed.accept(self._interposed, subprotocol, check_headers(headers))
+            await TransportWrapper.accept(self._wrapper, subprotocol, check_headers(headers))
 
     async def _close(self, code: int, reason: str | None) -> None:
         transport = self._transport
@@ -139,7 +135,7 @@ class _Bridge:
             await self._transport.deny(response["status"], list(response.get("headers", ())), self._body)
 
 
-class _ThroughAsgi(Interposed):
+class _AsgiWrapper(TransportWrapper):
     """Says everything in ASGI events, to the middleware."""
 
     def __init__(self, inner: Transport, receive: Receive, send: Send) -> None:
@@ -147,7 +143,7 @@ class _ThroughAsgi(Interposed):
         self._receive = receive
         self._send = send
 
-    async def accept(self, subprotocol: str | None, headers: Headers) -> Interposed:
+    async def accept(self, subprotocol: str | None, headers: Headers) -> TransportWrapper:
         event = await self._receive()
         if event["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(event.get("code", 1006), event.get("reason"))

@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 import trio
 
-from ..connections.transport_wrapper import Interposed, through
+from ..connections.transport_wrapper import TransportWrapper, wrapped_transport
 from ..connections.websocket import WebSocket
 from ..core.lifecycle import Cause, End, Lifecycle, Phase
 from ..core.message import Frame
@@ -41,7 +41,8 @@ class AuthenticationMiddleware:
     Args:
         authenticate: an async or plain function; gives the user, or None. `token_in_first_message`, `token_in_cookie`
             and `token_in_subprotocol` make such functions.
-        timeout: seconds that it may take; by default the setting `auth_timeout`.
+        timeout: seconds that it may take; by default the setting `auth_timeout`. Before accept, they stand in place of
+            `accept_timeout`, which begins anew afterwards.
         lifetime: seconds, or a function (user) -> seconds, after which the connection is closed with 4001; None for
             never. `websocket.expire_after(seconds)` moves that, as when the client has refreshed its token.
     Raises: TypeError, ValueError.
@@ -63,8 +64,10 @@ class AuthenticationMiddleware:
     async def __call__(self, websocket: WebSocket, call_next: Next) -> Any:
         seconds = websocket.settings.auth_timeout if self._timeout is None else self._timeout
         user = None
+        websocket._session.suspend_accept_timeout()  # before accept, these seconds take its place
         with trio.move_on_after(seconds) if seconds < math.inf else trio.CancelScope() as scope:
             user = await _settle(self._authenticate(websocket))
+        websocket._session.expect_accept()
         if user is None:
             if scope.cancelled_caught:
                 return await _refuse(websocket, Cause.AUTH_TIMEOUT, "authentication took too long")
@@ -77,7 +80,7 @@ class AuthenticationMiddleware:
             websocket.expire_after(lifetime, UNAUTHORIZED_CODE)
         if not websocket.is_connected():
             return await call_next(websocket)
-        with through(websocket, _AcceptedAhead):
+        with wrapped_transport(websocket, _AcceptedAheadWrapper):
             return await call_next(websocket)
 
 
@@ -93,7 +96,7 @@ async def _settle(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
-class _AcceptedAhead(Interposed):
+class _AcceptedAheadWrapper(TransportWrapper):
     """A connection that has been accepted and, to the handler, has not: until it calls `accept`, or refuses."""
 
     def __init__(self, inner: Transport) -> None:
@@ -104,7 +107,7 @@ class _AcceptedAhead(Interposed):
     def is_open(self) -> bool:
         return self.lifecycle is self.inner.lifecycle and self.inner.is_open
 
-    async def accept(self, subprotocol: str | None, headers: Headers) -> Interposed:
+    async def accept(self, subprotocol: str | None, headers: Headers) -> TransportWrapper:
         await trio.lowlevel.checkpoint()
         self.lifecycle = self.inner.lifecycle
         end = self.lifecycle.end

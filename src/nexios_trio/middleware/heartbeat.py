@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 import trio
 
-from ..connections.transport_wrapper import Interposed, through
+from ..connections.transport_wrapper import TransportWrapper, wrapped_transport
 from ..connections.websocket import WebSocket
 from ..core.lifecycle import End
 from ..core.message import encode_json
@@ -47,19 +47,19 @@ class HeartbeatMiddleware:
         self._text = encode_json(self._message).decode()
 
     async def __call__(self, websocket: WebSocket, call_next: Next) -> Any:
-        ears = _Ears(websocket._session.transport, self._message, 4 * len(self._text))
-        with through(websocket, lambda _: ears):
-            websocket.start_soon(self._beat, websocket, ears)
+        counting = _CountingWrapper(websocket._session.transport, self._message, 4 * len(self._text))
+        with wrapped_transport(websocket, lambda _: counting):
+            websocket.start_soon(self._beat, websocket, counting)
             return await call_next(websocket)
 
-    async def _beat(self, websocket: WebSocket, ears: "_Ears") -> None:
+    async def _beat(self, websocket: WebSocket, counting: "_CountingWrapper") -> None:
         """Runs in the connection's nursery, which ends it."""
         arrived, heard = -1, trio.current_time()
         try:
             while websocket.end is None:
                 await trio.sleep(self._interval)
-                if not websocket.is_connected() or ears.arrived != arrived:
-                    arrived, heard = ears.arrived, trio.current_time()
+                if not websocket.is_connected() or counting.arrived != arrived:
+                    arrived, heard = counting.arrived, trio.current_time()
                 elif trio.current_time() - heard >= self._timeout:
                     await websocket.close(HEARTBEAT_CODE, "no sign of life")
                     return
@@ -69,7 +69,7 @@ class HeartbeatMiddleware:
             pass
 
 
-class _Ears(Interposed):
+class _CountingWrapper(TransportWrapper):
     """Counts what the peer sends, and keeps its answers to heartbeats from the handler."""
 
     def __init__(self, inner: Transport, message: Any, max_length: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import trio
 
-from ..connections.transport_wrapper import Interposed, through
+from ..connections.transport_wrapper import TransportWrapper, wrapped_transport
 from ..connections.websocket import WebSocket
 from ..core.lifecycle import Cause, End
 from ..core.proxy_headers import client_key
@@ -66,11 +66,11 @@ class MessageRateLimitMiddleware:
 
     async def __call__(self, websocket: WebSocket, call_next: Next) -> Any:
         bucket = TokenBucket(self._rate, self._burst, trio.current_time())
-        with through(websocket, lambda transport: _Limited(transport, bucket)):
+        with wrapped_transport(websocket, lambda transport: _LimitedWrapper(transport, bucket)):
             return await call_next(websocket)
 
 
-class _Limited(Interposed):
+class _LimitedWrapper(TransportWrapper):
     """Takes a token for every message."""
 
     def __init__(self, inner: Transport, bucket: TokenBucket) -> None:

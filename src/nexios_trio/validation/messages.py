@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
-from ..connections.websocket import UntilDisconnect
+from ..connections.until_disconnect import UntilDisconnect
 from ..exceptions import InvalidMessage
 from .libraries import describe, structure
 

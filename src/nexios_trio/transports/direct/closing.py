@@ -9,15 +9,12 @@ import trio
 from trio.lowlevel import checkpoint
 
 from ...config.settings import Settings
-from ...core.lifecycle import Cause, End, Occurrence
+from ...core.lifecycle import End, Occurrence
 from ...protocol.frames import close_frame
 from ..base import Headers, Scope
 from ..epoll import PEER_LEFT, READ, Poller
 from .states import State, Step
 from .writer import Writer
-
-# HTTP statuses of those who are sent away before their handshake was answered; 403 for the others
-REFUSALS = {Cause.SERVER_SHUTDOWN: 503, Cause.ACCEPT_TIMEOUT: 503, Cause.HANDLER_ERROR: 500, Cause.NOT_FOUND: 404}
 
 Refusal = Callable[[int, Headers, bytes], bytes]
 
@@ -66,7 +63,7 @@ class ClosingWriter(Writer):
             return close_frame(end.code, end.reason)
         if self._outbox is not None:
             self._outbox.discard()  # a peer without a handshake cannot get messages
-        return self._refuse(REFUSALS.get(end.cause, 403), (), b"")
+        return self._refuse(end.cause.http_status, (), b"")
 
     def _queue_goodbye(self, goodbye: bytes, step: Step = Step.GOODBYE) -> None:
         """Send the one goodbye behind what is queued. Nothing is accepted after it; a second one is not sent."""
