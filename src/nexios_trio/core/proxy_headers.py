@@ -72,7 +72,7 @@ def believe_proxies(scope: MutableMapping[str, Any], trusted: Sequence[Proxy]) -
 
 
 def is_trusted(address: str | None, trusted: Sequence[Proxy]) -> bool:
-    """Whether a peer is a trusted proxy; None stands for one on a Unix socket."""
+    """Tell whether a peer is a trusted proxy; None stands for one on a Unix socket."""
     if address is None:
         return bool(trusted)
     ip = parse_ip(address) if trusted else None
@@ -80,13 +80,13 @@ def is_trusted(address: str | None, trusted: Sequence[Proxy]) -> bool:
 
 
 def client_key(scope: Mapping[str, Any], trusted: Sequence[Proxy]) -> str | None:
-    """What limits count a connection for: see `limit_key`. None where nobody tells the clients apart."""
+    """Return what limits count a connection for: see `limit_key`. None where nobody tells the clients apart."""
     client = client_of(scope, trusted)
     return None if client is None else limit_key(client[0])
 
 
 def limit_key(address: str) -> str:
-    """What limits count an address for: an IPv6 one as its /64, for whoever has one of those has them all."""
+    """Return what limits count an address for: an IPv6 one as its /64, for whoever has one of those has them all."""
     ip = parse_ip(address)
     if isinstance(ip, IPv6Address):
         return str(IPv6Network((int(ip) >> 64 << 64, 64)))

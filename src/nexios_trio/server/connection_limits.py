@@ -114,7 +114,7 @@ class ConnectionLimits:
 
 
 def connection_capacity(settings: Settings, descriptors_each: int) -> int:
-    """How many connections this process may hold.
+    """Count the connections that this process may hold.
 
     Never more than its file limit allows, whatever the settings say.
     """
