@@ -17,6 +17,7 @@ import trio
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from .asgi_types import Event, Receive, Scope, Send
 from .config.settings import Settings
 from .core.json import decode_json
 from .core.message import encode_json
@@ -28,9 +29,6 @@ __all__ = ["HTTPException", "Request", "Response", "error_response", "serve_requ
 
 logger = logging.getLogger("nexios_trio.http")
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _BODILESS = frozenset((204, 205, 304))
 
@@ -88,10 +86,10 @@ class Request(starlette.requests.Request):
         except InvalidJson as error:
             raise BadJson(400, f"the body is not JSON: {error}") from None
 
-    async def _receive_in_time(self) -> MutableMapping[str, Any]:
+    async def _receive_in_time(self) -> Event:
         begun = trio.current_time()
         with trio.move_on_after(self._seconds_left):
-            event = await self._unbounded_receive()
+            event: Event = await self._unbounded_receive()
             self._seconds_left = max(self._seconds_left - (trio.current_time() - begun), 0.0)
             return event
         raise HTTPException(408, "the body took too long")

@@ -3,10 +3,11 @@
 import functools
 import inspect
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal, TypeVar
 
+from ..asgi_types import Receive, Scope, Send
 from ..config.settings import Settings
 from ..connections.callables import describe
 from ..connections.runtime import Runtime
@@ -27,9 +28,6 @@ from .trio_only import fail_startup, is_on_trio, require_trio
 
 __all__ = ["TRANSPORT_EXTENSION", "NexiosApp", "get_application"]
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
 Function = TypeVar("Function", bound=Callable[[], Any])
 LifespanContext = Callable[["NexiosApp"], AbstractAsyncContextManager[Any]]
 

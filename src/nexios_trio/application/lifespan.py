@@ -13,13 +13,14 @@ then, and the error goes on to our own runner. Where a server serves on, `is_ref
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from enum import Enum
 from typing import Any
 
 import trio
 
+from ..asgi_types import Event, Receive, Send
 from ..connections.callables import describe
 from ..connections.handler_errors import explain
 from ..connections.runtime import Runtime
@@ -30,9 +31,6 @@ __all__ = ["Lifespan"]
 
 logger = logging.getLogger("nexios_trio.app")
 
-Event = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
 Function = Callable[[], Any]
 
 

@@ -8,11 +8,12 @@ from typing import Any, Protocol, cast
 
 import trio
 
+from ..asgi_types import Headers
 from ..core.lifecycle import Cause, End, Phase
 from ..core.message import Frame
 from ..exceptions import LifecycleError, WebSocketDisconnect
 from ..groups.authorization import acting_session
-from ..transports.base import Headers, Transport
+from ..transports.base import Transport
 from ..transports.send_queue import DeliveryCounts
 from ..transports.timers import Timer, do_nothing
 from .closed_transport import ClosedTransport

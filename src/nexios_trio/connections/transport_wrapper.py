@@ -8,9 +8,10 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, cast
 
+from ..asgi_types import Headers
 from ..core.lifecycle import End
 from ..core.message import Frame
-from ..transports.base import Headers, Transport
+from ..transports.base import Transport
 from .websocket import WebSocket
 
 __all__ = ["TransportWrapper", "wrapped_transport"]

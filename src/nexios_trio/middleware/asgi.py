@@ -8,6 +8,7 @@ own. Its own are respected: the scope it passes on is the connection's from then
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, cast
 
+from ..asgi_types import Headers
 from ..connections.transport_wrapper import TransportWrapper, wrapped_transport
 from ..connections.websocket import WebSocket
 from ..core.asgi_events import received_event
@@ -15,7 +16,7 @@ from ..core.lifecycle import Cause, End, Phase, check_close_code, clip_reason
 from ..core.message import Frame, binary_frame, text_frame
 from ..exceptions import LifecycleError, WebSocketDisconnect
 from ..protocol.handshake import check_headers
-from ..transports.base import Headers, Transport
+from ..transports.base import Transport
 from .chain import Middleware, Next
 
 __all__ = ["wrap_asgi"]

@@ -8,12 +8,13 @@ from typing import Any, Final
 import orjson
 import trio
 
+from ..asgi_types import Headers
 from ..connections.transport_wrapper import TransportWrapper, wrapped_transport
 from ..connections.websocket import WebSocket
 from ..core.lifecycle import Cause, End, Lifecycle, Phase
 from ..core.message import Frame
 from ..exceptions import LifecycleError, WebSocketDisconnect
-from ..transports.base import Headers, Transport
+from ..transports.base import Transport
 from .chain import Next
 
 __all__ = [

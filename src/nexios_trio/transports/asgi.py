@@ -6,7 +6,7 @@ its own block: the connection ends, its memberships are gone, its handler runs o
 """
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
+from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import asynccontextmanager
 from math import inf
 from typing import Any
@@ -14,12 +14,13 @@ from typing import Any
 import trio
 from trio.lowlevel import checkpoint
 
+from ..asgi_types import Headers, Receive, Scope, Send
 from ..config.settings import Settings
 from ..core.lifecycle import Cause, End, Occurrence, Phase
 from ..core.message import Batch, Frame, Kind
 from ..exceptions import MessageTooBig
 from ..pubsub.group import Backlog
-from .base import Headers, Scope, SendStatistics, Transport
+from .base import SendStatistics, Transport
 from .direct import DirectTransport
 from .epoll import Poller
 from .hypercorn import hijack as takeover
@@ -29,8 +30,6 @@ from .timers import Timer, Timers
 
 logger = logging.getLogger("nexios_trio.transport")
 
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
 LeaveBehind = Callable[..., None]
 
 # How servers say that the peer is gone. ASGI asks for OSError. Hypercorn's stream is busy while hypercorn closes it, as

@@ -14,12 +14,13 @@ and is told of the end, once, by `on_end(end)`, a synchronous function that must
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, MutableMapping, Sequence
+from collections.abc import Callable, Hashable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import attrs
 
+from ..asgi_types import Headers, Scope
 from ..config.settings import Settings
 from ..core.lifecycle import End, Lifecycle, Occurrence, Phase
 from ..core.message import Batch, Frame, Kind
@@ -33,9 +34,6 @@ from .timers import Timers
 # Where a server of ours puts its transport for a connection, and the `receive` and `send` that stand for it. A lifespan
 # has it too, without.
 TRANSPORT_EXTENSION: Final = "nexios_trio.transport"
-
-Scope = MutableMapping[str, Any]
-Headers = Sequence[tuple[bytes, bytes]]
 
 
 @attrs.frozen

@@ -7,7 +7,7 @@
 Neither imports the other.
 """
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import inf
@@ -15,14 +15,13 @@ from typing import Any, Final, Protocol
 
 import trio
 
+from ..asgi_types import Receive, Scope, Send
 from ..config.settings import Settings
-from .base import TRANSPORT_EXTENSION, Scope, Transport
+from .base import TRANSPORT_EXTENSION, Transport
 from .timers import Timers
 
 __all__ = ["SERVER_WIDE", "CleanupLimit", "DirectOffer", "ServerContext", "current_server", "find_offer"]
 
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
 
 # Settings that the server decides by before an application has a say: one value for all that it serves.
 SERVER_WIDE: Final = (

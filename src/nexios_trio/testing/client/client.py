@@ -9,9 +9,10 @@ from typing import Any
 import trio
 from trio.lowlevel import checkpoint
 
+from ...asgi_types import ASGIApp
 from ..checks.stacks import where
 from ..errors import ConnectionOver, Denied, Unmet
-from ..servers.table import SERVERS, App, ServerName
+from ..servers.table import SERVERS, ServerName
 from .link import Goodbye, Hello, Letter, Link, Lost, Welcome
 
 __all__ = ["Client"]
@@ -24,7 +25,7 @@ class Client:
     come, and what came instead, is in the error.
     """
 
-    def __init__(self, link: Link, app: App, scope: dict[str, Any], server: ServerName, timeout: float) -> None:
+    def __init__(self, link: Link, app: ASGIApp, scope: dict[str, Any], server: ServerName, timeout: float) -> None:
         self.scope = scope
         self.timeout = timeout
         self.accepted_subprotocol: str | None = None

@@ -7,7 +7,8 @@ from typing import Any
 
 import trio
 
-from ..servers.table import SERVERS, App, ServerName
+from ...asgi_types import ASGIApp
+from ..servers.table import SERVERS, ServerName
 from ..simulation.network import Net, Traffic
 from .client import Client
 from .lifespan import lifespan_state
@@ -17,7 +18,7 @@ from .request import HeaderValues, QueryValues, make_scope
 __all__ = ["connect", "open_client"]
 
 
-def open_client(link: Link, app: App, scope: dict[str, Any], server: ServerName, timeout: float) -> Client:
+def open_client(link: Link, app: ASGIApp, scope: dict[str, Any], server: ServerName, timeout: float) -> Client:
     """A client whose `run` is still to be started."""
     if server not in SERVERS:
         raise ValueError(f"server must be one of {', '.join(map(repr, SERVERS))}, not {server!r}")
@@ -28,7 +29,7 @@ def open_client(link: Link, app: App, scope: dict[str, Any], server: ServerName,
 
 @asynccontextmanager
 async def connect(
-    app: App,
+    app: ASGIApp,
     url: str = "/",
     *,
     headers: HeaderValues = (),

@@ -4,18 +4,16 @@ A server takes items from the link's `up` pipe while it has room for them, in `p
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import trio
 from trio.lowlevel import checkpoint
 
+from ...asgi_types import ASGIApp, Event
 from ..client.link import Goodbye, Hello, Letter, Link, Lost, Welcome
 
-__all__ = ["CLOSED", "CONNECTED", "HANDSHAKE", "RESPONSE", "App", "Event", "Server"]
+__all__ = ["CLOSED", "CONNECTED", "HANDSHAKE", "RESPONSE", "Server"]
 
-Event = MutableMapping[str, Any]
-App = Callable[[Any, Any, Any], Awaitable[None]]
 
 HANDSHAKE = "handshake"
 CONNECTED = "connected"
@@ -41,7 +39,7 @@ class Server:
         self._body = b""
         link.up.on_arrival = self.pull
 
-    async def run(self, app: App, scope: Event) -> None:
+    async def run(self, app: ASGIApp, scope: Event) -> None:
         """Run the application for this connection; its errors are the caller's."""
         failed = True
         try:

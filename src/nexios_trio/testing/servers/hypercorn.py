@@ -10,8 +10,9 @@ from typing import Any
 import trio
 from trio.lowlevel import checkpoint
 
+from ...asgi_types import ASGIApp, Event
 from ..client.link import Goodbye, Letter, Link, Lost, Welcome
-from .base import CLOSED, CONNECTED, HANDSHAKE, App, Event, Server
+from .base import CLOSED, CONNECTED, HANDSHAKE, Server
 
 __all__ = ["HypercornServer"]
 
@@ -67,7 +68,7 @@ class HypercornServer(Server):
 
     offered: tuple[str, ...] = ()
 
-    async def run(self, app: App, scope: Event) -> None:
+    async def run(self, app: ASGIApp, scope: Event) -> None:
         self.offered = tuple(scope["subprotocols"])
         await super().run(app, scope)
 

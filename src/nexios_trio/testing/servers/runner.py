@@ -9,8 +9,9 @@ from typing import Any
 import trio
 from trio.lowlevel import checkpoint
 
+from ...asgi_types import Event
 from ..client.link import Goodbye, Letter, Link, Lost, Welcome
-from .base import CONNECTED, HANDSHAKE, RESPONSE, Event, Server
+from .base import CONNECTED, HANDSHAKE, RESPONSE, Server
 
 __all__ = ["DirectServer"]
 

@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from .base import App, Server
+from .base import Server
 from .hypercorn import HypercornServer
 from .runner import DirectServer
 
-__all__ = ["SERVERS", "App", "Server", "ServerName"]
+__all__ = ["SERVERS", "Server", "ServerName"]
 
 ServerName = Literal["hypercorn", "direct"]
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import trio
 
+from ...asgi_types import ASGIApp
 from ..checks.stacks import is_users, subtree
 from ..client.client import Client
 from ..client.lifespan import lifespan_state, run_app
-from ..servers.table import App
 
 __all__ = ["Node"]
 
@@ -19,7 +19,7 @@ class Node:
     """A server. Its tasks live in the nursery of the world that it belongs to."""
 
     def __init__(
-        self, name: str, make: Callable[[], App], note: Callable[[str, str, Any], None], timeout: float
+        self, name: str, make: Callable[[], ASGIApp], note: Callable[[str, str, Any], None], timeout: float
     ) -> None:
         self.name = name
         self.app: Any = make()

@@ -13,6 +13,7 @@ from typing import Any
 import trio
 import trio.testing
 
+from ...asgi_types import ASGIApp
 from ..checks.delivery import MARK, Record, Witness
 from ..checks.leaks import Census, check_none, leaks_of
 from ..client.client import Client
@@ -21,7 +22,7 @@ from ..client.link import Link
 from ..client.request import HeaderValues, QueryValues, make_scope
 from ..errors import ConnectionOver
 from ..internals import box_of
-from ..servers.table import App, ServerName
+from ..servers.table import ServerName
 from .deadlock import Guard
 from .determinism import deterministic, frozen_world, jump_ahead
 from .network import Net, Traffic
@@ -57,9 +58,9 @@ class World:
 
     def __init__(
         self,
-        app: App | None = None,
+        app: ASGIApp | None = None,
         *,
-        make: Callable[[], App] | None = None,
+        make: Callable[[], ASGIApp] | None = None,
         seed: int = 0,
         clock: str | None = "autojump",
         net: Net | None = None,
@@ -77,7 +78,7 @@ class World:
         self.nodes: list[Node] = []
         self.clients: list[Client] = []  # those that are connected
         self.timeline = Timeline(lambda: self.now)
-        self._make: Callable[[], App] = make or (lambda: app)  # type: ignore[assignment,return-value]
+        self._make: Callable[[], ASGIApp] = make or (lambda: app)  # type: ignore[assignment, return-value]
         self._count = nodes
         self._clock = clock
         self._buffer = buffer

@@ -8,10 +8,10 @@ from typing import Any
 import trio
 from trio.lowlevel import checkpoint
 
+from ...asgi_types import Headers, Scope
 from ...config.settings import Settings
 from ...core.lifecycle import End, Occurrence
 from ...protocol.frames import close_frame
-from ..base import Headers, Scope
 from ..epoll import PEER_LEFT, READ, Poller
 from .states import State, Step
 from .writer import Writer

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 import trio
 
+from ...asgi_types import Scope
 from ...config.settings import Settings
 from ...core.lifecycle import Cause, End, Occurrence, Phase
 from ...protocol.frames import PONG, Violation, close_frame, control_frame
 from ...protocol.parser import FrameParser
-from ..base import Scope
 from ..epoll import BROKEN, PEER_LEFT, READ, WRITE, Poller
 from .closing import ClosingWriter
 from .socket import RECEIVE_BYTES

@@ -7,8 +7,9 @@ from typing import Final, cast
 import trio
 from trio.lowlevel import checkpoint
 
+from ...asgi_types import Scope
 from ...config.settings import Settings
-from ..base import Scope, Transport
+from ..base import Transport
 from ..epoll import PEER_LEFT, READ, Poller, Watched
 from .states import State, Step, next_state
 

@@ -10,10 +10,11 @@ from typing import Final
 import trio
 from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
+from ...asgi_types import Headers, Scope
 from ...config.settings import Settings
 from ...core.lifecycle import Cause, End, Occurrence
 from ...protocol.frames import PING, control_frame
-from ..base import Headers, Scope, Transport
+from ..base import Transport
 from ..epoll import PEER_LEFT, READ, Poller
 from ..send_queue import Outbox
 from ..timers import Timer, Timers, do_nothing

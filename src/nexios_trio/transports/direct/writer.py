@@ -20,13 +20,14 @@ from typing import Any, Final
 import trio
 from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
+from ...asgi_types import Scope
 from ...config.settings import Settings
 from ...core.lifecycle import Cause, End, Occurrence, Phase
 from ...core.message import Batch, Frame, Kind
 from ...exceptions import MessageTooBig
 from ...protocol.frames import messages_behind
 from ...pubsub.group import Membership
-from ..base import Scope, SendStatistics
+from ..base import SendStatistics
 from ..epoll import WRITE, Poller
 from ..send_queue import Outbox
 from .socket import DirectSocket

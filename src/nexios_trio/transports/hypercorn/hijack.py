@@ -24,9 +24,10 @@ from typing import Any
 import trio
 from websockets.exceptions import InvalidHeaderFormat
 
+from ...asgi_types import Headers
 from ...config.settings import Settings
 from ...protocol import deflate
-from ..base import Headers, Transport
+from ..base import Transport
 from ..direct import DirectTransport
 from ..epoll import Poller
 from ..send_queue import Outbox
