@@ -586,6 +586,48 @@ async def test_cancelled_it_stops_and_leaves_the_sockets_alone(nursery):
         nursery.cancel_scope.cancel()
 
 
+async def test_of_several_tasks_that_run_it_the_next_goes_on(nursery):
+    with pairs() as [(ours, peer)], open_poller() as poller:
+        owner = Owner(lambda: ours.recv(100))
+        poller.watch(ours, owner, READ)
+
+        async def run(task_status):
+            with trio.CancelScope() as scope:
+                task_status.started(scope)
+                await poller.run()
+
+        first = await nursery.start(run)
+        await wait_all_tasks_blocked()
+        second = await nursery.start(run)
+        await wait_all_tasks_blocked()
+        for scope in (first, second):
+            peer.send(b"x")
+            await owner.called.wait()
+            owner.called = trio.Event()
+            scope.cancel()
+            await wait_all_tasks_blocked()
+        assert len(owner.events) == 2
+
+
+async def test_cancelled_in_the_middle_of_a_round_nobody_s_turn_is_lost(nursery, monkeypatch):
+    """Newcomers are told of once: whoever goes on has to be told again."""
+    monkeypatch.setattr(module, "LONG", 0.0)
+    monkeypatch.setattr(module, "LONGEST", 0.0)
+    with pairs(3) as sockets, open_poller() as poller:
+        owners = [Owner(lambda ours=ours: ours.recv(100)) for ours, _ in sockets]
+        with trio.CancelScope() as scope:
+            owners[0].react = lambda: (sockets[0][0].recv(100), scope.cancel())
+            for index, ((ours, peer), owner) in enumerate(zip(sockets, owners, strict=True)):
+                poller.watch(ours, owner, READ, newcomer=index > 0)
+                peer.send(b"x")
+            await poller.run()
+        assert [len(owner.events) for owner in owners] == [1, 0, 0]
+        nursery.start_soon(poller.run)
+        with trio.fail_after(DEADLINE):
+            for owner in owners:
+                await owner.called.wait()
+
+
 def test_its_descriptor_is_closed_with_the_block():
     before = len(os.listdir("/proc/self/fd"))
     with open_poller() as poller, pairs() as [(ours, _)]:

@@ -166,3 +166,72 @@ async def test_many_timers_at_once_let_other_tasks_run_in_between(many, wait, tu
     # Within one scheduler pass tasks run in any order.
     assert max(after - before for before, after in pairwise(seen)) <= wait
     assert len(seen) <= turns
+
+
+# Fired by another's task
+
+
+async def test_they_are_fired_by_the_task_of_others(autojump_clock, nursery):
+    clock, other = Clock(), Clock()
+    nursery.start_soon(other.timers.run)
+    start = trio.current_time()
+    clock.timer("before", 10)
+    with clock.timers.driven_by(other.timers):
+        clock.timer("late", 20)
+        await trio.sleep(1)
+        clock.timer("early", 4)
+        other.timer("other", 15)
+        await trio.sleep(100)
+    assert clock.fired == [("early", start + 5), ("before", start + 10), ("late", start + 20)]
+    assert other.fired == [("other", start + 16)]
+    clock.timer("after", 5)
+    await trio.sleep(100)
+    assert clock.names[3:] == []
+
+
+async def test_they_go_on_when_one_of_several_that_fire_them_ends(autojump_clock, nursery):
+    clock, first, second = Clock(), Clock(), Clock()
+    nursery.start_soon(first.timers.run)
+    nursery.start_soon(second.timers.run)
+    clock.timer("a", 10)
+    with clock.timers.driven_by(second.timers):
+        with clock.timers.driven_by(first.timers), clock.timers.driven_by(first.timers):
+            clock.timer("b", 20)
+            await trio.sleep(15)
+        clock.timer("c", 10)
+        await trio.sleep(100)
+    assert clock.names == ["a", "b", "c"]
+
+
+async def test_one_that_is_moved_or_stopped_is_fired_accordingly(autojump_clock, nursery):
+    clock, other = Clock(), Clock()
+    nursery.start_soon(other.timers.run)
+    with clock.timers.driven_by(other.timers):
+        moved, stopped = clock.timer("moved", 5), clock.timer("stopped", 6)
+        clock.timers.set(moved, trio.current_time() + 50)
+        clock.timers.stop(stopped)
+        clock.timers.fire_due(trio.current_time())  # as a publisher does
+        await trio.sleep(40)
+        assert clock.names == []
+        await trio.sleep(40)
+    assert clock.names == ["moved"]
+
+
+async def test_others_run_between_slices_of_them(autojump_clock, nursery):
+    clock, other = Clock(), Clock()
+    seen = []
+
+    async def neighbour():
+        await trio.sleep(10)
+        while len(clock.fired) < 250:
+            seen.append(len(clock.fired))
+            await trio.lowlevel.checkpoint()
+
+    nursery.start_soon(other.timers.run)
+    nursery.start_soon(neighbour)
+    with clock.timers.driven_by(other.timers):
+        for number in range(250):
+            clock.timer(number, 10)
+        await trio.sleep(20)
+    assert clock.names == list(range(250))
+    assert max(after - before for before, after in pairwise(seen)) <= 32

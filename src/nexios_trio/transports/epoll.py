@@ -100,6 +100,7 @@ class Poller:
         self._later = _Waiting()  # those of them who are ready
         self._is_calm = True  # nobody else had a turn since their last one
         self._served_at = 0.0  # when that ended
+        self._duty = trio.Lock()
 
     def __len__(self) -> int:
         return len(self._owners)
@@ -134,7 +135,14 @@ class Poller:
             self._epoll.unregister(fd)
 
     async def run(self) -> None:
-        """Call the owners of what is ready, for ever. Cancellation: between two rounds."""
+        """Call the owners of what is ready, for ever. Cancellation: between two rounds.
+
+        Concurrency: of several tasks that run it one works, and the next goes on where that was cancelled.
+        """
+        async with self._duty:
+            await self._run()
+
+    async def _run(self) -> None:
         poll = self._epoll.poll
         descriptor = self._epoll.fileno()
         share = LONG
@@ -148,13 +156,23 @@ class Poller:
             ready = poll(0, MAX_EVENTS)
             while ready := self._serve(ready, share):
                 owners = [self._owners.get(fd) for fd, _ in ready]
-                share = await _let_others_run()
+                try:
+                    share = await _let_others_run()
+                except trio.Cancelled:
+                    self._tell_again(ready)
+                    raise
                 ready = [turn for turn, owner in zip(ready, owners, strict=True) if self._owners.get(turn[0]) is owner]
             if self._later:
                 if self._is_calm:
                     self._serve_busy(BUSY_SHARE)
                 elif max(share, before) <= HURRIED or perf_counter() - self._served_at > PATIENCE:
                     self._serve_busy(0.0)
+
+    def _tell_again(self, ready: list[tuple[int, int]]) -> None:
+        """Have the kernel tell once more of what it tells once."""
+        for fd, _ in ready:
+            if fd in self._busy:
+                self._arm(fd)
 
     def _serve(self, ready: list[tuple[int, int]], share: float) -> list[tuple[int, int]]:
         """Give a turn to all who are ready and not busy, and note the others. Returns who is left after `share`."""

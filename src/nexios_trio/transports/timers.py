@@ -1,7 +1,8 @@
 """One task and one deadline heap for everything that is due some day: expiry, write deadlines, heartbeats."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from math import inf
 from typing import Final
 
@@ -38,20 +39,25 @@ class Timer:
 class Timers:
     """Fires timers when their time has come: O(log n) for each, asleep in between.
 
-    Concurrency: any number of tasks may `run` it (one per lifespan); a timer fires in one of them.
+    Concurrency: any number of tasks may `run` it (one per lifespan), and any number of others may have their tasks fire
+    these timers too (`driven_by`); a timer fires in one of them.
     """
 
     def __init__(self) -> None:
         self._deadlines: Deadlines[Timer] = Deadlines()
         self._asleep_until = -inf
         self._sooner = trio.Event()
+        self._drivers: dict[Timer, Timers] = {}  # a timer of each of those that fire ours
 
     def set(self, timer: Timer, when: float) -> None:
         """Fire at `when` (`trio.current_time()` seconds), and at no time set before."""
         timer.is_due = False
         self._deadlines.set(timer, when)
         if when < self._asleep_until:
+            self._asleep_until = when
             self._sooner.set()
+            for driver, other in self._drivers.items():
+                other.set(driver, when)
 
     def stop(self, timer: Timer) -> None:
         """Let it not fire, unless it is set again."""
@@ -83,6 +89,26 @@ class Timers:
                 except Exception:
                     logger.exception("a timer's callback failed")
         return fired
+
+    @contextmanager
+    def driven_by(self, other: "Timers") -> Generator[None]:
+        """Have the tasks that run another one's timers fire these as well, in the block."""
+        driver = Timer(self._fire_for_drivers)
+        self._drivers[driver] = other
+        self._asleep_until = self._deadlines.next()
+        other.set(driver, self._asleep_until)
+        try:
+            yield
+        finally:
+            del self._drivers[driver]
+            other.retire(driver)
+
+    def _fire_for_drivers(self) -> None:
+        """Fire a slice of what is due, as one timer of another's slice; what is left comes in the next."""
+        self.fire_due(trio.current_time(), TIMERS_PER_SLICE)
+        self._asleep_until = self._deadlines.next()
+        for driver, other in self._drivers.items():
+            other.set(driver, self._asleep_until)
 
     async def run(self) -> None:
         """Fire for ever. Cancellation: between two slices of what is due."""
