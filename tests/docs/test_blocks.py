@@ -1,4 +1,4 @@
-"""Every `python` fence of README.md and docs/ runs; `docs/contributing.md` has the rules."""
+"""Every `python` fence of the documents runs; `CONTRIBUTING.md` has the rules."""
 
 import inspect
 import re
@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from nexios_trio.testing import cancel_everywhere, run
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 # Fences that would show Python without running it.
 ESCAPES = re.compile(r"(py|python3|pycon|\{(code|code-block|sourcecode|testcode|doctest)\}\s*(py.*)?)$|python\b.+")
