@@ -54,54 +54,69 @@ async def serve_connection(transport: Transport, endpoint: Endpoint, runtime: Ru
     try:
         with runtime.activate(), acting_for(session):
             async with transport.open(runtime.timers):
+                del transport  # an error that a handler keeps leads to this frame, which must not lead on to a socket
                 session.expect_accept()
                 try:
-                    mistake = await _run_handler(session, endpoint)
+                    end, refusal = await _run_handler(session, endpoint)
                 except BaseException:
                     await _end(session, End.of(Cause.SERVER_SHUTDOWN))
                     raise
-                if session.verdict is not None or mistake is None:
-                    await _end(session, session.verdict or _end_after(session, None))
-                else:
-                    await _end(session, _end_after(session, mistake), refusal_of(mistake))
+                await _end(session, end, refusal)
     finally:
         runtime.box.end_counting(session)
 
 
-async def _run_handler(session: Session, endpoint: Endpoint) -> Exception | None:
-    """Run the handler and its tasks. Returns the mistake that ended it, which has been logged."""
+async def _run_handler(session: Session, endpoint: Endpoint) -> tuple[End, Refusal | None]:
+    """Run the handler and its tasks. Returns how the connection ends; errors have been logged.
+
+    Cancellation and interrupts go on to the caller.
+    """
+    errors: list[Exception] = []  # emptied before this returns, or errors and this frame would be a cycle
     try:
         async with trio.open_nursery() as nursery:
             session.open_tasks(nursery)
             try:
-                await endpoint(WebSocket(session))
-                await session.settle()
+                await _call_handler(session, endpoint, errors)
             finally:
                 session.close_tasks()
             nursery.cancel_scope.cancel(reason="the handler has returned")
+    except* Exception as group:
+        errors.append(group)
+    finally:
+        ending = _ending_after(session, errors)
+        errors.clear()
+    return ending
+
+
+async def _call_handler(session: Session, endpoint: Endpoint, errors: list[Exception]) -> None:
+    """Run the handler. An error goes into `errors`, and not through the nursery.
+
+    The nursery would cancel the other tasks in a frame that holds the error, and trio's Cancelled refers to the frames
+    that it was made in: a cycle, which keeps the tasks.
+    """
+    try:
+        await endpoint(WebSocket(session))
+        await session.settle()
     except Exception as error:
-        return _report(session, error)
-    except BaseExceptionGroup as group:  # cancellation or an interrupt goes on, mistakes stop here
-        mistakes, rest = group.split(Exception)
-        if mistakes is None or rest is None:
-            raise
-        _report(session, mistakes)
-        raise rest from None
-    return None
+        errors.append(error)
 
 
-def _report(session: Session, error: Exception) -> Exception | None:
-    mistake = mistake_in(error)
+def _ending_after(session: Session, errors: list[Exception]) -> tuple[End, Refusal | None]:
+    """Log what the application has to answer for. Returns the end that the errors come to."""
+    mistake: Exception | None = None
+    if errors:
+        mistake = mistake_in(
+            errors[0] if len(errors) == 1 else ExceptionGroup("a handler and its tasks failed", errors)
+        )
     if mistake is not None and is_reportable(mistake):
         path = session.transport.scope.get("path")
         explain(mistake)
         logger.error("the handler of %r failed", path, exc_info=mistake, extra=session.log_fields())
-    return mistake
-
-
-def _end_after(session: Session, mistake: Exception | None) -> End:
+    if session.verdict is not None:
+        return session.verdict, None
     is_connecting = session.transport.lifecycle.phase is Phase.CONNECTING
-    return end_after(mistake, is_connecting=is_connecting, debug=session.runtime.settings.debug)
+    end = end_after(mistake, is_connecting=is_connecting, debug=session.runtime.settings.debug)
+    return end, refusal_of(mistake) if mistake is not None else None
 
 
 async def _end(session: Session, end: End, refusal: Refusal | None = None) -> None:

@@ -11,7 +11,7 @@ import trio
 from ..asgi_types import Headers
 from ..core.lifecycle import Cause, End, Phase
 from ..core.message import Frame
-from ..exceptions import LifecycleError, WebSocketDisconnect
+from ..exceptions import LifecycleError, NexiosError, WebSocketDisconnect
 from ..groups.authorization import acting_session
 from ..transports.base import Transport
 from ..transports.send_queue import DeliveryCounts
@@ -172,7 +172,10 @@ class Session:
 
     async def accept(self, subprotocol: str | None, headers: Headers) -> None:
         before = self.transport
-        transport = await before.accept(subprotocol, headers)
+        try:
+            transport = await before.accept(subprotocol, headers)
+        except NexiosError as error:
+            raise error.with_traceback(None) from None  # as in `send`
         if transport is not before:  # the socket was taken over
             transport.on_end = self._ended
         self.use(transport)
@@ -198,7 +201,10 @@ class Session:
         """Send after the group messages on their way; see `Transport.send`."""
         if self.runtime.box.fanout.dirty:
             self.catch_up()
-        await self.transport.send(frame)
+        try:
+            await self.transport.send(frame)
+        except NexiosError as error:
+            raise error.with_traceback(None) from None  # whoever keeps it must not keep the transport's frames
 
     async def close(self, end: End) -> None:
         """Close after the group messages on their way; see `Transport.close`."""

@@ -11,7 +11,7 @@ from trio.lowlevel import checkpoint
 
 from ..core.lifecycle import Cause, End, Phase, check_close_code, check_reason
 from ..core.message import Frame, binary_frame, encode_json, text_frame
-from ..exceptions import LifecycleError, WebSocketDisconnect, WebSocketException
+from ..exceptions import LifecycleError, NexiosError, WebSocketDisconnect, WebSocketException
 from ..protocol.handshake import check_headers, check_subprotocol
 from .receiving import ReceivingConnection, WebSocketState, check_mode
 from .session import Session
@@ -113,7 +113,10 @@ class WebSocket(ReceivingConnection):
             raise TypeError(f"send_text takes a str, not {type(data).__name__}; see send_bytes and send_json")
         if self._broadcast.dirty:  # group messages are on their way: they go first
             self._session.catch_up()
-        await self._session.transport.send(text_frame(data))
+        try:
+            await self._session.transport.send(text_frame(data))
+        except NexiosError as error:
+            raise error.with_traceback(None) from None  # as in `Session.send`
 
     async def send_bytes(self, data: bytes | bytearray | memoryview) -> None:
         """Send a binary message. Otherwise as `send_text`."""
