@@ -7,6 +7,9 @@ Peers choose much of what a log would say: paths, reasons, names, the texts of e
 - records of one kind (message template, type and place of the error) pass `BURST` at a time and `RATE` a second. The
   next one that passes says how many did not, in its text and in the field `suppressed`. DEBUG and CRITICAL all pass.
 
+They stay enabled when `logging.config.dictConfig` or `fileConfig` disables every logger that it does not name, as both
+do unless told otherwise: failures must be seen. Whoever wants silence sets a level.
+
 Payloads and query strings are never logged. The fields that records carry, as attributes (`extra=`), are `FIELDS`.
 """
 
@@ -117,9 +120,24 @@ def _escaped(line: str) -> str:
     return "".join(one if one.isprintable() or one == "\t" else ascii(one)[1:-1] for one in line)
 
 
+class _StaysEnabled:
+    """Has no use for `disabled`, which `dictConfig` sets on every logger that it does not name."""
+
+    @property
+    def disabled(self) -> bool:
+        return False
+
+    @disabled.setter
+    def disabled(self, value: bool) -> None:
+        pass
+
+
 def guard_loggers() -> None:
-    """Put a guard on each of the loggers, once."""
+    """Put a guard on each of the loggers, once, and keep it enabled."""
     for name in LOGGERS:
         logger = logging.getLogger(name)
         if not any(isinstance(one, Guard) for one in logger.filters):
             logger.addFilter(Guard())
+        kind = type(logger)  # the program's own, where it has called logging.setLoggerClass
+        if not issubclass(kind, _StaysEnabled):
+            logger.__class__ = type(kind.__name__, (_StaysEnabled, kind), {})
