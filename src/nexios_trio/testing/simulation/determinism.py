@@ -1,4 +1,4 @@
-"""The same run for the same seed. Besides `stuck`, the only place that touches what trio does not offer in public.
+"""The same run for the same seed. Besides `deadlock`, the only place that touches what trio does not offer in public.
 
 Trio runs the tasks that are ready in an order drawn from a generator of its own, and sorts them first only where
 `_ALLOW_DETERMINISTIC_SCHEDULING` is set, as its Hypothesis plugin and pytest-trio do. Both names are private; they have
