@@ -7,6 +7,7 @@ import attrs
 import pytest
 
 from nexios_trio.config.settings import PREFIX, Settings
+from nexios_trio.core import overflow
 from nexios_trio.core.overflow import OutboxStatistics, Verdict, drop_oldest
 from nexios_trio.exceptions import SettingsError
 
@@ -215,3 +216,12 @@ def test_a_function_is_a_policy():
 def test_none_is_how_nothing_is_shown_and_read():
     environ = {"NEXIOS_ALLOWED_ORIGINS": "none", "NEXIOS_TRUSTED_PROXIES": "none", "NEXIOS_MAX_CONNECTIONS": "none"}
     assert Settings.from_environ(environ) == Settings()
+
+
+def test_the_meaning_of_overflow_names_every_policy_that_has_a_name():
+    (row,) = [row for row in Settings().describe() if row.name == "overflow"]
+    with pytest.raises(ValueError) as caught:
+        overflow.resolve_policy("nonsense")
+    for name in overflow._NAMED:
+        assert name in row.meaning
+        assert repr(name) in str(caught.value)

@@ -45,3 +45,10 @@ def test_the_modules_that_a_page_names_are_there(page: Path) -> None:
     named = set(re.findall(r"`([\w/]+\.py)`", page.read_text(encoding="utf-8")))
     places = (SOURCE, SOURCE.parent, ROOT, ROOT / "tests/documents")
     assert [name for name in sorted(named) if not any((place / name).exists() for place in places)] == []
+
+
+def test_the_names_that_contributors_are_sent_to_are_there() -> None:
+    """Private ones, in the table of CONTRIBUTING: they are renamed without a thought of it."""
+    named = set(re.findall(r"`(_\w+)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    assert named
+    assert [name for name in sorted(named) if not re.search(rf"\b{name}\b", CODE)] == []

@@ -38,7 +38,7 @@ def mistake_in(error: Exception) -> Exception | None:
             return first
         if len(rest.exceptions) > 1:
             return rest
-        [error] = rest.exceptions
+        error = next(iter(rest.exceptions))
     return None if isinstance(error, DISCONNECTS) else error
 
 

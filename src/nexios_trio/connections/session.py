@@ -3,7 +3,6 @@
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, Protocol, cast
 
 import trio
@@ -147,7 +146,7 @@ class Session:
             nursery.start_soon(self._run, function, args, name=function)
         else:
             own = nursery.parent_task.context.copy()
-            own.run(partial(nursery.start_soon, self._run, function, args, name=function))
+            own.run(lambda: nursery.start_soon(self._run, function, args, name=function))
 
     async def _run(self, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
         """Run one task. One that stops because the peer has left does so alone: the handler may go on for a while."""
