@@ -13,7 +13,7 @@ from .channels.channel import Channel
 from .connections.handler_errors import end_after, mistake_in
 from .connections.websocket import WebSocket
 from .core.lifecycle import Cause
-from .exceptions import InvalidMessage, WebSocketDisconnect, WebSocketException, WrongFrameType
+from .exceptions import InvalidMessage, WebSocketDisconnect, WrongFrameType
 from .groups.box import current_box
 from .groups.results import ChannelAddStatusEnum, ChannelRemoveStatusEnum, GroupSendStatusEnum
 from .routing.route import WebsocketRoute
@@ -33,7 +33,8 @@ class WebSocketConsumer:
         message_type: a pydantic model, a msgspec Struct or an attrs class: `on_receive` gets its objects, and a message
             that is none is answered, see `on_invalid`. The encoding is then "json".
         channel_class: what `self.channel` is made of.
-        expires: seconds that the channel lives; None for ever.
+        expires: seconds that the channel lives after the peer was last heard of, by a message or a pong; None for ever.
+            A connection whose channel expires is closed with 1001.
         middleware: runs innermost, around this consumer.
         logging_enabled, logger: where connections and errors are noted; payloads never are.
     """
@@ -154,6 +155,7 @@ class WebSocketConsumer:
     async def _live(self, websocket: WebSocket) -> None:
         self.websocket = websocket
         self.channel = self.channel_class(websocket, payload_type=self.encoding or "json", expires=self.expires)
+        self.channel.lives_with_peer = self.channel.close_on_expire = True
         code = 1000
         try:
             await self.on_connect(websocket)
@@ -171,7 +173,7 @@ class WebSocketConsumer:
         finally:
             end = websocket.end
             with trio.move_on_after(websocket.settings.cleanup_timeout, shield=True) as scope:
-                await self._say_goodbye(websocket, end.code if end is not None else code)
+                await self._call_on_disconnect(websocket, end.code if end is not None else code)
             if scope.cancelled_caught:
                 self.logger.error("on_disconnect of %s took too long", type(self).__name__)
 
@@ -187,15 +189,18 @@ class WebSocketConsumer:
                 await self.on_receive(websocket, data)
 
     async def _decode(self, websocket: WebSocket) -> Any:
-        if self.encoding is None:
-            return await websocket.receive_message()
-        message = await self.channel.receive()
+        try:
+            message = await (websocket.receive_message() if self.encoding is None else self.channel.receive())
+        finally:
+            self.channel.keep_alive()  # one that does not decode is a sign of life, too
         validate = type(self)._validate
         return message if validate is None else validate(message)
 
-    async def _say_goodbye(self, websocket: WebSocket, code: int) -> None:
+    async def _call_on_disconnect(self, websocket: WebSocket, code: int) -> None:
         try:
             await self.on_disconnect(websocket, code)
+        except WebSocketDisconnect as error:  # it sent to a peer that has left, which is no mistake
+            self.logger.debug("on_disconnect of %s ended early: %s", type(self).__name__, error)
         except Exception:
             was_accepted = websocket._session.is_accepted
             hint = "" if was_accepted else ": it also runs for connections that on_connect did not accept"
@@ -210,10 +215,7 @@ def _was_closed_here(websocket: WebSocket) -> bool:
 
 
 def _close_code_for(error: Exception) -> int:
-    mistake = mistake_in(error)
-    if isinstance(mistake, WebSocketException):
-        return mistake.code
-    return end_after(mistake, is_connecting=False, debug=False).code
+    return end_after(mistake_in(error), is_connecting=False, debug=False).code
 
 
 WebSocketEndpoint = WebSocketConsumer

@@ -32,7 +32,8 @@ def _modules() -> Iterator[Any]:
     yield nexios_trio
     yield middleware
     for info in pkgutil.iter_modules(nexios_trio.__path__, "nexios_trio."):
-        yield importlib.import_module(info.name)
+        if not info.name.endswith(".__main__"):  # runs when it is imported
+            yield importlib.import_module(info.name)
 
 
 def _functions_in(module: Any) -> Iterator[Any]:

@@ -53,6 +53,7 @@ class Attachment(ABC):
         self._is_connected_told = session.is_accepted
         self._is_over = False
         self._is_released = False
+        self._told_expiry: float | None = None  # the deadline of the last expiry that was told
         if session.is_released:
             raise self._gone()
         session.channels.append(self)
@@ -112,6 +113,13 @@ class Attachment(ABC):
         self._boxes = (*self._boxes, roster)
 
     def expire(self) -> None:
+        """The time to live is over. Called for each box that knows the channel; told once."""
+        if self._told_expiry == self.expires_at:
+            return
+        self._told_expiry = self.expires_at
+        logger.info("channel %s has expired", self.uuid, extra=self._session.log_fields(channel=self.uuid))
+        if self._events.of(Event.EXPIRE) and not self._session.is_over:
+            self._session.start_soon(self._call_shielded, Event.EXPIRE)
         if self.close_on_expire:
             self._session.expire()
 
@@ -130,11 +138,15 @@ class Attachment(ABC):
         if self._is_over:
             return
         self._is_over = True
-        for handler in self._events.of(Event.DISCONNECT):
+        await self._call_shielded(Event.DISCONNECT)
+
+    async def _call_shielded(self, event: Event) -> None:
+        """Call the handlers of what is the last thing that happens; each has `cleanup_timeout`."""
+        for handler in self._events.of(event):
             with trio.move_on_after(self._session.runtime.settings.cleanup_timeout, shield=True) as scope:
-                await self._events.call(Event.DISCONNECT, handler, self)
+                await self._events.call(event, handler, self)
             if scope.cancelled_caught:
-                logger.error("on_disconnect of channel %s took too long", self.uuid, extra={"channel": self.uuid})
+                logger.error("%s of channel %s took too long", event.value, self.uuid, extra={"channel": self.uuid})
 
     def on_release(self, release: Callable[[Any], None]) -> None:
         """Call `release(channel)`, which must not block, when the channel leaves every group for good."""
@@ -158,6 +170,8 @@ class Attachment(ABC):
             release(self)
         self._boxes = self._releases = ()
         self._relay = None
+        if self._session.is_released:  # else `on_disconnect` is still to come
+            self._events.clear()
 
     def _gone(self) -> WebSocketDisconnect:
         end = self._session.transport.end

@@ -36,6 +36,8 @@ class Channel(Attachment):
     Raises: ValueError, TypeError.
     """
 
+    lives_with_peer = False  # a pong of the peer begins the time to live anew; a consumer's channel has it so
+
     def __init__(
         self,
         websocket: WebSocket,
@@ -66,11 +68,15 @@ class Channel(Attachment):
     @property
     def expires_at(self) -> float | None:
         """The time on `trio.current_time()` at which the time to live ends; None for never."""
+        pong_at = self._session.transport.pong_at if self.lives_with_peer else None
+        if pong_at is not None and self.expires is not None and self._expires_at is not None:
+            return max(self._expires_at, pong_at + self.expires)
         return self._expires_at
 
     @property
     def expired(self) -> bool:
-        return self._expires_at is not None and self._expires_at <= trio.current_time()
+        expires_at = self.expires_at
+        return expires_at is not None and expires_at <= trio.current_time()
 
     async def _is_expired(self) -> bool:
         """Checkpoint: always."""
@@ -83,6 +89,11 @@ class Channel(Attachment):
             self._expires_at = trio.current_time() + self.expires
             for box in self._boxes:
                 box.watch(self)
+
+    def keep_alive(self) -> None:
+        """Do as `touch`, for each message: the timer stays where it is, and is set anew when it fires too early."""
+        if self.expires is not None:
+            self._expires_at = trio.current_time() + self.expires
 
     # Sending
 
@@ -189,6 +200,11 @@ class Channel(Attachment):
     def on_message(self, handler: Callback) -> Callback:
         """Call `handler(channel, message)` for each message that was received and decoded."""
         self._events.add(Event.MESSAGE, handler)
+        return handler
+
+    def on_expire(self, handler: Callback) -> Callback:
+        """Call `handler(channel)` when the time to live is over, in a task of its own with `cleanup_timeout`."""
+        self._events.add(Event.EXPIRE, handler)
         return handler
 
     def on_error(self, handler: Callback) -> Callback:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
+from ..exceptions import WebSocketDisconnect
+
 logger = logging.getLogger("nexios_trio.channel")
 
 Handler = Callable[..., Any]  # sync or async; gets the channel, then what has happened
@@ -18,6 +20,7 @@ class Event(Enum):
     DISCONNECT = "on_disconnect"
     MESSAGE = "on_message"
     ERROR = "on_error"
+    EXPIRE = "on_expire"
 
 
 class Events:
@@ -34,6 +37,10 @@ class Events:
     def add(self, event: Event, handler: Handler) -> None:
         self._handlers.setdefault(event, []).append(handler)
 
+    def clear(self) -> None:
+        """Forget every handler: they may refer to the channel."""
+        self._handlers.clear()
+
     def of(self, event: Event) -> Sequence[Handler]:
         return self._handlers.get(event, ())
 
@@ -47,6 +54,8 @@ class Events:
             result = handler(channel, *args)
             if inspect.isawaitable(result):
                 await result
+        except WebSocketDisconnect as error:  # it sent to a peer that has left, which is no mistake
+            logger.debug("%s of channel %s ended early: %s", event.value, channel.uuid, error)
         except Exception as error:
             await self.failed(event.value, channel, error, is_told=event is not Event.ERROR)
 

@@ -25,6 +25,7 @@ class ClosedTransport:
     name = "closed"
     can_abort = True
     is_open = False
+    pong_at = None
 
     def __init__(self, before: Transport) -> None:
         self.scope = before.scope

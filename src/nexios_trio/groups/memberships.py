@@ -131,6 +131,9 @@ class Roster:
 
     def _expire(self, channel: BoxMember) -> None:
         del self._alarms[channel]
+        if not channel.expired:  # it was kept alive, which does not move the timer
+            self.watch(channel)
+            return
         self._expired += 1
         self.leave_all(channel)
         channel.expire()

@@ -66,6 +66,7 @@ class Transport(Receiver, ABC):
     name: ClassVar[str]
     can_abort: ClassVar[bool]  # a peer that does not read is really gone after `kill`
     latency: float | None = None  # seconds, of the last ping that was answered; for those that ping
+    pong_at: float | None = None  # trio's time of the peer's last pong; None before, and where a server keeps it
 
     def __init__(self, scope: Scope, settings: Settings) -> None:
         self.scope = scope
