@@ -8,11 +8,15 @@ PYTEST_ARGS ?=
 ARGS ?=
 SOAK_SECONDS ?= 600
 FUZZ_SECONDS ?= 60
+# Processes that share the tests; auto: see tests/conftest.py
+WORKERS ?= auto
 # no: install nothing that needs root
 SYSTEM ?= yes
 export PYTHON SYSTEM
 
 BIN := .venv/bin
+# In parallel; `PYTEST_ARGS="-n 0 --pdb"` for one process.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 LOCK := requirements-dev.lock
 # Twice quiet: where pip has several places to look in, it warns about each that lacks a package.
 PIP_INSTALL := -m pip install -qq --disable-pip-version-check
@@ -21,7 +25,7 @@ CODE := $(wildcard src examples tests benchmarks fuzz)
 LINTED := $(CODE) $(wildcard docs/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs bench attack crowd soak fuzz clean lock core dev plots system needed changelog
+.PHONY: help demo test quick coverage lint format docs bench attack crowd soak fuzz clean lock core dev plots system needed changelog
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -34,7 +38,18 @@ demo: core ## serve the example chat on http://127.0.0.1:8000 (PORT=8123 for ano
 	@exec $(BIN)/hypercorn --worker-class trio -b '$(HOST):$(PORT)' examples.chat.app:app
 
 test: needed lint docs ## lint, types, layers, documents, then every test (PYTEST_ARGS=... for pytest)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) --durations 15 $(PYTEST_ARGS)
+
+# The parts that have no I/O of their own, and what stands on them.
+QUICK := $(addprefix tests/,channels config core engines groups protocol pubsub routing)
+
+quick: dev ## half a minute, for every save: the tests of the pure parts, channels, groups and routing
+	$(PYTEST) -q -x -m 'not slow' $(QUICK) $(PYTEST_ARGS)
+
+# In one process, which is all that is measured. Servers and browsers are processes of their own.
+coverage: dev ## branch coverage of the tests that run in one process, at least 95 %
+	$(BIN)/coverage run -m pytest -q -m 'not slow' $(addprefix --ignore tests/,attack benchmarks docs e2e fuzz test_layers.py) $(PYTEST_ARGS)
+	$(BIN)/coverage report
 
 lint: dev ## ruff, codespell, mypy --strict, basedpyright and the layer test
 	$(BIN)/ruff check $(LINTED)

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import settings
 
 from nexios_trio.logs import LOGGERS, Guard
+from tests.documents.catalogue import COVERED, PLACES
 
 pytest_plugins = ["pytester"]
+
+MAX_WORKERS = 8  # of a divided run: each starts servers of its own
 
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
 # `HYPOTHESIS_PROFILE=explore` looks for new examples; it is never what CI runs.
@@ -29,3 +32,28 @@ def separate_logs() -> Generator[None]:
     yield
     ours.setLevel(level)
     ours.handlers[:] = handlers
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"{COVERED}(*places): the places in the documents whose code this test runs")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes `-n auto` starts: one more than there are processors, because many tests wait."""
+    return min(len(os.sched_getaffinity(0)) + 1, MAX_WORKERS)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell how much of the documents' code was run: a place counts when every test of it has passed."""
+    passing, failing = (
+        {
+            place
+            for report in terminalreporter.getreports(outcome)
+            for name, place in report.user_properties
+            if name == COVERED
+        }
+        for outcome in ("passed", "failed")
+    )
+    if count := len(passing - failing):
+        terminalreporter.write_line(f"documents: {count} of {len(PLACES)} snippets covered")

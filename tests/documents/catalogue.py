@@ -113,6 +113,8 @@ CATALOGUE: dict[str, tuple[str, ...]] = {
     ),
 }
 
+COVERED = "covers"  # the mark, and the property of the reports of tests that have it
+
 PLACES = tuple(f"{document} {place}" for document, places in CATALOGUE.items() for place in places)
 
 

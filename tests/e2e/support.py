@@ -25,10 +25,16 @@ HYPERCORN = Path(sys.executable).with_name("hypercorn")
 DEADLINE = 15.0  # seconds for anything that should take milliseconds: the machine may be busy
 
 
+# Below the ports that the kernel hands to outgoing connections, so that nobody takes ours while we restart; each process
+# of a divided run has a range of its own.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PORTS = range(20_000 + WORKER % 10 * 1_000, 21_000 + WORKER % 10 * 1_000)
+
+
 def free_port() -> int:
-    """A port below those that the kernel hands to outgoing connections, so that nobody takes it while we restart."""
+    """Return a port of ours that nobody listens on."""
     while True:
-        port = random.randrange(20_000, 30_000)
+        port = random.choice(PORTS)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

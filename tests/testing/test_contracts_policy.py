@@ -31,7 +31,7 @@ def small_ones_stay(statistics, size):
         max_lag(1, conflate(symbol, "drop_latest")),
         small_ones_stay,
     ],
-    ids=str,
+    ids=lambda policy: getattr(policy, "__name__", str(policy)),
 )
 def test_these_keep_the_contract(policy):
     check_overflow_policy(policy)
