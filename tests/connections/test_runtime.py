@@ -22,7 +22,7 @@ def runtime():
 
 
 def test_it_needs_no_running_loop():
-    assert not Runtime(Settings()).running_now
+    assert not Runtime(Settings()).is_started
 
 
 def test_its_box_keeps_to_its_settings():
@@ -40,9 +40,9 @@ async def test_its_box_is_the_current_one_inside(runtime):
         assert current_box() is runtime.box
     async with runtime.running():
         assert current_box() is runtime.box
-        assert runtime.running_now
+        assert runtime.is_started
     assert current_box() is outside
-    assert not runtime.running_now
+    assert not runtime.is_started
 
 
 async def test_tasks_live_as_long_as_the_application(runtime):
@@ -80,7 +80,7 @@ async def test_a_crash_stops_the_application(runtime):
             runtime.start_soon(crash)
             await trio.sleep_forever()
     assert caught.group_contains(ZeroDivisionError)
-    assert not runtime.running_now
+    assert not runtime.is_started
 
 
 async def test_a_crash_may_be_logged_instead(runtime, caplog):
@@ -90,7 +90,7 @@ async def test_a_crash_may_be_logged_instead(runtime, caplog):
     async with runtime.running():
         runtime.start_soon(crash, on_error="log")
         await settle()
-        assert runtime.running_now
+        assert runtime.is_started
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert record.exc_info[0] is ZeroDivisionError
@@ -128,11 +128,11 @@ async def test_two_lifespans_may_run_at_a_time(runtime, nursery):
     await nursery.start(run, second)
     first.set()
     await settle()
-    assert runtime.running_now
+    assert runtime.is_started
     runtime.start_soon(trio.sleep_forever)
     second.set()
     await settle()
-    assert not runtime.running_now
+    assert not runtime.is_started
 
 
 async def test_who_publishes_does_not_ring_for_connections(runtime, mock_clock):

@@ -171,7 +171,7 @@ async def test_lifespan():
 
     yield operation
     assert log in ([], ["enter", "leave"])
-    assert not app.runtime.running_now
+    assert not app.runtime.is_started
 
 
 async def test_an_application_that_serves_while_it_stops():
@@ -192,7 +192,7 @@ async def test_an_application_that_serves_while_it_stops():
 
     yield operation
     assert app.box.statistics().channels == 0
-    assert not app.runtime.running_now
+    assert not app.runtime.is_started
 
 
 async def test_publishing_to_several_nodes():

@@ -21,8 +21,10 @@ from ..middleware.origin import origin_problem
 from ..routing.paths import BadPath, request_path
 from ..routing.routes import Routes
 from ..transports.asgi import AsgiTransport
-from ..transports.base import TRANSPORT_EXTENSION, Transport
+from ..transports.base import TRANSPORT_EXTENSION
+from ..transports.server_context import DirectOffer, find_offer
 from .gc_tuning import connection_came, request_came
+from .host import Host
 from .lifespan import Lifespan
 from .trio_only import fail_startup, is_on_trio, require_trio
 
@@ -36,7 +38,7 @@ class NexiosApp(Routes):
     """An ASGI application: routes, a lifespan, and the box with the groups of its connections.
 
     Creating it needs no running loop. Served by ``hypercorn --worker-class trio`` or ``nexios-trio run``. Mounted in
-    another framework, whose lifespan we never see, it runs what it needs for each connection.
+    another framework, whose lifespan we never see, it needs `running()` there for its startup and its tasks.
 
     Args:
         debug: show tracebacks and details to clients; also a setting.
@@ -70,6 +72,7 @@ class NexiosApp(Routes):
         self.settings = Settings.from_environ(os.environ, **limits) if settings is None else settings.evolve(**limits)
         self.title = title
         self.runtime = Runtime(self.settings, box, authorize)
+        self._host = Host(self.settings)
         self._lifespan = Lifespan(self.runtime, _bind_lifespan(lifespan, self))
         super().__init__(routes, middleware)
 
@@ -120,6 +123,23 @@ class NexiosApp(Routes):
         _check_not_called(function)
         self.runtime.start_soon(function, *args, on_error=on_error, name=name)
 
+    def running(self) -> AbstractAsyncContextManager[dict[str, Any]]:
+        """Run the application for the length of a block: what its server does where nothing stands between.
+
+        For the lifespan of another application that this one is mounted in, whose server tells only that one to start::
+
+            async def lifespan(host):
+                async with app.running() as state:
+                    yield state
+
+        Startup functions and `lifespan` run at its beginning, shutdown functions at its end. A task of the application
+        that fails ends the block. Gives what `lifespan` yielded, which is in every connection's `state` in any case.
+
+        Raises: LifecycleError on asyncio; what startup, shutdown or a task of the application raised.
+        """
+        require_trio()
+        return self._lifespan.running()
+
     # ASGI
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, *_: Any) -> None:
@@ -142,23 +162,54 @@ class NexiosApp(Routes):
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection_came()
-        ready = _ready_transport(scope, receive, send)
+        offer = find_offer(scope, receive, send)
         endpoint = self._endpoint(scope)
-        async with self._lifespan.runtime():
-            runtime = self.runtime
-            transport = ready or AsgiTransport(
-                scope, receive, send, self.settings, runtime.poller, runtime.leave_behind
-            )
+        runtime = self.runtime
+        if offer is not None:
+            offer.apply_settings(self.settings)
+        if not runtime.is_started and not self._catch_up_with_server(offer):
+            endpoint = _refusal(503, "the server does not know the application's settings yet")
+        await runtime.acquire()
+        try:
+            self._add_state(scope)
+            transport = None if offer is None else offer.take(receive, send)
+            if transport is None:
+                poller = self._host.poller(runtime.poller)
+                transport = AsgiTransport(scope, receive, send, self.settings, poller, runtime.leave_behind)
+            else:
+                transport.scope = scope  # which middleware may have changed
             await serve_connection(transport, endpoint, runtime, self)
+        finally:
+            await runtime.release()
 
     async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_came()
         if self._lifespan.is_refusing:
             await error_response(503)(scope, receive, send)
             return
-        async with self._lifespan.runtime():
-            with self.runtime.activate():
+        runtime = self.runtime
+        if not runtime.is_started:
+            self._catch_up_with_server(None)
+        await runtime.acquire()
+        try:
+            self._add_state(scope)
+            with runtime.activate():
                 await serve_request(self, scope, receive, send, self.settings, self)
+        finally:
+            await runtime.release()
+
+    def _catch_up_with_server(self, offer: DirectOffer | None) -> bool:
+        """Nobody has started us: say what is missed, and give our server the settings now.
+
+        Returns: False when this WebSocket is bounded by other settings than ours, and we cannot reach its transport.
+        """
+        self._lifespan.tell_of_what_is_skipped()
+        return self._host.give_settings() or offer is not None
+
+    def _add_state(self, scope: Scope) -> None:
+        state = self._lifespan.hosted_state
+        if state:
+            scope["state"] = {**state, **scope.get("state", {})}
 
     def _endpoint(self, scope: Scope) -> Next:
         """Return what serves a connection: the handler with all the middleware around it, or a refusal."""
@@ -191,14 +242,6 @@ class NexiosApp(Routes):
 def get_application(**options: Any) -> NexiosApp:
     """A new application; see `NexiosApp`."""
     return NexiosApp(**options)
-
-
-def _ready_transport(scope: Scope, receive: Receive, send: Send) -> Transport | None:
-    """The server's own transport, unless something stands in between that wants to see the messages."""
-    offer: tuple[Transport, Receive, Send] | None = (scope.get("extensions") or {}).get(TRANSPORT_EXTENSION)
-    if offer is None or offer[1:] != (receive, send):
-        return None
-    return offer[0]
 
 
 def _refusal(status: int, reason: str) -> Next:

@@ -1,4 +1,4 @@
-"""An application's life, as the ASGI lifespan protocol tells it.
+"""An application's life, as the ASGI lifespan protocol tells it, or a host that enters `running()`.
 
     runtime.running()                     timers, flusher, what `start_soon` started
         lifespan(app)                     the user's own context manager
@@ -9,12 +9,13 @@
 
 A task that fails ends all of this. No server has asked for that end, so it is told "shutdown.failed": hypercorn stops
 then, and the error goes on to our own runner. Where a server serves on, `is_refusing` makes the application answer 503.
+Several lives may go on at a time, one for each server that serves the application.
 """
 
 import inspect
 import logging
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from enum import Enum
 from typing import Any
 
@@ -25,6 +26,7 @@ from ..connections.callables import describe
 from ..connections.handler_errors import explain
 from ..connections.runtime import Runtime
 from ..transports.base import TRANSPORT_EXTENSION
+from ..transports.server_context import current_server
 from .gc_tuning import tuned_collector
 
 __all__ = ["Lifespan"]
@@ -35,11 +37,21 @@ Function = Callable[[], Any]
 
 
 class _Phase(Enum):
-    STOPPED = "stopped"  # never started, or stopped in order
     STARTING = "starting"
     RUNNING = "running"
-    STOPPING = "stopping"  # because the server said so, or on the way to FAILED
-    FAILED = "failed"  # a task of the application has failed
+    STOPPING = "stopping"  # because the server said so, or because something failed
+
+
+class _Life:
+    """One start and stop."""
+
+    def __init__(self) -> None:
+        self.phase = _Phase.STARTING
+        self.was_asked = False  # to stop, by the server, or because the host's block has ended
+        self.problem: Exception | None = None  # the first, of the shutdown functions
+        self.is_ours = current_server.get() is not None  # the server
+        self.is_hosted = False  # by another application, whose server knows nothing of us
+        self.state: dict[str, Any] = {}  # what the user's context manager gave
 
 
 class Lifespan:
@@ -47,20 +59,67 @@ class Lifespan:
 
     def __init__(self, runtime: Runtime, context: Callable[[], AbstractAsyncContextManager[Any]] | None) -> None:
         self._runtime = runtime
-        self._context = context or nullcontext
-        self._phase = _Phase.STOPPED
-        self._was_asked = False  # to stop, by the server
+        self._context = context
+        self._lives: list[_Life] = []
+        self._has_failed = False  # a task of the application, since it was started last
+        self._is_skip_told = False
         self.startup: list[Function] = []
         self.shutdown: list[Function] = []
 
     @property
     def is_refusing(self) -> bool:
         """The application cannot serve: it stops, or has failed."""
-        return self._phase in (_Phase.STOPPING, _Phase.FAILED)
+        if not self._lives:
+            return self._has_failed
+        return all(life.phase is _Phase.STOPPING for life in self._lives)
 
-    def runtime(self) -> AbstractAsyncContextManager[None]:
-        """The lifespan's runtime, or one for this block where no server told us to start."""
-        return nullcontext() if self._phase is not _Phase.STOPPED else self._runtime.running()
+    @property
+    def hosted_state(self) -> dict[str, Any]:
+        """What `lifespan` gave for the connections' state, where no server hands it to them."""
+        return next((life.state for life in reversed(self._lives) if life.is_hosted), {})
+
+    def tell_of_what_is_skipped(self) -> None:
+        """Warn, once, if there is something to do at the start or stop, and nobody has told us to."""
+        skipped = [
+            *(["lifespan"] if self._context is not None else []),
+            *(["on_startup"] if self.startup else []),
+            *(["on_shutdown"] if self.shutdown else []),
+        ]
+        if self._runtime.is_started or self._is_skip_told or not skipped:
+            return
+        self._is_skip_told = True
+        logger.warning(
+            "%s of the application did not run: nobody has started it. Where it is mounted in another one, enter"
+            " `async with app.running():` in that one's lifespan",
+            ", ".join(skipped),
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[dict[str, Any]]:
+        """Live for the length of the block, in a host whose server tells us nothing. Gives what `lifespan` yielded.
+
+        Raises: what startup or the shutdown raised, or a task of the application, which ends the block.
+        """
+        life, is_own_error = _Life(), False
+        try:
+            async with self._alive(life):
+                life.is_hosted = True
+                life.phase = _Phase.RUNNING
+                try:
+                    yield life.state
+                    life.was_asked = True
+                except Exception:
+                    is_own_error = True
+                    raise
+                finally:
+                    life.phase = _Phase.STOPPING
+        except Exception as caught:
+            error = _unwrap(caught)
+            if life.phase is _Phase.STOPPING and not life.was_asked and not is_own_error:
+                await self._note_failure(error)
+            raise error from None
+        if life.problem is not None:
+            raise life.problem
 
     async def run(self, scope: Event, receive: Receive, send: Send) -> None:
         """Serve one lifespan connection.
@@ -68,65 +127,74 @@ class Lifespan:
         Raises: what a task of the application raised; the server is told before.
         """
         await receive()
-        self._phase = _Phase.STARTING
-        self._was_asked = False
+        life = _Life()
+        life.is_ours = life.is_ours or TRANSPORT_EXTENSION in (scope.get("extensions") or ())
         try:
-            async with self._runtime.running():
-                problem = await self._live(scope, receive, send)
-        except Exception as error:
-            await self._failed(error, send)
-            return
-        except BaseException:
-            self._phase = _Phase.STOPPED
-            raise
-        self._phase = _Phase.STOPPED
-        await send(_told("lifespan.shutdown", problem))
-
-    async def _live(self, scope: Event, receive: Receive, send: Send) -> str | None:
-        """Returns what went wrong while shutting down."""
-        async with self._context() as state:
-            if state is not None:
-                scope.setdefault("state", {}).update(state)
-            for function in self.startup:
-                await _call(function)
-            is_ours = TRANSPORT_EXTENSION in (scope.get("extensions") or ())
-            with tuned_collector(self._runtime.settings.gc_tuning, is_tidy=is_ours):
+            async with self._alive(life):
+                scope.setdefault("state", {}).update(life.state)
                 await send({"type": "lifespan.startup.complete"})
-                self._phase = _Phase.RUNNING
+                life.phase = _Phase.RUNNING
                 try:
                     await receive()
-                    self._was_asked = True
+                    life.was_asked = True
                 finally:
-                    self._phase = _Phase.STOPPING
-            return await self._shut_down()
+                    life.phase = _Phase.STOPPING
+        except Exception as error:
+            await self._failed(life, _unwrap(error), send)
+            return
+        problem = None if life.problem is None else _describe_error(life.problem)
+        await send(_told("lifespan.shutdown", problem))
 
-    async def _shut_down(self) -> str | None:
-        problem: str | None = None
+    @asynccontextmanager
+    async def _alive(self, life: _Life) -> AsyncGenerator[None]:
+        """Start, and stop in order unless something failed."""
+        server = current_server.get()
+        settings = self._runtime.settings
+        if server is not None:
+            server.adopt_settings(settings)
+        self._has_failed = False
+        self._lives.append(life)
+        try:
+            async with self._runtime.running(), (self._context or nullcontext)() as state:
+                if state is not None:
+                    life.state.update(state)
+                for function in self.startup:
+                    await _call(function)
+                with tuned_collector(settings.gc_tuning, is_tidy=life.is_ours):
+                    yield
+                life.problem = await self._shut_down()
+        finally:
+            self._lives.remove(life)
+
+    async def _shut_down(self) -> Exception | None:
+        problem: Exception | None = None
         for function in self.shutdown:
             try:
                 await _call(function)
             except Exception as error:
                 logger.exception("the shutdown function %s failed", describe(function))
-                problem = problem or _describe_error(error)
+                problem = problem or error
         return problem
 
-    async def _failed(self, error: Exception, send: Send) -> None:
-        error = _unwrap(error)
+    async def _failed(self, life: _Life, error: Exception, send: Send) -> None:
         explain(error)
-        if self._phase is _Phase.STARTING:
-            self._phase = _Phase.STOPPED
+        if life.phase is _Phase.STARTING:
             logger.error("the application failed to start", exc_info=error)
             await send(_told("lifespan.startup", _describe_error(error)))
-        elif self._was_asked:
-            self._phase = _Phase.STOPPED
+        elif life.was_asked:
             logger.error("the application failed to stop", exc_info=error)
             await send(_told("lifespan.shutdown", _describe_error(error)))
         else:
-            self._phase = _Phase.FAILED
-            logger.critical("a task of the application failed: it serves no longer", exc_info=error)
-            await self._runtime.box.close_all_connections(1011, "the application has failed")
+            await self._note_failure(error)
             await send(_told("lifespan.shutdown", _describe_error(error)))
             raise error
+
+    async def _note_failure(self, error: Exception) -> None:
+        """Serve no more, unless another server has started the application as well."""
+        logger.critical("a task of the application failed: it serves no longer", exc_info=error)
+        if not self._lives:
+            self._has_failed = True
+            await self._runtime.box.close_all_connections(1011, "the application has failed")
 
 
 async def _call(function: Function) -> None:

@@ -1,25 +1,67 @@
-"""What all connections of one application share: its settings, its box, and the tasks that serve them."""
+"""What all connections of one application share: its settings, its box, and the services that they need.
+
+    running()           a block of the application's life, in the task of its lifespan or of a host's
+    acquire, release    around a connection or a request: it needs the services, whoever runs them
+
+Services are the flusher of the box, the timers, and the poller of sockets that are taken over. Every `running()` block
+has tasks for them, of which one works at a time, so that whoever ends takes nothing from the others. Under our own
+server the timers are the server's to fire, and there is no poller. Where no block is open, nothing could be the parent
+of those tasks: then one system task of trio's is, from the first reference to the last (docs/decisions/008).
+"""
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from typing import Any, Literal
 
+import attrs
 import trio
 
 from ..config.settings import Settings
 from ..exceptions import LifecycleError
-from ..groups.authorization import Authorize, acting_for
+from ..groups.authorization import Authorize, acting_for, acting_session
 from ..groups.box import ChannelBox
 from ..groups.current_box import announce_box, use_box, withdraw_box
-from ..transports.epoll import IS_AVAILABLE, Poller, open_poller
+from ..transports.epoll import IS_AVAILABLE, Poller
+from ..transports.server_context import ServerContext, current_server
 from ..transports.timers import Timers
+
+__all__ = ["Runtime"]
 
 logger = logging.getLogger("nexios_trio.app")
 
+Work = Callable[..., Awaitable[Any]]
+
+
+@attrs.frozen(eq=False)
+class _Block:
+    """An open `running()` block."""
+
+    nursery: trio.Nursery
+    context: Context  # of the task that opened it, which acts for nobody's connection
+
+
+# The block around this task, if it is one of an application's own.
+_own_block: ContextVar[_Block | None] = ContextVar("nexios_trio.running_block", default=None)
+
+
+class _SystemTask:
+    """The task that runs the services where no block is open."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.is_ready = trio.Event()
+        self.is_over = trio.Event()
+        self.nursery: trio.Nursery | None = None
+
 
 class Runtime:
-    """Owned by an application. Its tasks live in the nursery of `running()`, which the lifespan opens."""
+    """Owned by an application.
+
+    Invariant: while a block is open or a reference is held, the services run, and `poller` stays the same one.
+    """
 
     def __init__(self, settings: Settings, box: ChannelBox | None = None, authorize: Authorize | None = None) -> None:
         if box is not None and authorize is not None:
@@ -37,73 +79,176 @@ class Runtime:
         # For connections. What expires has the box's own: who publishes fires those, and must not pay for heartbeats.
         self.timers = Timers()
         self.poller: Poller | None = None  # for the sockets that are taken over from the server
-        self._start_soon: list[Callable[..., None]] = []  # of each open `running()` block
+        self._poller_users = 0  # blocks, and the system task
+        self._blocks: list[_Block] = []
+        self._references = 0
+        self._system_task: _SystemTask | None = None
 
     @property
-    def running_now(self) -> bool:
-        return bool(self._start_soon)
+    def is_started(self) -> bool:
+        """A `running()` block is open."""
+        return bool(self._blocks)
 
     def activate(self) -> AbstractContextManager[None]:
         """Make this application's box the current one for this task and its children."""
         return use_box(self.box)
 
+    # The services
+
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Run the timers, the flusher and what `start_soon` adds. Leaving the block cancels them."""
-        with self.activate(), self._polling() as poller:
-            async with trio.open_nursery() as nursery:
-                if poller is not None:
-                    nursery.start_soon(poller.run, name="nexios_trio poller")
-                nursery.start_soon(self.timers.run, name="nexios_trio timers")
-                nursery.start_soon(self.box.timers.run, name="nexios_trio expiry")
-                nursery.start_soon(self.box.fanout.run, name="nexios_trio flusher")
-                start_soon = nursery.start_soon
-                self._start_soon.append(start_soon)
-                token = announce_box(self.box)
-                try:
-                    yield
-                finally:
-                    withdraw_box(self.box, token)
-                    self._start_soon.remove(start_soon)
-                    nursery.cancel_scope.cancel(reason="the application shuts down")
+        """Run the services, and what `start_soon` adds. Leaving the block cancels that."""
+        server = current_server.get()
+        if server is None:
+            self._keep_poller()
+        try:
+            with self.activate():
+                async with self._services(server) as nursery:
+                    block = _Block(nursery, copy_context())
+                    self._blocks.append(block)
+                    token = _own_block.set(block)
+                    try:
+                        yield
+                    finally:
+                        _own_block.reset(token)
+                        self._blocks.remove(block)
+                        if self._references and not self._blocks and self._system_task is None:
+                            self._start_system_task()
+                        nursery.cancel_scope.cancel(reason="the application shuts down")
+        finally:
+            if server is None:
+                self._drop_poller()
 
-    @contextmanager
-    def _polling(self) -> Generator[Poller | None]:
-        """A poller of the application's own, once, and where sockets can be taken over."""
-        if self.poller is not None or not (IS_AVAILABLE and self.settings.takeover):
-            yield None
+    @asynccontextmanager
+    async def _services(self, server: ServerContext | None) -> AsyncGenerator[trio.Nursery]:
+        """Run the services in the block; under a server of ours, it fires the timers."""
+        token = announce_box(self.box)
+        try:
+            with ExitStack() as driven:
+                if server is not None:
+                    driven.enter_context(self.timers.driven_by(server.timers))
+                driven.enter_context(self.box.timers.driven_by(self.timers))
+                async with trio.open_nursery() as nursery:
+                    if server is None:
+                        nursery.start_soon(self.timers.run, name="nexios_trio timers")
+                        if self.poller is not None:
+                            nursery.start_soon(self.poller.run, name="nexios_trio poller")
+                    nursery.start_soon(self.box.fanout.run, name="nexios_trio flusher")
+                    yield nursery
+        finally:
+            withdraw_box(self.box, token)
+
+    def _keep_poller(self) -> None:
+        if not self._poller_users and IS_AVAILABLE and self.settings.takeover:
+            self.poller = Poller()
+        self._poller_users += 1
+
+    def _drop_poller(self) -> None:
+        self._poller_users -= 1
+        if not self._poller_users and self.poller is not None:
+            self.poller.close()
+            self.poller = None
+
+    # References
+
+    async def acquire(self) -> None:
+        """Hold the services for a connection or a request. `release` must follow.
+
+        Checkpoint: only where the services start. Cancellation: nothing is held.
+        Raises: OSError when there is no descriptor left for a poller.
+        """
+        self._references += 1
+        if self._blocks:
             return
-        with open_poller() as self.poller:
-            try:
-                yield self.poller
-            finally:
-                self.poller = None
+        try:
+            task = self._system_task or self._start_system_task()
+            if not task.is_ready.is_set():
+                await task.is_ready.wait()
+        except BaseException:
+            await self.release()
+            raise
+
+    async def release(self) -> None:
+        """Let go of the services. The last one waits, shielded, for the end of the system task that ran them."""
+        task = self._let_go()
+        if task is not None:
+            with trio.CancelScope(shield=True):
+                await task.is_over.wait()
+
+    def _let_go(self) -> _SystemTask | None:
+        self._references -= 1
+        task = self._system_task
+        if self._references or task is None:
+            return None
+        self._system_task = None
+        task.scope.cancel(reason="the last connection has ended")
+        return task
+
+    def _start_system_task(self) -> _SystemTask:
+        self._keep_poller()
+        task = self._system_task = _SystemTask()
+        trio.lowlevel.spawn_system_task(self._run_system_task, task, name="nexios_trio services")
+        return task
+
+    async def _run_system_task(self, task: _SystemTask) -> None:
+        try:
+            with task.scope:
+                async with self._services(None) as task.nursery:
+                    task.is_ready.set()
+                    await trio.sleep_forever()
+        except Exception:  # an error of ours: it must not end the program
+            logger.critical("what the connections of an application share has failed", exc_info=True)
+        finally:
+            task.nursery = None
+            if self._system_task is task:
+                self._system_task = None
+            self._drop_poller()
+            task.is_ready.set()
+            task.is_over.set()
+
+    # Tasks of the application
 
     def start_soon(
-        self,
-        function: Callable[..., Awaitable[Any]],
-        *args: Any,
-        on_error: Literal["stop", "log"] = "stop",
-        name: object = None,
+        self, function: Work, *args: Any, on_error: Literal["stop", "log"] = "stop", name: object = None
     ) -> None:
-        """Start a task that lives as long as the application.
+        """Start a task that lives as long as the application: as the `running()` block that this is called in, or else
+        as the one that was entered last.
 
         Args:
             on_error: "stop" lets an error stop the server; "log" logs it, and the application goes on.
-        Raises: LifecycleError (a RuntimeError) when the application is not running.
+        Raises: LifecycleError (a RuntimeError) when no such block is open.
         """
         if on_error not in ("stop", "log"):
             raise ValueError(f"on_error must be 'stop' or 'log', not {on_error!r}")
-        if not self._start_soon:
-            raise LifecycleError("the application is not running: call start_soon from a startup function or a handler")
-        self._start_soon[-1](self._run, function, args, on_error, name=name or function)
+        if not self._blocks:
+            raise LifecycleError(_NO_HOST if self._references else _NOT_RUNNING)
+        self._start_in_block(function, args, on_error, name or function)
 
-    def leave_behind(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
+    def leave_behind(self, function: Work, *args: Any) -> None:
         """Start a task that outlives its connection, unless the application is stopping. Its errors are logged."""
-        if self._start_soon:
-            self._start_soon[-1](self._run, function, args, "log", name=function)
+        task = self._system_task
+        if self._blocks:
+            self._start_in_block(function, args, "log", function)
+        elif task is not None and task.nursery is not None:
+            self._references += 1
+            task.nursery.start_soon(self._run_with_reference, function, args, name=function)
 
-    async def _run(self, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...], on_error: str) -> None:
+    def _start_in_block(self, function: Work, args: tuple[Any, ...], on_error: str, name: object) -> None:
+        own = _own_block.get()
+        block = own if own is not None and own in self._blocks else self._blocks[-1]
+        work = partial(self._run, function, args, on_error)
+        if acting_session() is None:
+            block.nursery.start_soon(work, name=name)
+        else:  # the caller would hand on its connection, for which the task would act, and which it would keep alive
+            block.context.run(partial(block.nursery.start_soon, work, name=name))
+
+    async def _run_with_reference(self, function: Work, args: tuple[Any, ...]) -> None:
+        try:
+            await self._run(function, args, "log")
+        finally:
+            self._let_go()
+
+    async def _run(self, function: Work, args: tuple[Any, ...], on_error: str) -> None:
         with self.activate(), acting_for(None):
             if on_error == "stop":
                 await function(*args)
@@ -112,3 +257,10 @@ class Runtime:
                 await function(*args)
             except Exception:
                 logger.exception("a background task failed: %r", function)
+
+
+_NOT_RUNNING = "the application is not running: call start_soon from a startup function or a handler"
+_NO_HOST = (
+    "no server has started this application, so a task of its own would have no parent: where it is mounted in another"
+    " one, enter `async with app.running():` in that one's lifespan"
+)

@@ -1,0 +1,127 @@
+"""Mounted in an application that keeps the lifespan for itself, and behind two servers at a time: real sockets."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import hypercorn.trio
+import pytest
+import trio
+from hypercorn.config import Config
+
+from nexios_trio import NexiosApp, WebSocket
+from nexios_trio import serve as serve_directly
+from tests.server.support import ask, eventually, websocket
+
+Server = Callable[..., Awaitable[None]]
+
+
+@asynccontextmanager
+async def served(app: Any, serve: Any, **options: Any) -> AsyncGenerator[tuple[int, trio.Event]]:
+    """The port, and what stops the server; at the end of the block it is stopped."""
+    config = Config.from_mapping({"bind": ["127.0.0.1:0"], "graceful_timeout": 0, "errorlog": None, **options})
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        [address] = await nursery.start(partial(serve, app, config, shutdown_trigger=stop.wait))
+        yield int(address.rpartition(":")[2]), stop
+        stop.set()
+
+
+def echo_app(**options: Any) -> NexiosApp:
+    app = NexiosApp(**{"drain_jitter": 0, **options})
+
+    @app.ws_route("/echo")
+    async def echo(ws: WebSocket) -> None:
+        await ws.accept()
+        async for message in ws.iter_text():
+            await ws.send_text(message)
+
+    return app
+
+
+def keeping_the_lifespan(app: Any) -> Any:
+    """An application around `app` that answers the server's lifespan itself."""
+
+    async def outer(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            while True:
+                event = await receive()
+                await send({"type": event["type"] + ".complete"})
+                if event["type"] == "lifespan.shutdown":
+                    return
+        await app(scope, receive, send)
+
+    return outer
+
+
+SERVERS = pytest.mark.parametrize("serve", [hypercorn.trio.serve, serve_directly], ids=["hypercorn", "runner"])
+
+
+@SERVERS
+async def test_the_first_connection_s_end_is_nobody_else_s(serve: Server) -> None:
+    ended: list[str] = []
+    app = echo_app()
+
+    @app.ws_route("/first")
+    async def first_one(ws: WebSocket) -> None:
+        await ws.accept()
+        await ws.receive()
+
+    async def outer(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope, receive, send)
+        ended.append(scope["path"])
+
+    async with served(keeping_the_lifespan(outer), serve) as (port, _):
+        async with websocket(port, "/first") as first, websocket(port) as second:
+            assert await ask(second, "1") == "1"
+            await first.aclose()
+            await eventually(lambda: ended == ["/first"])
+            assert await ask(second, "2") == "2"
+            async with websocket(port) as third:
+                assert await ask(third, "3") == "3"
+
+
+@SERVERS
+async def test_an_http_request_s_end_is_no_websocket_s(serve: Server) -> None:
+    app = echo_app()
+    go_on = trio.Event()
+    is_waiting = trio.Event()
+
+    @app.get("/wait")
+    async def wait(req: Any, res: Any) -> str:
+        is_waiting.set()
+        await go_on.wait()
+        return "done"
+
+    async with served(keeping_the_lifespan(app), serve) as (port, _):
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        async with stream:
+            await stream.send_all(b"GET /wait HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            await is_waiting.wait()
+            async with websocket(port) as client:
+                assert await ask(client, "1") == "1"
+                go_on.set()
+                answer = b"".join([part async for part in stream])
+                assert answer.startswith(b"HTTP/1.1 200 ")
+                assert await ask(client, "2") == "2"
+
+
+@SERVERS
+@pytest.mark.parametrize("stops", [0, 1], ids=["the first stops", "the second stops"])
+async def test_two_servers_on_one_application(serve: Server, stops: int) -> None:
+    """The end of one, and of its lifespan, is not the other's."""
+    stopped: list[int] = []
+    app = echo_app()
+    app.on_shutdown(lambda: stopped.append(1))
+    async with served(app, serve) as one, served(app, serve) as two:
+        (_, stop), (port, _) = (one, two) if stops == 0 else (two, one)
+        async with websocket(port) as client:
+            assert await ask(client, "1") == "1"
+            stop.set()
+            await eventually(lambda: len(stopped) == 1)
+            for _ in range(100):  # until the lifespan is over
+                await trio.lowlevel.checkpoint()
+            assert await ask(client, "2") == "2"
+            async with websocket(port) as newcomer:
+                assert await ask(newcomer, "3") == "3"
