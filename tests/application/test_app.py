@@ -226,6 +226,7 @@ async def test_the_origin_is_checked_by_default(options: Any, origins: list[byte
 
 async def test_a_transport_that_the_server_has_ready_is_used() -> None:
     from nexios_trio.transports.asgi import AsgiTransport
+    from nexios_trio.transports.server_context import DirectOffer
 
     events: list[Any] = []
 
@@ -240,7 +241,7 @@ async def test_a_transport_that_the_server_has_ready_is_used() -> None:
     app = serving(accepting)
     scope = websocket_scope("/")
     ready = AsgiTransport(scope, receive, send, app.settings)
-    scope["extensions"][nexios_trio.application.TRANSPORT_EXTENSION] = (ready, None, None)
+    scope["extensions"][nexios_trio.application.TRANSPORT_EXTENSION] = DirectOffer(ready, receive, send)
     with trio.fail_after(5):
-        await app(scope, None, None)  # type: ignore[arg-type]
+        await app(scope, receive, send)
     assert [event["type"] for event in events] == ["websocket.accept", "websocket.close"]

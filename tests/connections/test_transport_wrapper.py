@@ -10,6 +10,7 @@ from nexios_trio.core.message import Frame
 from nexios_trio.routing import WebsocketRoute
 from nexios_trio.transports.asgi import AsgiTransport
 from nexios_trio.transports.base import Headers, Transport
+from nexios_trio.transports.server_context import DirectOffer
 from nexios_trio.websockets import Channel, WebSocket
 from tests.asgi import connect
 
@@ -120,7 +121,7 @@ async def test_a_transport_that_changes_at_accept() -> None:
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         swapping = Swapping(scope, receive, send, app.settings)
-        scope["extensions"][TRANSPORT_EXTENSION] = (swapping, receive, send)
+        scope["extensions"][TRANSPORT_EXTENSION] = DirectOffer(swapping, receive, send)
         await app(scope, receive, send)
 
     async with connect(serve) as client:

@@ -1,7 +1,5 @@
 """The direct lane as plain ASGI, for an application that knows nothing of us."""
 
-from contextlib import asynccontextmanager
-
 import pytest
 import trio
 from trio.testing import MockClock, assert_checkpoints
@@ -9,47 +7,17 @@ from trio.testing import MockClock, assert_checkpoints
 from nexios_trio.config.settings import Settings
 from nexios_trio.core.lifecycle import Cause, End
 from nexios_trio.exceptions import LifecycleError
-from nexios_trio.server.asgi_adapter import AsgiAdapter
-from nexios_trio.server.request_head import Upgrade, http_response
+from nexios_trio.server.asgi_adapter import AsgiAdapter, Use
+from nexios_trio.server.request_head import http_response
 from nexios_trio.transports.direct import DirectTransport
 from tests.rawframes import BINARY, CLOSE, TEXT, ServerFrame, client_frame, close, text
+from tests.server.adapter import ACCEPT, CONNECT, served
 from tests.transports.support import Peer, connected, open_lane, settle
-
-CONNECT = {"type": "websocket.connect"}
-ACCEPT = {"type": "websocket.accept"}
 
 
 @pytest.fixture
 def clock():
     return MockClock()
-
-
-@asynccontextmanager
-async def served(app, **settings):
-    """One connection that `app` serves. Gives the peer; waits for the end of the application."""
-    ours, theirs = connected(small=False)
-    peer = Peer(theirs)
-    upgrade = Upgrade("/", [], "KEY", ["v1", "v2"], deflate=False)
-    async with open_lane() as lane, trio.open_nursery() as nursery:
-        transport = DirectTransport(
-            upgrade.scope(), Settings(**settings), ours, lane.poller, answer=upgrade.answer, refuse=http_response
-        )
-        bridge = AsgiAdapter(transport, lane.timers)
-
-        async def serve():
-            failed = True
-            try:
-                await app(transport.scope, bridge.receive, bridge.send)
-                failed = False
-            except ValueError:
-                pass
-            finally:
-                await bridge.finish(failed)
-
-        nursery.start_soon(serve)
-        yield peer
-        peer.hang_up()
-    assert ours.fileno() == -1
 
 
 async def echo(scope, receive, send):
@@ -74,26 +42,18 @@ async def test_messages_in_both_directions():
         ]
 
 
-async def test_events_have_one_key():
+async def test_after_the_end_there_is_nothing_else():
     events = []
 
     async def app(scope, receive, send):
         await receive()
         await send(ACCEPT)
-        for _ in range(3):
-            events.append(await receive())
-        events.append(await receive())  # and again
+        events.extend([await receive(), await receive()])
 
     async with served(app) as peer:
-        await peer.send(text("a") + client_frame(BINARY, b"b") + close(4001, "bye"))
+        await peer.send(close(4001, "bye"))
         assert (await peer.rest())[1] == "eof"
-    end = {"type": "websocket.disconnect", "code": 4001, "reason": "bye"}
-    assert events == [
-        {"type": "websocket.receive", "text": "a"},
-        {"type": "websocket.receive", "bytes": b"b"},
-        end,
-        end,
-    ]
+    assert events == [{"type": "websocket.disconnect", "code": 4001, "reason": "bye"}] * 2
 
 
 async def test_accepting_with_a_subprotocol_and_headers():
@@ -283,12 +243,15 @@ async def test_it_does_nothing_for_an_application_that_takes_the_transport():
     peer = Peer(theirs)
     async with open_lane() as lane:
         transport = DirectTransport({"subprotocols": []}, Settings(), ours, lane.poller, refuse=http_response)
-        bridge = AsgiAdapter(transport, lane.timers)
+        adapter = AsgiAdapter(transport, lane.timers)
         async with transport.open(lane.timers):
             await transport.accept(None, [])
             await transport.close(End.of(Cause.LOCAL_CLOSE))
             await peer.send(close())
-        await bridge.finish(failed=False)
+        assert adapter.use is Use.UNUSED
+        assert adapter.offer.take(adapter.receive, adapter.send) is transport
+        assert adapter.use is Use.TAKEN
+        await adapter.finish(failed=False)
     assert ours.fileno() == -1
     frames, what = await peer.rest()
     assert ([frame.code for frame in frames], what) == ([1000], "eof")

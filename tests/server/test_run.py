@@ -43,7 +43,7 @@ async def test_settings_come_from_the_argument_the_application_or_the_environmen
 
     async def app(scope, receive, send):
         if scope["type"] == "websocket":
-            seen.append(scope["extensions"]["nexios_trio.transport"][0].settings.max_groups_per_channel)
+            seen.append(scope["extensions"]["nexios_trio.transport"].transport.settings.max_groups_per_channel)
 
     async def once(app, **options):
         async with trio.open_nursery() as nursery:

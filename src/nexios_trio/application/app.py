@@ -13,6 +13,7 @@ from ..connections.callables import describe
 from ..connections.runtime import Runtime
 from ..connections.serve import serve_connection
 from ..connections.websocket import WebSocket
+from ..core.proxy_headers import believe_proxies
 from ..groups.authorization import Authorize
 from ..groups.box import ChannelBox
 from ..http import error_response, serve_request
@@ -163,6 +164,7 @@ class NexiosApp(Routes):
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection_came()
         offer = find_offer(scope, receive, send)
+        believe_proxies(scope, self.settings.trusted_proxies)
         endpoint = self._endpoint(scope)
         runtime = self.runtime
         if offer is not None:
@@ -187,6 +189,7 @@ class NexiosApp(Routes):
         if self._lifespan.is_refusing:
             await error_response(503)(scope, receive, send)
             return
+        believe_proxies(scope, self.settings.trusted_proxies)
         runtime = self.runtime
         if not runtime.is_started:
             self._catch_up_with_server(None)

@@ -8,14 +8,14 @@ from starlette.exceptions import HTTPException
 
 from ..core.lifecycle import End
 from ..exceptions import HandshakeError
-from ..protocol.handshake import check_headers
+from ..protocol.handshake import check_denial_headers
 
 __all__ = ["REFUSING_ERRORS", "Refusal", "refusal_of"]
 
 REFUSING_ERRORS: Final = (HandshakeError, HTTPException)
 
 _TEXT: Final = b"text/plain; charset=utf-8"
-_OWN_HEADERS: Final = frozenset(("connection", "content-length", "date", "transfer-encoding", "upgrade"))
+_OWN_HEADERS: Final = frozenset(("connection", "content-length", "date", "transfer-encoding"))
 _BODILESS: Final = 304
 
 
@@ -58,7 +58,7 @@ def _refusal(status: int, text: str, media_type: bytes, body: bytes, headers: An
     """Raises: ValueError for a status that refuses nothing, or headers that may not be sent."""
     if not 300 <= status <= 599 or status == _BODILESS:
         raise ValueError(f"a handshake is refused with an HTTP status of 300 to 599, not {status}")
-    checked = check_headers([(name, value) for name, value in headers if _name(name) not in _OWN_HEADERS])
+    checked = check_denial_headers([(name, value) for name, value in headers if _name(name) not in _OWN_HEADERS])
     if all(name != b"content-type" for name, _ in checked):
         checked.insert(0, (b"content-type", media_type))
     return Refusal(status, [*checked, (b"content-length", b"%d" % len(body))], body, text)

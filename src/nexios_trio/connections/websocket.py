@@ -12,7 +12,7 @@ from trio.lowlevel import checkpoint
 from ..core.lifecycle import Cause, End, Phase, check_close_code, check_reason
 from ..core.message import Frame, binary_frame, encode_json, text_frame
 from ..exceptions import LifecycleError, NexiosError, WebSocketDisconnect, WebSocketException
-from ..protocol.handshake import check_headers, check_subprotocol
+from ..protocol.handshake import check_denial_headers, check_headers, check_subprotocol
 from .receiving import ReceivingConnection, WebSocketState, check_mode
 from .session import Session
 
@@ -84,7 +84,7 @@ class WebSocket(ReceivingConnection):
         if not 400 <= status <= 599:
             raise ValueError(f"status must be an HTTP error, 400 to 599, not {status}")
         length = (b"content-length", b"%d" % len(body))
-        await self._session.transport.deny(status, [*check_headers(headers), length], body, reason)
+        await self._session.transport.deny(status, [*check_denial_headers(headers), length], body, reason)
 
     async def reject(self, code: int = 1008, reason: str | None = None) -> None:
         """Close with a code that the client sees: a refusal before `accept` is a bare HTTP 403 for a browser.

@@ -34,6 +34,7 @@ __all__ = [
     "Lifecycle",
     "Occurrence",
     "Phase",
+    "check_asgi_close_code",
     "check_close_code",
     "check_reason",
     "clip_reason",
@@ -244,6 +245,18 @@ def check_close_code(code: object) -> int:
     if not is_sendable(code):
         raise ValueError(f"close code {int(code)} may not be sent; accepted: {accepted}")
     return int(code)
+
+
+def check_asgi_close_code(code: object) -> int:
+    """Return `code` if an ASGI application may send it: as `check_close_code`, and 1002 and 1014.
+
+    An application that forwards WebSockets passes on what it has heard (1002), or says that it cannot reach the server
+    behind it (1014).
+
+    Raises:
+        TypeError, ValueError: as `check_close_code`.
+    """
+    return code if isinstance(code, int) and code in (1002, 1014) else check_close_code(code)
 
 
 def check_reason(reason: object) -> str:

@@ -12,9 +12,10 @@ from ..asgi_types import Headers
 from ..connections.transport_wrapper import TransportWrapper, wrapped_transport
 from ..connections.websocket import WebSocket
 from ..core.asgi_events import received_event
-from ..core.lifecycle import Cause, End, Phase, check_close_code, clip_reason
+from ..core.lifecycle import Cause, End, Phase, check_asgi_close_code, clip_reason
 from ..core.message import Frame, binary_frame, text_frame
 from ..exceptions import LifecycleError, WebSocketDisconnect
+from ..protocol.denial import BODILESS_STATUSES, Denial
 from ..protocol.handshake import check_headers
 from ..transports.base import Transport
 from .chain import Middleware, Next
@@ -66,8 +67,7 @@ class _AsgiSide:
         self._next = following
         self._wrapper: _AsgiWrapper | None = None
         self._told_connect = False
-        self._response: Event | None = None  # the start of an HTTP response, until its body comes
-        self._body = b""
+        self._denial: Denial | None = None  # the HTTP response in place of the handshake's answer
 
     async def enter(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         websocket = self._websocket
@@ -97,7 +97,7 @@ class _AsgiSide:
         if not self._told_connect:
             self._told_connect = True
             return {"type": "websocket.connect"}
-        return received_event(await self._transport.inbox.get())
+        return received_event(await self._transport.inbox.get(), both_keys=True)
 
     async def send(self, event: Event) -> None:
         match event["type"]:
@@ -110,9 +110,9 @@ class _AsgiSide:
             case "websocket.close":
                 await self._close(event.get("code", 1000), event.get("reason"))
             case "websocket.http.response.start":
-                self._response = event
+                self._denial = Denial(event)
             case "websocket.http.response.body":
-                await self._respond(event)
+                await self._deny(event)
             case other:
                 raise ValueError(f"an ASGI middleware cannot send {other!r} to a WebSocket")
 
@@ -127,13 +127,16 @@ class _AsgiSide:
         if transport.lifecycle.phase is Phase.CONNECTING:
             await transport.deny(403, [(b"content-length", b"0")], b"", clip_reason(reason))
         else:
-            await transport.close(End(check_close_code(code), clip_reason(reason), Cause.LOCAL_CLOSE))
+            await transport.close(End(check_asgi_close_code(code), clip_reason(reason), Cause.LOCAL_CLOSE))
 
-    async def _respond(self, event: Event) -> None:
-        self._body += event.get("body", b"")
-        if self._response is not None and not event.get("more_body", False):
-            response, self._response = self._response, None
-            await self._transport.deny(response["status"], list(response.get("headers", ())), self._body)
+    async def _deny(self, event: Event) -> None:
+        if self._denial is None:
+            raise ValueError("websocket.http.response.body came before websocket.http.response.start")
+        self._denial.add(event)
+        if self._denial.is_whole:
+            body = self._denial.body
+            length = () if self._denial.status in BODILESS_STATUSES else ((b"content-length", b"%d" % len(body)),)
+            await self._transport.deny(self._denial.status, [*self._denial.headers, *length], body)
 
 
 class _AsgiWrapper(TransportWrapper):

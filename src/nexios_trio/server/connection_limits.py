@@ -113,16 +113,19 @@ class ConnectionLimits:
             del self._by_key[key]
 
 
-def connection_capacity(settings: Settings, descriptors_each: int) -> int:
+def connection_capacity(settings: Settings, descriptors_each: int, connected: int = 0) -> int:
     """Count the connections that this process may hold.
 
     Never more than its file limit allows, whatever the settings say.
+
+    Args:
+        connected: connections that hold descriptors already.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = settings.max_connections
     if limit == resource.RLIM_INFINITY:
         return wanted if wanted is not None else 1_000_000
-    most = max(1, (limit - _open_descriptors() - RESERVED_DESCRIPTORS) // descriptors_each)
+    most = max(1, (limit - _open_descriptors() - RESERVED_DESCRIPTORS) // descriptors_each + connected)
     if wanted is None:
         return most
     if wanted > most:

@@ -4,11 +4,21 @@ import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 
+import starlette.websockets
 import trio
 
 from ..exceptions import NexiosError
 
-__all__ = ["ORDINARY", "ApplicationFailed", "ServerError", "ShutdownFailed", "StartupFailed", "contained", "sole"]
+__all__ = [
+    "ORDINARY",
+    "ApplicationFailed",
+    "PeerHasLeft",
+    "ServerError",
+    "ShutdownFailed",
+    "StartupFailed",
+    "contained",
+    "sole",
+]
 
 # How a connection ends when the peer or the network does; no news.
 ORDINARY = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
@@ -37,10 +47,23 @@ def sole(error: BaseException) -> BaseException:
     return error
 
 
+class PeerHasLeft(OSError):
+    """Raised into an ASGI application that sends to a peer that has left. No failure of the application's."""
+
+
+# How an ASGI application ends whose peer has left: with our own exception, or Starlette's in its place.
+_PEER_LEFT = (PeerHasLeft, starlette.websockets.WebSocketDisconnect)
+
+
 @contextmanager
 def contained(logger: logging.Logger, what: str) -> Generator[None]:
-    """Log whatever is raised in the block and go on behind it; cancellation and KeyboardInterrupt pass through."""
+    """Log whatever is raised in the block and go on behind it; cancellation and KeyboardInterrupt pass through.
+
+    That a peer has left is no failure: see `PeerHasLeft`.
+    """
     try:
         yield
+    except* _PEER_LEFT as errors:
+        logger.debug("the peer has left: %r", sole(errors))
     except* (Exception, SystemExit) as errors:
         logger.error(what, exc_info=sole(errors))  # noqa: TRY400  # not the group around it

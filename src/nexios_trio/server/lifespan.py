@@ -39,7 +39,7 @@ class Lifespan:
             "type": "lifespan",
             "asgi": {"version": "3.0", "spec_version": "2.0"},
             "state": self.state,
-            "extensions": {TRANSPORT_EXTENSION: None},
+            "extensions": {TRANSPORT_EXTENSION: {}},
         }
         try:
             await self._app(scope, self._receive, self._send)

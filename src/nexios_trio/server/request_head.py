@@ -19,12 +19,14 @@ from websockets.streams import StreamReader
 
 from ..asgi_types import Headers
 from ..protocol import deflate
+from ..protocol.denial import BODILESS_STATUSES
 
 HEAD_END = b"\r\n\r\n"
 
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[ \t]*websocket", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=%:\[\]]+")  # characters, not syntax
 _TARGET = re.compile(r"/[!-~]*")
+_SPOKEN = ((b"sec-websocket-version", b"13"), (b"upgrade", b"websocket"))  # what we say to those who speak another
 _HANDSHAKES = ServerProtocol()  # used for its checks only, which keep nothing
 
 
@@ -38,7 +40,7 @@ class BadUpgrade(Exception):
         self.response = http_response(status, headers, text.encode())
 
 
-@attrs.frozen
+@attrs.define
 class Upgrade:
     """A WebSocket handshake that is in order."""
 
@@ -47,6 +49,14 @@ class Upgrade:
     accept: str  # the value of Sec-WebSocket-Accept
     subprotocols: list[str]
     deflate: bool  # an offer of permessage-deflate that needs no context takeover was taken
+
+    def negotiate_again(self, *, compression: bool) -> None:
+        """Take an offer of permessage-deflate, or none: the application has other settings than the server."""
+        offers = [value.decode("latin-1") for name, value in self.headers if name == b"sec-websocket-extensions"]
+        try:
+            self.deflate = compression and deflate.is_offered(offers)
+        except InvalidHandshake:
+            self.deflate = False
 
     def answer(self, subprotocol: str | None, headers: Headers) -> bytes:
         """The 101 response."""
@@ -110,7 +120,7 @@ def parse_upgrade(head: bytes, *, compression: bool = False) -> Upgrade:
         takes_deflate = compression and deflate.is_offered(request.headers.get_all("Sec-WebSocket-Extensions"))
     except InvalidHandshake as error:
         status = 426 if isinstance(error, InvalidHeader) and error.name == "Sec-WebSocket-Version" else 400
-        raise BadUpgrade(status, _problem(error), [(b"sec-websocket-version", b"13")]) from None
+        raise BadUpgrade(status, _problem(error), _SPOKEN) from None
     if not _TARGET.fullmatch(request.path):
         raise BadUpgrade(400, "the request target must be a path, of ASCII without control characters\n")
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in request.headers.raw_items()]
@@ -150,8 +160,9 @@ def http_response(status: int, headers: Headers, body: bytes) -> bytes:
         f"HTTP/1.1 {status} {_phrase(status)}".encode(),
         b"date: " + email.utils.formatdate(usegmt=True).encode(),
         b"connection: close",
-        b"content-length: %d" % len(body),
     ]
+    if status not in BODILESS_STATUSES:
+        lines.append(b"content-length: %d" % len(body))
     lines += [name + b": " + value for name, value in headers if name.lower() != b"content-length"]
     return b"\r\n".join(lines) + HEAD_END + body
 

@@ -10,6 +10,7 @@ from ..transports.epoll import PEER_LEFT, READ, Poller
 from ..transports.timers import Timer, Timers
 from .connection_limits import AcceptedConnection
 from .lingering_close import LingeringCloses
+from .server_settings import ServerSettings
 
 __all__ = ["OnRequest", "RequestReader", "RequestReaders"]
 
@@ -30,15 +31,19 @@ class RequestReaders:
     """
 
     def __init__(
-        self, settings: Settings, poller: Poller, timers: Timers, closes: LingeringCloses, on_request: OnRequest
+        self, adopted: ServerSettings, poller: Poller, timers: Timers, closes: LingeringCloses, on_request: OnRequest
     ) -> None:
-        self.settings = settings
+        self._adopted = adopted
         self.poller = poller
         self.timers = timers
         self.closes = closes
         self.on_request = on_request
         self._reading: set[RequestReader] = set()
         self.is_closed = False
+
+    @property
+    def settings(self) -> Settings:
+        return self._adopted.settings
 
     def __len__(self) -> int:
         return len(self._reading)

@@ -1,11 +1,12 @@
 """`serve`: one process's server, from binding its sockets to the last close.
 
     sockets, poller descriptor              bound first: an address in use is known before the application starts
-    lifespan                                the application's own task
-        services                            poller, timers
-            tls                             TLS
-                connections                 handlers, HTTP connections
-                    accepting               one task for each listening socket
+    services                                poller, timers: the application's connections use them, too
+        lifespan                            the application's own task
+            draining                        the close of each connection, when the server stops
+                tls                         TLS
+                    connections             handlers, HTTP connections
+                        accepting           one task for each listening socket
 
 Each block ends before the one around it, so whatever a connection needs is there until it is gone. All of this is
 shielded: cancellation becomes a hurried drain.
@@ -16,7 +17,8 @@ import os
 import signal
 import ssl
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from math import inf
 from typing import Any, Final
 
@@ -28,12 +30,15 @@ from ..asgi_types import ASGIApp
 from ..config.settings import Settings
 from ..core.proxy_headers import is_trusted
 from ..transports.epoll import Poller, open_poller
+from ..transports.server_context import CleanupLimit, current_server
 from ..transports.timers import Timers
 from .accept import accept_forever
 from .connection_limits import ConnectionLimits, connection_capacity
 from .hypercorn.http_server import HttpServer, access_log, prepare, tls_context
 from .lifespan import Lifespan
 from .listeners import Listener, backlog_of, open_listeners
+from .server_settings import ServerSettings
+from .shields import lift_shields
 from .shutdown import Drain, DrainSchedule, StopRequest
 from .tls_proxy import DESCRIPTORS_PER_CONNECTION, TlsProxy
 from .websocket_server import WebSocketServer
@@ -74,77 +79,107 @@ async def serve(
         OSError, ValueError: the configuration cannot be served; nothing was started.
         StartupFailed, ApplicationFailed, ShutdownFailed: the application's doing. Nothing of it is left.
     """
+    is_explicit = settings is not None
     settings = settings or _settings_of(app)
     config = prepare(config)
     ssl_context = tls_context(config)
     with open_listeners(config) as listeners, open_poller() as poller:
         stop = StopRequest()
-        server = Server(app, config, settings, ssl_context, poller, stop)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_hurry_when_cancelled, stop)
-            nursery.start_soon(_wait_for_stop, stop, shutdown_trigger)
-            with trio.CancelScope(shield=True):
-                await server.run(listeners, task_status)
-            nursery.cancel_scope.cancel(reason="the server has stopped")
+        server = Server(app, config, ServerSettings(settings, is_explicit), ssl_context, poller, stop)
+        with _as_current_server(server):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_hurry_when_cancelled, stop)
+                nursery.start_soon(_wait_for_stop, stop, shutdown_trigger)
+                with trio.CancelScope(shield=True):
+                    await server.run(listeners, task_status)
+                nursery.cancel_scope.cancel(reason="the server has stopped")
     failure = server.lifespan.failure or stop.failure
     if failure is not None:
         raise failure
 
 
+@contextmanager
+def _as_current_server(server: "Server") -> Generator[None]:
+    """Let the tasks that are started in the block find the server, and the applications in them."""
+    token = current_server.set(server)
+    try:
+        yield
+    finally:
+        current_server.reset(token)
+
+
 @attrs.define(eq=False)
 class Server:
-    """One run of `serve`. Its methods are the blocks that the module's docstring shows, from outside in."""
+    """One run of `serve`, and the `ServerContext` of the applications in it.
+
+    Its methods are the blocks that the module's docstring shows, from outside in.
+    """
 
     app: ASGIApp
     config: Config
-    settings: Settings
+    adopted: ServerSettings
     ssl_context: ssl.SSLContext | None
     poller: Poller
     stop: StopRequest
     lifespan: Lifespan = attrs.field(init=False)
     timers: Timers = attrs.field(factory=Timers, init=False)
+    cleanups: CleanupLimit = attrs.field(factory=CleanupLimit, init=False)
+    _limits: ConnectionLimits | None = attrs.field(default=None, init=False)  # once connections are served
 
     def __attrs_post_init__(self) -> None:
         self.lifespan = Lifespan(self.app, self.stop.request)
 
+    @property
+    def settings(self) -> Settings:
+        """Return what the server decides by."""
+        return self.adopted.settings
+
+    def adopt_settings(self, settings: Settings) -> bool:
+        """Take an application's settings for the server's own, unless it was given some; whether they have changed."""
+        has_changed = self.adopted.adopt(settings)
+        if has_changed and self._limits is not None:  # too late for the connections that are here
+            self._set_limits(self._limits)
+        return has_changed
+
     async def run(self, listeners: list[Listener], task_status: trio.TaskStatus[list[str]]) -> None:
         lifespan = self.lifespan
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(lifespan.run, name="lifespan of the application")
-            await lifespan.start_up(self.config.startup_timeout, self.stop.requested)
-            if lifespan.is_ready:
-                end = await self.serve(listeners, task_status)
-                await lifespan.shut_down(end)
-            nursery.cancel_scope.cancel(reason="the server stops")
-
-    async def serve(self, listeners: list[Listener], task_status: trio.TaskStatus[list[str]]) -> float:
-        """Serve and drain. Returns until when the application's shutdown may last."""
-        settings = self.settings
         async with trio.open_nursery() as services:
             services.start_soon(self.poller.run, name="poller")
             services.start_soon(self.timers.run, name="timers")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lifespan.run, name="lifespan of the application")
+                await lifespan.start_up(self.config.startup_timeout, self.stop.requested)
+                if lifespan.is_ready:
+                    end = await self.serve(listeners, task_status)
+                    await lifespan.shut_down(end)
+                nursery.cancel_scope.cancel(reason="the server stops")
+                lift_shields(nursery)
+            services.cancel_scope.cancel(reason="the application has ended")
+
+    async def serve(self, listeners: list[Listener], task_status: trio.TaskStatus[list[str]]) -> float:
+        """Serve and drain. Returns until when the application's shutdown may last."""
+        async with trio.open_nursery() as draining:
             async with trio.open_nursery() as tls, trio.open_nursery() as connections:
-                http = HttpServer(self.app, self.config, settings, self.lifespan.state)
+                http = HttpServer(self.app, self.config, self.adopted, self.lifespan.state)
                 websockets = self._websocket_server(http, connections.start_soon)
                 await self._accept(listeners, websockets, tls.start_soon, task_status)
+                settings = self.settings
                 schedule = DrainSchedule.starting(
                     trio.current_time(), settings.drain_timeout, settings.drain_jitter, self.config.graceful_timeout
                 )
-                drain = Drain(websockets, http, schedule, self.stop.hurried, services.start_soon)
-                services.start_soon(drain.run, connections.cancel_scope, tls.cancel_scope, name="drain")
-            services.cancel_scope.cancel(reason="no connection is left")
+                drain = Drain(websockets, http, schedule, self.stop.hurried, self.cleanups, draining.start_soon)
+                draining.start_soon(drain.run, connections, tls, name="drain")
+            draining.cancel_scope.cancel(reason="no connection is left")
         return max(schedule.end, trio.current_time() + MIN_SHUTDOWN_SECONDS)
 
     def _websocket_server(self, http: HttpServer, start_soon: Callable[..., None]) -> WebSocketServer:
-        trusted = self.settings.trusted_proxies
-        limits = ConnectionLimits(
-            connection_capacity(self.settings, 1 if self.ssl_context is None else DESCRIPTORS_PER_CONNECTION),
-            self.settings.max_connections_per_address,
-            lambda address: is_trusted(address, trusted),
+        self._limits = limits = ConnectionLimits(
+            0, is_exempt=lambda address: is_trusted(address, self.settings.trusted_proxies)
         )
+        self._set_limits(limits)
         return WebSocketServer(
             self.app,
-            self.settings,
+            self.adopted,
             self.poller,
             self.timers,
             start_soon,
@@ -155,6 +190,11 @@ class Server:
             server_names=frozenset(self.config.server_names),
             access_log=access_log(self.config),
         )
+
+    def _set_limits(self, limits: ConnectionLimits) -> None:
+        descriptors_each = 1 if self.ssl_context is None else DESCRIPTORS_PER_CONNECTION
+        limits.most = connection_capacity(self.settings, descriptors_each, limits.total)
+        limits.most_per_address = self.settings.max_connections_per_address
 
     async def _accept(
         self,
@@ -169,7 +209,7 @@ class Server:
                 accept_connection = websockets.accept_connection
                 if listener.is_secure and self.ssl_context is not None:
                     timeout = min(self.config.ssl_handshake_timeout, self.settings.handshake_timeout)
-                    proxy = TlsProxy(self.ssl_context, self.settings, timeout, websockets, start_tls)
+                    proxy = TlsProxy(self.ssl_context, self.adopted, timeout, websockets, start_tls)
                     accept_connection = proxy.accept_connection
                 listener.sock.listen(backlog_of(self.config))
                 nursery.start_soon(

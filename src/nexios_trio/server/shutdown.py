@@ -6,7 +6,8 @@
 
 `grace` is hypercorn's `graceful_timeout` behind the last close, half of the time at most. Every step ends as soon as
 no connection is left. In a hurry (a second signal, or cancellation) the closes, the cancellation and the resets
-follow each other at once.
+follow each other at once. A handler that shields itself from cancellation loses its shield at the end, or half a second
+behind the resets of a hurry.
 """
 
 import random
@@ -18,7 +19,9 @@ import trio
 
 from ..core.lifecycle import Cause, End, Phase
 from ..transports.base import Transport
+from ..transports.server_context import CleanupLimit
 from .hypercorn.http_server import HttpServer
+from .shields import lift_shields
 from .websocket_server import WebSocketServer
 
 __all__ = ["Drain", "DrainSchedule", "StopRequest"]
@@ -49,6 +52,7 @@ class DrainSchedule:
     last_close: float
     cancel: float
     reset: float
+    force: float  # shields are lifted
     end: float
 
     @classmethod
@@ -56,12 +60,13 @@ class DrainSchedule:
         """From now on, with seconds for the whole, the closes, and the handlers after them."""
         last_close = min(jitter, timeout / 4)
         cancel = min(last_close + grace, timeout / 2)
-        return cls(now + last_close, now + cancel, now + timeout * 3 / 4, now + timeout)
+        return cls(now + last_close, now + cancel, now + timeout * 3 / 4, now + timeout, now + timeout)
 
     def hurried(self, now: float) -> "DrainSchedule":
         """The same with everything at once, as far as it is not over."""
         reset = min(self.reset, now + HURRIED_RESET_SECONDS)
-        return DrainSchedule(min(self.last_close, now), min(self.cancel, now), reset, self.end)
+        force = min(self.force, max(reset, now) + HURRIED_RESET_SECONDS)
+        return DrainSchedule(min(self.last_close, now), min(self.cancel, now), reset, force, self.end)
 
 
 @attrs.frozen(eq=False)
@@ -72,12 +77,14 @@ class Drain:
     http: HttpServer
     schedule: DrainSchedule
     hurried: trio.Event
+    cleanups: CleanupLimit
     start_soon: Callable[..., None]
 
-    async def run(self, connections: trio.CancelScope, tls: trio.CancelScope) -> None:
+    async def run(self, connections: trio.Nursery, tls: trio.Nursery) -> None:
         """End every connection by the schedule. Cancelled once none is left."""
-        connections.deadline = self.schedule.cancel
-        tls.deadline = self.schedule.reset
+        connections.cancel_scope.deadline = self.schedule.cancel
+        tls.cancel_scope.deadline = self.schedule.reset
+        self.cleanups.end_at(self.schedule.end)
         self.websockets.stop_accepting()
         await self.http.drain()
         await self._close_all()
@@ -85,11 +92,19 @@ class Drain:
         with trio.move_on_at(schedule.reset):
             await self.hurried.wait()
             schedule = schedule.hurried(trio.current_time())
-            connections.deadline = schedule.cancel
-            tls.deadline = schedule.reset
+            connections.cancel_scope.deadline = schedule.cancel
+            tls.cancel_scope.deadline = schedule.reset
+            self.cleanups.end_at(schedule.force)
             await trio.sleep_until(schedule.reset)
         self.http.reset_all()
         self.websockets.reset_all()
+        with trio.move_on_at(schedule.force):
+            await self.hurried.wait()
+            schedule = schedule.hurried(trio.current_time())
+            self.cleanups.end_at(schedule.force)
+            await trio.sleep_until(schedule.force)
+        lift_shields(connections)
+        lift_shields(tls)
 
     async def _close_all(self) -> None:
         """1012 to everyone, in random order, spread over time: not all clients come back at once."""

@@ -13,11 +13,11 @@ from typing import Any, Final
 import attrs
 import trio
 
-from ..config.settings import Settings
 from .connection_limits import AcceptedConnection
 from .cycles import break_cycles
 from .errors import ORDINARY, contained
 from .hypercorn.stream import ConnectionStream
+from .server_settings import ServerSettings
 from .websocket_server import WebSocketServer
 
 __all__ = ["DESCRIPTORS_PER_CONNECTION", "TlsProxy"]
@@ -37,7 +37,7 @@ class TlsProxy:
     """
 
     _context: ssl.SSLContext
-    _settings: Settings
+    _adopted: ServerSettings
     _handshake_timeout: float
     _server: WebSocketServer
     _start_soon: Callable[..., None]
@@ -53,7 +53,7 @@ class TlsProxy:
         self._start_soon(self._serve, connection)
 
     async def _serve(self, connection: AcceptedConnection) -> None:
-        under = ConnectionStream(connection.sock, b"", self._settings.write_timeout)
+        under = ConnectionStream(connection.sock, b"", self._adopted.settings.write_timeout)
         try:
             with contained(logger, "a TLS connection failed"):
                 await self._proxy(connection, under)

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import attrs
-import trio
 
+from ..application import NexiosApp
 from ..asgi_types import ASGIApp, Headers, Scope
 from ..config.settings import Settings
 from ..core.lifecycle import Cause, End
@@ -19,10 +19,10 @@ from ..transports.epoll import Poller
 from ..transports.timers import Timers
 from .asgi_adapter import AsgiAdapter
 from .connection_limits import AcceptedConnection, ConnectionLimits
-from .errors import contained
 from .lingering_close import LingeringCloses
 from .request_head import BadUpgrade, Upgrade, WebSocketRequest, http_response, is_upgrade, parse_upgrade
 from .request_reader import RequestReaders
+from .server_settings import ServerSettings
 
 __all__ = ["AccessLog", "ServeHttp", "WebSocketServer"]
 
@@ -46,7 +46,7 @@ class WebSocketServer:
     """
 
     _app: ASGIApp
-    settings: Settings
+    _adopted: ServerSettings
     poller: Poller
     timers: Timers
     _start_soon: Callable[..., None]
@@ -62,7 +62,11 @@ class WebSocketServer:
 
     def __attrs_post_init__(self) -> None:
         self.closes = LingeringCloses(self.poller, self.timers)
-        self.readers = RequestReaders(self.settings, self.poller, self.timers, self.closes, self._route_request)
+        self.readers = RequestReaders(self._adopted, self.poller, self.timers, self.closes, self._route_request)
+
+    @property
+    def settings(self) -> Settings:
+        return self._adopted.settings
 
     def accept_connection(self, sock: socket.socket, peer: Any) -> None:
         """Serve a socket that was just accepted."""
@@ -112,7 +116,7 @@ class WebSocketServer:
             release()
             self.closes.refuse(connection, 404, "not found\n")
         else:
-            self._start_soon(self._serve, connection, upgrade, scope, received[head_size:], release)
+            self._serve(connection, upgrade, scope, received[head_size:], release)
 
     async def _serve_other(self, connection: AcceptedConnection, received: bytes) -> None:
         request = await self._serve_http(connection, received)
@@ -136,7 +140,7 @@ class WebSocketServer:
             return _hold_nothing
         return self.limits.admit_forwarded(client[0])
 
-    async def _serve(
+    def _serve(
         self,
         connection: AcceptedConnection,
         upgrade: Upgrade,
@@ -144,6 +148,7 @@ class WebSocketServer:
         received: bytes,
         release: Callable[[], None],
     ) -> None:
+        """Start the application for a WebSocket."""
         transport = DirectTransport(
             scope,
             self.settings,
@@ -154,21 +159,22 @@ class WebSocketServer:
             received=received,
             deflate=upgrade.deflate,
         )
-        adapter = AsgiAdapter(transport, self.timers)
-        scope["extensions"][TRANSPORT_EXTENSION] = (transport, adapter.receive, adapter.send)
+
+        def apply_settings(settings: Settings) -> None:
+            if not self._adopted.is_explicit and settings is not transport.settings:
+                upgrade.negotiate_again(compression=settings.compression)
+                transport.use_settings(settings, deflate=upgrade.deflate)
+
+        adapter = AsgiAdapter(transport, self.timers, apply_settings, is_ours=isinstance(self._app, NexiosApp))
+        scope["extensions"][TRANSPORT_EXTENSION] = adapter.offer
         self.transports.add(transport)
-        failed = True
-        try:
-            with contained(logger, "the application failed"):
-                await self._app(scope, adapter.receive, adapter.send)
-                failed = False
-        finally:
-            with trio.CancelScope(shield=True):  # bounded by write_timeout and close_timeout
-                await adapter.finish(failed)
+
+        def on_over() -> None:
             self.transports.discard(transport)
-            scope["extensions"].pop(TRANSPORT_EXTENSION, None)  # refers to the scope
             connection.close()
             release()
+
+        self._start_soon(adapter.run, self._app, on_over)
 
     # Only with an access log do the answers of the handshake cost anything.
 

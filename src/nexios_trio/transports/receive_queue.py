@@ -35,6 +35,11 @@ class Inbox:
         self.full = False  # at or over a bound
         self.on_room = on_room
 
+    def bound(self, max_messages: int, max_bytes: int) -> None:
+        """Set other bounds, for what comes from here on."""
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+
     def __len__(self) -> int:
         return len(self._items)
 

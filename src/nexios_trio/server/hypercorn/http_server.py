@@ -11,11 +11,11 @@ from hypercorn.trio.statsd import StatsdLogger
 from hypercorn.trio.worker_context import WorkerContext
 
 from ...asgi_types import ASGIApp, Headers, Receive, Send
-from ...config.settings import Settings
 from ...core.proxy_headers import believe_proxies
 from ..connection_limits import AcceptedConnection
 from ..cycles import break_cycles
 from ..request_head import WebSocketRequest
+from ..server_settings import ServerSettings
 from ..websocket_server import AccessLog
 from .access_log import safe_logger_class
 from .http1 import HttpConnection
@@ -68,10 +68,10 @@ def access_log(config: Config) -> AccessLog | None:
 class HttpServer:
     """The HTTP connections of one server."""
 
-    def __init__(self, app: ASGIApp, config: Config, settings: Settings, state: dict[str, Any]) -> None:
+    def __init__(self, app: ASGIApp, config: Config, adopted: ServerSettings, state: dict[str, Any]) -> None:
         self._app = app
         self._config = config
-        self._settings = settings
+        self._adopted = adopted
         self._state = state
         self._context = WorkerContext(None)
         self._streams: set[ConnectionStream] = set()
@@ -81,9 +81,9 @@ class HttpServer:
 
         Then returns that request, and the connection is the caller's again. Raises nothing because of it.
         """
-        stream = ConnectionStream(connection.sock, received, self._settings.write_timeout)
+        stream = ConnectionStream(connection.sock, received, self._adopted.settings.write_timeout)
         server = HttpConnection(
-            self._call, self._config, self._context, self._state, stream, connection, self._settings
+            self._call, self._config, self._context, self._state, stream, connection, self._adopted.settings
         )
         self._streams.add(stream)
         asked: WebSocketRequest | None = None
@@ -107,5 +107,5 @@ class HttpServer:
             stream.abort()
 
     async def _call(self, scope: Any, receive: Receive, send: Send, sync_spawn: object, call_soon: object) -> None:
-        believe_proxies(scope, self._settings.trusted_proxies)
+        believe_proxies(scope, self._adopted.settings.trusted_proxies)
         await self._app(scope, receive, send)

@@ -13,7 +13,9 @@ from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 from ...asgi_types import Headers, Scope
 from ...config.settings import Settings
 from ...core.lifecycle import Cause, End, Occurrence
+from ...core.overflow import resolve_policy
 from ...protocol.frames import PING, control_frame
+from ...protocol.parser import FrameParser
 from ..base import Transport
 from ..epoll import PEER_LEFT, READ, Poller
 from ..send_queue import Outbox
@@ -78,6 +80,16 @@ class DirectTransport(Reader):
         self._may_read = False
         self.start(timers)
         self.begin()
+
+    def use_settings(self, settings: Settings, *, deflate: bool) -> None:
+        """Go by other settings from here on. To be called before the handshake is answered."""
+        self.settings = settings
+        self.policy = resolve_policy(settings.overflow)
+        self.inbox.bound(settings.inbox_messages, settings.inbox_bytes)
+        self._max_size = settings.outbox_bytes
+        self._deflate = deflate
+        self._parser.release()
+        self._parser = FrameParser(self, settings.max_message_size, settings.max_fragments, deflate=deflate)
 
     def inherit(self, data: bytes) -> None:
         """Read from here on. `data` is what somebody else has read last."""
