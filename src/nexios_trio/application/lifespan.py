@@ -75,7 +75,7 @@ class Lifespan:
 
     @property
     def hosted_state(self) -> dict[str, Any]:
-        """What `lifespan` gave for the connections' state, where no server hands it to them."""
+        """The state that `lifespan` gave for the connections, where no server hands it to them."""
         return next((life.state for life in reversed(self._lives) if life.is_hosted), {})
 
     def tell_of_what_is_skipped(self) -> None:
