@@ -17,7 +17,8 @@ from .exceptions import InvalidMessage, WebSocketDisconnect, WrongFrameType
 from .groups.box import current_box
 from .groups.results import ChannelAddStatusEnum, ChannelRemoveStatusEnum, GroupSendStatusEnum
 from .routing.route import WebsocketRoute
-from .validation.messages import Validate, not_json, validator
+from .validation.messages import Validate, validator
+from .validation.problems import not_json
 
 __all__ = ["WebSocketConsumer", "WebSocketEndpoint"]
 

@@ -8,38 +8,24 @@ import enum
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
 
 from ..exceptions import InvalidMessage
+from .problems import JSON_NAMES, Problems, describe, missing, unknown
 
-__all__ = ["describe", "structure"]
+__all__ = ["attrs_validator"]
 
 C = TypeVar("C")
-Problems = list[dict[str, str]]
 Convert = Callable[[Any, str, Problems], Any]
 
-_NAMES: Final[Mapping[Any, str]] = {
-    str: "a string",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    type(None): "null",
-    list: "an array",
-    dict: "an object",
-}
 _NAMED = re.compile(r"'(\w+)' ")
 _CLASS_REPR = re.compile(r"<(?:class|enum) '(?:[\w.<>]*\.)?(\w+)'>")
 
 
-def describe(value: Any) -> str:
-    """Say what a value is, in JSON's words, without showing it."""
-    return _NAMES.get(type(value), "of another type")
-
-
-def structure(cls: type[C]) -> Callable[[Any], C]:
+def attrs_validator(cls: type[C]) -> Callable[[Any], C]:
     """A function from decoded JSON to an instance of an attrs class. It raises `InvalidMessage`.
 
     Raises: TypeError for annotations that it cannot check.
@@ -78,11 +64,9 @@ def _of_class(cls: type[Any], outer: tuple[type[Any], ...]) -> Convert:
         found = len(problems)
         for name in required:
             if name not in value:
-                problems.append(
-                    {"field": _inside(path, name), "problem": "is missing", "accepted": "this field is required"}
-                )
-        unknown = {"problem": "is not known", "accepted": f"the fields {', '.join(fields)}"}
-        problems.extend({"field": _inside(path, name), **unknown} for name in value if name not in fields)
+                problems.append(missing(_inside(path, name)))
+        accepted = f"the fields {', '.join(fields)}"
+        problems.extend(unknown(_inside(path, name), accepted) for name in value if name not in fields)
         given = {
             name: convert_field(value[name], _inside(path, name), problems)
             for name, convert_field in converts.items()
@@ -141,7 +125,7 @@ def _of_scalar(kind: type[Any]) -> Convert:
     def convert(value: Any, path: str, problems: Problems) -> Any:
         if kind is float and type(value) is int:
             return float(value)
-        return value if type(value) is kind else _note(problems, path, value, _NAMES[kind])
+        return value if type(value) is kind else _note(problems, path, value, JSON_NAMES[kind])
 
     return convert
 
