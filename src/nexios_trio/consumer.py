@@ -11,6 +11,7 @@ import trio
 
 from .channels.channel import Channel
 from .connections.handler_errors import end_after, mistake_in
+from .connections.last_calls import last_calls_scope
 from .connections.websocket import WebSocket
 from .core.lifecycle import Cause
 from .exceptions import InvalidMessage, WebSocketDisconnect, WrongFrameType
@@ -173,7 +174,7 @@ class WebSocketConsumer:
             raise
         finally:
             end = websocket.end
-            with trio.move_on_after(websocket.settings.cleanup_timeout, shield=True) as scope:
+            with last_calls_scope(websocket.settings.cleanup_timeout) as scope:
                 await self._call_on_disconnect(websocket, end.code if end is not None else code)
             if scope.cancelled_caught:
                 self.logger.error("on_disconnect of %s took too long", type(self).__name__)

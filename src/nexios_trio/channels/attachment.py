@@ -3,12 +3,14 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 import trio
 from trio.lowlevel import checkpoint
 
+from ..connections.last_calls import LastCall, make_last_calls
 from ..connections.session import Session
 from ..core.lifecycle import Cause, End
 from ..core.message import KINDS, Batch, Frame, Kind, PayloadTypeEnum, encode
@@ -119,7 +121,7 @@ class Attachment(ABC):
         self._told_expiry = self.expires_at
         logger.info("channel %s has expired", self.uuid, extra=self._session.log_fields(channel=self.uuid))
         if self._events.of(Event.EXPIRE) and not self._session.is_over:
-            self._session.start_soon(self._call_shielded, Event.EXPIRE)
+            self._session.start_soon(self._call_on_expire)
         if self.close_on_expire:
             self._session.expire()
 
@@ -134,19 +136,21 @@ class Attachment(ABC):
             self._is_connected_told = True
             await self._events.fire(Event.CONNECT, self)
 
-    async def disconnected(self) -> None:
+    def disconnect_calls(self) -> list[LastCall]:
         if self._is_over:
-            return
+            return []
         self._is_over = True
-        await self._call_shielded(Event.DISCONNECT)
+        return self._last_calls(Event.DISCONNECT)
 
-    async def _call_shielded(self, event: Event) -> None:
-        """Call the handlers of what is the last thing that happens; each has `cleanup_timeout`."""
-        for handler in self._events.of(event):
-            with trio.move_on_after(self._session.runtime.settings.cleanup_timeout, shield=True) as scope:
-                await self._events.call(event, handler, self)
-            if scope.cancelled_caught:
-                logger.error("%s of channel %s took too long", event.value, self.uuid, extra={"channel": self.uuid})
+    def _last_calls(self, event: Event) -> list[LastCall]:
+        name, fields = f"{event.value} of channel {self.uuid}", {"channel": self.uuid}
+        return [
+            LastCall(partial(self._events.call, event, handler, self), name, fields)
+            for handler in self._events.of(event)
+        ]
+
+    async def _call_on_expire(self) -> None:
+        await make_last_calls(self._last_calls(Event.EXPIRE), self._session.runtime.settings.cleanup_timeout)
 
     def on_release(self, release: Callable[[Any], None]) -> None:
         """Call `release(channel)`, which must not block, when the channel leaves every group for good."""

@@ -193,7 +193,11 @@ class Channel(Attachment):
         return handler
 
     def on_disconnect(self, handler: Callback) -> Callback:
-        """Call `handler(channel)` exactly once, when the connection is over; shielded, with `cleanup_timeout` each."""
+        """Call `handler(channel)` exactly once, when the connection is over.
+
+        In the order of registration, shielded; all handlers of a connection have `cleanup_timeout` together. One that
+        takes longer than its share goes on beside the next.
+        """
         self._events.add(Event.DISCONNECT, handler)
         return handler
 

@@ -21,6 +21,7 @@ from ..core.lifecycle import Cause, End, Phase
 from ..groups.authorization import acting_for
 from ..transports.base import Transport
 from .handler_errors import end_after, explain, is_reportable, mistake_in
+from .last_calls import make_last_calls
 from .refusal import Refusal, refusal_of
 from .runtime import Runtime
 from .session import DROPPED, Session
@@ -125,8 +126,8 @@ async def _end(session: Session, end: End, refusal: Refusal | None = None) -> No
     try:
         with trio.move_on_after(settings.write_timeout + settings.close_timeout, shield=True):
             await _close(session, end, refusal)
-        for channel in session.channels:
-            await channel.disconnected()
+        calls = [call for channel in session.channels for call in channel.disconnect_calls()]
+        await make_last_calls(calls, settings.cleanup_timeout)
     finally:
         session.release()
     final = session.transport.end or end

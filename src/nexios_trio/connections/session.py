@@ -16,6 +16,7 @@ from ..transports.base import Transport
 from ..transports.send_queue import DeliveryCounts
 from ..transports.timers import Timer, do_nothing
 from .closed_transport import ClosedTransport
+from .last_calls import LastCall
 from .refusal import Refusal
 from .runtime import Runtime
 
@@ -34,8 +35,9 @@ class Attached(Protocol):
 
     async def accepted(self) -> None: ...
 
-    async def disconnected(self) -> None:
-        """The connection is over; memberships still stand, unless we dropped the peer."""
+    def disconnect_calls(self) -> list[LastCall]:
+        """The connection is over; memberships still stand, unless we dropped the peer. Nothing the second time."""
+        ...
 
     def leave_groups(self) -> None: ...
 
