@@ -25,7 +25,6 @@ from ..asgi_types import Event, Receive, Send
 from ..connections.callables import describe
 from ..connections.handler_errors import explain
 from ..connections.runtime import Runtime
-from ..transports.base import TRANSPORT_EXTENSION
 from ..transports.server_context import current_server
 from .gc_tuning import tuned_collector
 
@@ -49,7 +48,6 @@ class _Life:
         self.phase = _Phase.STARTING
         self.was_asked = False  # to stop, by the server, or because the host's block has ended
         self.problem: Exception | None = None  # the first, of the shutdown functions
-        self.is_ours = current_server.get() is not None  # the server
         self.is_hosted = False  # by another application, whose server knows nothing of us
         self.state: dict[str, Any] = {}  # what the user's context manager gave
 
@@ -128,7 +126,6 @@ class Lifespan:
         """
         await receive()
         life = _Life()
-        life.is_ours = life.is_ours or TRANSPORT_EXTENSION in (scope.get("extensions") or ())
         try:
             async with self._alive(life):
                 scope.setdefault("state", {}).update(life.state)
@@ -160,7 +157,7 @@ class Lifespan:
                     life.state.update(state)
                 for function in self.startup:
                     await _call(function)
-                with tuned_collector(settings.gc_tuning, is_tidy=life.is_ours):
+                with tuned_collector(settings.gc_tuning, is_tidy=server is not None):
                     yield
                 life.problem = await self._shut_down()
         finally:

@@ -97,8 +97,6 @@ def find_offer(scope: Scope, receive: Receive, send: Send) -> DirectOffer | None
     It stands in the scope, and behind `receive` and `send`: middleware may have copied the one or wrapped the others.
     """
     offer = (scope.get("extensions") or {}).get(TRANSPORT_EXTENSION)
-    if isinstance(offer, tuple):  # until our server makes one itself
-        return DirectOffer(*offer)
     for method in (receive, send):
         if isinstance(offer, DirectOffer):
             return offer
