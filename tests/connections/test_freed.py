@@ -4,7 +4,7 @@ A cycle of the application's own may keep a closed WebSocket or Channel; never a
 """
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -53,11 +53,22 @@ KINDS = (Transport, Inbox, Outbox, FrameParser, trio.lowlevel.Task)
 HEADERS = ("Cookie: token=ann", "Sec-WebSocket-Protocol: bearer, ann")
 
 
-def alive() -> list[str]:
-    """Parts of connections, and tasks that have run out."""
+class Parts:
+    """Parts of connections, and tasks that have run out, that are alive and were not when this was made."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        self._before = _parts()  # kept, so that no id becomes another's
+
+    def left(self) -> list[str]:
+        before = set(map(id, self._before))
+        return [type(each).__name__ for each in _parts() if id(each) not in before]
+
+
+def _parts() -> list[Any]:
     found = [each for each in gc.get_objects() if isinstance(each, KINDS)]
     return [
-        type(each).__name__
+        each
         for each in found
         if not isinstance(each, trio.lowlevel.Task) or getattr(each.coro, "cr_frame", None) is None
     ]
@@ -265,7 +276,7 @@ class Wrapping(Passing):
         async def our_send(event: Any) -> None:
             await send(event)
 
-        scope = {**scope, "state": {**scope["state"]}}
+        scope = {**scope, "extensions": {**scope["extensions"]}, "state": {**scope["state"]}}
         scope["state"]["mine"] = (scope, our_receive, our_send)
         await self.app(scope, our_receive, our_send)
 
@@ -335,10 +346,10 @@ PATHS = [*HANDLERS, *MIDDLEWARE, "all", "consumer", "instance", "mover"]
 
 
 @pytest.fixture
-def no_collections() -> Any:
-    gc.collect()
+def parts() -> Iterator[Parts]:
+    before = Parts()
     gc.disable()
-    yield
+    yield before
     gc.enable()
 
 
@@ -353,17 +364,17 @@ async def talk(server: Any, path: str) -> None:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("path", PATHS)
-async def test_on_our_own_sockets(no_collections: None, path: str) -> None:
+async def test_on_our_own_sockets(parts: Parts, path: str) -> None:
     async with running(application()) as server:
         for _ in range(CONNECTIONS):
             await talk(server, path)
         await trio.testing.wait_all_tasks_blocked(0.001)
-        left = alive()
+        left = parts.left()
     assert len(left) <= MOST_ALIVE, left
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_behind_any_server(no_collections: None, path: str) -> None:
+async def test_behind_any_server(parts: Parts, path: str) -> None:
     app = application()
     headers = [(b"cookie", b"token=ann")]
     for _ in range(CONNECTIONS):
@@ -372,5 +383,5 @@ async def test_behind_any_server(no_collections: None, path: str) -> None:
                 await client.send('"token"')
                 await client.send('"hello"')
                 await client.leave()
-    left = alive()
+    left = parts.left()
     assert len(left) <= MOST_ALIVE, left

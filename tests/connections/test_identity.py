@@ -4,6 +4,7 @@ import gc
 from contextvars import ContextVar
 
 import pytest
+import trio
 
 from nexios_trio.connections.session import Session
 from nexios_trio.groups.box import current_box
@@ -184,6 +185,18 @@ async def test_a_publisher_that_has_left_is_not_kept_alive_by_those_who_heard_it
 
     async with house() as inside:
         await inside.connect(member(Mirror), "/bob")
+        before = alive()
+        inside.wires.remove(await inside.connect(alice, "/alice"))
+        assert alive() == before
+
+
+async def test_nor_by_the_tasks_of_the_application_that_it_started(no_collections):
+    async with house() as inside:
+
+        async def alice(ws):
+            await ws.accept()
+            inside.runtime.start_soon(trio.sleep_forever)
+
         before = alive()
         inside.wires.remove(await inside.connect(alice, "/alice"))
         assert alive() == before
