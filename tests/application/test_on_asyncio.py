@@ -1,6 +1,7 @@
 """Served on asyncio by mistake: one sentence that says so, at once, and nothing that hangs."""
 
 import asyncio
+import inspect
 import subprocess
 import sys
 import warnings
@@ -8,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypercorn.config import Config
 
-from nexios_trio import NexiosApp, WebSocket
+from nexios_trio import ChannelBox, NexiosApp, WebSocket, serve
+from nexios_trio.exceptions import LifecycleError
+from nexios_trio.testing import connect, run_app
 from tests.asgi import websocket_scope
 
 with warnings.catch_warnings():  # of the HTTP client that it prefers
@@ -79,6 +83,35 @@ def test_a_connection_fails_before_anything_is_received(scope: Any) -> None:
 
     with pytest.raises(RuntimeError, match=SENTENCE):
         asyncio.run(make_app()(scope, unused, unused))
+
+
+async def _enter(block: Any) -> None:
+    async with block:
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda: _enter(make_app().running()),
+        lambda: _enter(connect(make_app())),
+        lambda: _enter(run_app(make_app())),
+        lambda: serve(make_app(), Config()),
+    ],
+    ids=["running", "connect", "run_app", "serve"],
+)
+def test_what_else_runs_an_application(run: Any) -> None:
+    async def call() -> None:
+        if inspect.isawaitable(awaitable := run()):
+            await awaitable
+
+    with pytest.raises(LifecycleError, match=SENTENCE):
+        asyncio.run(call())
+
+
+def test_groups_from_asyncio() -> None:
+    with pytest.raises(LifecycleError, match=r"not trio's.*trio\.from_thread\.run"):
+        asyncio.run(ChannelBox.group_send("room", "news"))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -11,6 +11,7 @@ import pytest
 import trio
 import trio_websocket
 from hypercorn.config import Config
+from hypercorn.middleware import ProxyFixMiddleware
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
@@ -184,6 +185,17 @@ async def test_what_middleware_put_into_the_scope_reaches_the_handler() -> None:
     async with running(middleware) as port, websocket(port, "/user") as client:
         with trio.fail_after(DEADLINE):
             assert await client.get_message() == "direct alice /below"
+
+
+async def test_the_middleware_that_our_guide_names_costs_nothing() -> None:
+    """It copies the scope, with all that is in it."""
+    app = make_app(max_message_size=2000)
+    app_behind = ProxyFixMiddleware(app)  # type: ignore[arg-type]
+    async with running(app_behind) as port:
+        async with websocket(port, "/about", extra_headers=[(b"x-forwarded-for", b"192.0.2.7")]) as client:
+            with trio.fail_after(DEADLINE):
+                assert await client.get_message() == "direct True 192.0.2.7"
+        assert await close_code(port, 2001) == 1009
 
 
 async def test_one_poller_and_one_task_of_timers(monkeypatch: pytest.MonkeyPatch) -> None:

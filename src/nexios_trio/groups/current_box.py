@@ -116,6 +116,8 @@ def _on_the_box_found(function: Callable[..., Any], kind: type) -> Callable[...,
 
         @functools.wraps(function)
         async def call_async(*args: Any, **kwargs: Any) -> Any:
+            if not trio.lowlevel.in_trio_run():
+                raise LifecycleError(_FOREIGN_THREAD)
             return await function(find_box(kind), *args, **kwargs)
 
         return call_async

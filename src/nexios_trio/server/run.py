@@ -26,6 +26,7 @@ import attrs
 import trio
 from hypercorn.config import Config
 
+from ..application.trio_only import require_trio
 from ..asgi_types import ASGIApp
 from ..config.settings import Settings
 from ..core.proxy_headers import is_trusted
@@ -78,7 +79,9 @@ async def serve(
     Raises:
         OSError, ValueError: the configuration cannot be served; nothing was started.
         StartupFailed, ApplicationFailed, ShutdownFailed: the application's doing. Nothing of it is left.
+        LifecycleError: called on asyncio.
     """
+    require_trio()
     is_explicit = settings is not None
     settings = settings or _settings_of(app)
     config = prepare(config)

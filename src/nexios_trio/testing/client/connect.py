@@ -7,6 +7,7 @@ from typing import Any
 
 import trio
 
+from ...application.trio_only import require_trio
 from ...asgi_types import ASGIApp
 from ..servers.table import SERVERS, ServerName
 from ..simulation.network import Net, Traffic
@@ -57,6 +58,7 @@ async def connect(
         net: the network between; None: everything arrives at once.
     Raises: Denied when the application refuses; Unmet when it does not answer, or does not finish.
     """
+    require_trio()
     traffic = Traffic(net or Net(), random.Random(0))
     link = Link(buffer, traffic.path(), traffic.path())
     scope = make_scope(url, headers, query, cookies, list(subprotocols), client)

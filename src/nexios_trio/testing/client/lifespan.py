@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import trio
 
+from ...application.trio_only import require_trio
 from ..errors import Unmet
 
 __all__ = ["lifespan_state", "run_app"]
@@ -89,6 +90,7 @@ async def run_app(app: A, *, timeout: float = 5.0) -> AsyncGenerator[A]:
         timeout: seconds for startup, and for shutdown.
     Raises: Unmet when startup or shutdown fails, or takes too long.
     """
+    require_trio()
     lifespan = _Lifespan(app)
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
