@@ -191,6 +191,7 @@ def test_describe_has_a_full_row_for_each_setting():
     assert {row.unit for row in rows} <= {
         "",
         "bytes",
+        "bytes per second",
         "seconds",
         "messages",
         "frames",

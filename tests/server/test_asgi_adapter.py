@@ -235,7 +235,7 @@ async def test_finishing_is_bounded_though_the_peer_does_nothing(clock):
         assert (await peer.head()).startswith(b"HTTP/1.1 101 ")
         await settle()
         clock.jump(5.1)
-        assert (await peer.rest())[1] == "reset"
+        assert (await peer.rest())[1] == "eof"
 
 
 async def test_it_does_nothing_for_an_application_that_takes_the_transport():

@@ -52,6 +52,11 @@ class Peer:
         except BlockingIOError:
             return b""
 
+    def acknowledge(self) -> None:
+        """Have the peer's system say at once what it has taken, as it does by itself within 40 real milliseconds."""
+        self.buffer += self.take()
+        self.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
     async def receive(self) -> str:
         """Wait for more: "data", "eof" or "reset"."""
         try:

@@ -189,5 +189,7 @@ class Attachment(ABC):
                 await self.close(code, reason)
             except Exception:
                 logger.exception("close of channel %s failed", self.uuid, extra={"channel": self.uuid})
-        if scope.cancelled_caught:
+        if (
+            scope.cancelled_caught and self._session.transport.end is None
+        ):  # else it is closing, as fast as its peer reads
             self._session.transport.kill(End(code, reason, Cause.LOCAL_CLOSE))

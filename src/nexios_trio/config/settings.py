@@ -77,8 +77,15 @@ class Settings:
     handshake_timeout: float = _field(10.0, Seconds(), "seconds", "for the opening request to arrive")
     accept_timeout: float = _field(10.0, Seconds(endless=True), "seconds", "for the handler to accept or refuse")
     auth_timeout: float = _field(15.0, Seconds(endless=True), "seconds", "for a peer to authenticate, where asked to")
-    write_timeout: float = _field(10.0, Seconds(), "seconds", "for a peer to take what it is sent; then it is reset")
-    close_timeout: float = _field(5.0, Seconds(), "seconds", "for the closing handshake")
+    write_timeout: float = _field(
+        10.0, Seconds(), "seconds", "in which a peer takes nothing of what waits for it; then it is reset"
+    )
+    min_read_rate: int = _field(
+        1000, Size(), "bytes per second", "that a peer takes at least while something waits; less counts as nothing"
+    )
+    close_timeout: float = _field(
+        5.0, Seconds(), "seconds", "for the closing handshake; does not run while the peer reads what came before"
+    )
     disconnect_grace: float = _field(
         30.0, Seconds(endless=True, zero=True), "seconds", "a handler may go on after its peer left"
     )

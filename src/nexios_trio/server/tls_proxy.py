@@ -53,7 +53,7 @@ class TlsProxy:
         self._start_soon(self._serve, connection)
 
     async def _serve(self, connection: AcceptedConnection) -> None:
-        under = ConnectionStream(connection.sock, b"", self._adopted.settings.write_timeout)
+        under = ConnectionStream(connection.sock, b"", self._adopted.settings)
         try:
             with contained(logger, "a TLS connection failed"):
                 await self._proxy(connection, under)

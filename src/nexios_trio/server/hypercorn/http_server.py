@@ -81,7 +81,7 @@ class HttpServer:
 
         Then returns that request, and the connection is the caller's again. Raises nothing because of it.
         """
-        stream = ConnectionStream(connection.sock, received, self._adopted.settings.write_timeout)
+        stream = ConnectionStream(connection.sock, received, self._adopted.settings)
         server = HttpConnection(
             self._call, self._config, self._context, self._state, stream, connection, self._adopted.settings
         )

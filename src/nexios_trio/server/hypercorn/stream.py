@@ -2,31 +2,36 @@
 
 import socket
 import struct
+from errno import EBADF
 from typing import Final
 
 import trio
 
+from ...config.settings import Settings
+from ...transports.progress import ReadingDeadline, unacknowledged_bytes
+
 __all__ = ["ConnectionStream"]
 
-BYTES_PER_DEADLINE: Final = 65536  # bytes that a peer has to take within one write deadline
 RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset and drops what the kernel holds
 
 
 class ConnectionStream(trio.abc.HalfCloseableStream):
     """One accepted connection.
 
-    A write is bounded by `write_timeout` for each 64 KiB even where the caller shields it, as hypercorn does.
+    A write lasts as long as the peer reads, and is bounded even where the caller shields it, as hypercorn does: who
+    takes nothing for `write_timeout`, or less than `min_read_rate`, is reset.
 
     Args:
         received: what was read from the socket before and belongs to whoever reads this stream.
-        write_timeout: seconds.
     """
 
-    def __init__(self, sock: socket.socket, received: bytes, write_timeout: float) -> None:
+    def __init__(self, sock: socket.socket, received: bytes, settings: Settings) -> None:
         self.socket = trio.socket.from_stdlib_socket(sock)  # hypercorn looks at it
         self._stream = trio.SocketStream(self.socket)
         self._received = received
-        self._write_timeout = write_timeout
+        self._sock = sock  # for the kernel's counts; closed with `socket`, whose descriptor it shares
+        self._write_timeout = settings.write_timeout
+        self._min_read_rate = settings.min_read_rate
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         if not self._received:
@@ -41,13 +46,30 @@ class ConnectionStream(trio.abc.HalfCloseableStream):
 
         Raises: trio.BrokenResourceError when the peer is gone, or does not read.
         """
-        with memoryview(data) as view:
-            for start in range(0, len(view) or 1, BYTES_PER_DEADLINE):
-                with trio.move_on_after(self._write_timeout) as scope:
-                    await self._stream.send_all(view[start : start + BYTES_PER_DEADLINE])
-                if scope.cancelled_caught:
-                    self.abort()
-                    raise trio.BrokenResourceError("the peer does not read")
+        rest = memoryview(data)
+        try:
+            if not rest:
+                await trio.lowlevel.checkpoint()
+            while rest:
+                rest = rest[await self._send_some(rest) :]
+        except OSError as error:
+            if error.errno == EBADF or self.socket.fileno() < 0:
+                raise trio.ClosedResourceError("this connection was closed") from None
+            raise trio.BrokenResourceError(f"the connection broke: {error}") from error
+
+    async def _send_some(self, data: memoryview) -> int:
+        """Write what the kernel takes, waiting for room; how many bytes that were. Cancellation: none."""
+        deadline: ReadingDeadline | None = None
+        while True:
+            now = trio.current_time()
+            taken = -unacknowledged_bytes(self._sock)
+            if deadline is None:
+                deadline = ReadingDeadline(self._write_timeout, self._min_read_rate, taken, now)
+            elif not deadline.is_met(taken, now):
+                self.abort()
+                raise trio.BrokenResourceError(deadline.explain(now))
+            with trio.move_on_at(deadline.look_at):
+                return await self.socket.send(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()

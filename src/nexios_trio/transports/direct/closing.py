@@ -2,10 +2,8 @@
 
 import socket
 from collections.abc import Callable
-from math import inf
 from typing import Any
 
-import trio
 from trio.lowlevel import checkpoint
 
 from ...asgi_types import Headers, Scope
@@ -42,14 +40,7 @@ class ClosingWriter(Writer):
             await checkpoint()
             return
         self._queue_goodbye(self._goodbye_for(end))
-        await self._until_goodbye_written()
-
-    async def _until_goodbye_written(self) -> None:
-        """Checkpoint: always. Cancellation: the goodbye is still on its way, until the block is left."""
-        with trio.move_on_after(self.settings.write_timeout) as scope:
-            await self._until_flushed()
-        if scope.cancelled_caught:
-            self._let_go(reset=True)
+        await self._until_flushed()  # bounded by the deadline of whoever does not read
 
     def evict(self, end: End) -> None:
         self._ended(Occurrence.LOCAL_CLOSE, end)
@@ -73,9 +64,6 @@ class ClosingWriter(Writer):
             return
         self._move(step)
         self._goodbye = goodbye
-        if self._writing_since == inf:  # else the deadline of what is on its way stands
-            self._writing_since = trio.current_time()
-            self._set_timer()
         if self._unsent is None:
             self._drain()
 

@@ -1,7 +1,6 @@
 """Reading: the poller calls `ready`, one `recv` takes what is there, the parser puts messages into the inbox."""
 
 import socket
-import struct
 from typing import Any, Final
 
 import trio
@@ -15,16 +14,16 @@ from ..epoll import BROKEN, PEER_LEFT, READ, WRITE, Poller
 from .closing import ClosingWriter
 from .socket import RECEIVE_BYTES
 from .states import State, Step
+from .writer import SENT_AT
 
 MAX_RECEIVE_BYTES: Final = 65536  # of one long frame, which costs little to parse
 MAX_PONGS_PER_READ: Final = 16
-SENT_AT: Final = struct.Struct("!d")  # the payload of our pings: seconds of trio's clock
 
 
 class Reader(ClosingWriter):
     """The way in: what the poller and the parser call."""
 
-    __slots__ = ("_is_silent", "_parser", "_ping", "_pongs", "latency", "on_message")
+    __slots__ = ("_is_silent", "_parser", "_pongs", "latency", "on_message")
 
     def __init__(
         self, scope: Scope, settings: Settings, sock: socket.socket, poller: Poller, *, deflate: bool, **options: Any
@@ -36,7 +35,6 @@ class Reader(ClosingWriter):
         self._parser = FrameParser(self, settings.max_message_size, settings.max_fragments, deflate=deflate)
         self._is_silent = True  # nothing heard since the heartbeat's last look
         self._pongs: list[bytes] = []  # to be sent together; of a flood of pings, the last ones
-        self._ping = b""  # the payload of the last one, until it is answered
         self.latency: float | None = None  # seconds, of the last ping that was answered
 
     def ready(self, events: int) -> None:
@@ -133,7 +131,7 @@ class Reader(ClosingWriter):
         if self.state is State.CLEAR:
             self._write(b"".join(pongs))
         elif self.state is State.BACKLOG:
-            self._urgent = pongs[-1]  # of several unanswered pings, the last one's suffices
+            self._pong = pongs[-1]  # of several unanswered pings, the last one's suffices
 
     def on_pong(self, payload: bytes) -> None:
         if payload and payload == self._ping:

@@ -14,19 +14,20 @@ from ...asgi_types import Headers, Scope
 from ...config.settings import Settings
 from ...core.lifecycle import Cause, End, Occurrence
 from ...core.overflow import resolve_policy
-from ...protocol.frames import PING, control_frame
 from ...protocol.parser import FrameParser
 from ..base import Transport
 from ..epoll import PEER_LEFT, READ, Poller
+from ..progress import acknowledged_bytes, unacknowledged_bytes
 from ..send_queue import Outbox
 from ..timers import Timer, Timers, do_nothing
 from .closing import Refusal
-from .reader import SENT_AT, Reader
+from .reader import Reader
 from .states import State, Step
 
 # docs/decisions/007
 MAX_BEAT_SECONDS: Final = 0.5
 MIN_WAIT_SECONDS: Final = 0.001
+PINGS_BYTES: Final = 64  # as many as may be under way at once; that a system takes those shows no reading process
 
 Answer = Callable[[str | None, Headers], bytes]
 
@@ -41,7 +42,17 @@ class DirectTransport(Reader):
         deflate: permessage-deflate was negotiated.
     """
 
-    __slots__ = ("__weakref__", "_answer", "_heard_at", "_next_ping", "_received", "_timer", "_timers")
+    __slots__ = (
+        "__weakref__",
+        "_acknowledged",
+        "_answer",
+        "_heard_at",
+        "_next_ping",
+        "_received",
+        "_timer",
+        "_timers",
+        "_was_waiting",
+    )
 
     name = "direct"
     can_abort = True
@@ -66,6 +77,9 @@ class DirectTransport(Reader):
         self._timer = Timer(self._on_timer)
         self._heard_at = 0.0
         self._next_ping = inf
+        # At the heartbeat's last look: whether the peer had something to take, and how much it had taken up to then.
+        self._was_waiting = False
+        self._acknowledged = 0
 
     def adopt(self, other: Transport, outbox: Outbox | None, timers: Timers) -> None:
         """Go on for a transport that has answered the handshake: its life, its queues and its owner are ours now.
@@ -108,30 +122,54 @@ class DirectTransport(Reader):
         self._watch(self.interest | PEER_LEFT)
 
     async def leave(self) -> None:
-        """Wait until both goodbyes are through, shielded, within `close_timeout`; close the socket.
+        """Wait until both goodbyes are through; close the socket.
 
-        In a cancelled scope only ours is waited for.
+        The peer has `close_timeout`, which does not run while it reads what was sent before; who does not read is
+        reset.
+
+        Cancellation: from then on only the kernel is waited for, to take our goodbye: `close_timeout` at most.
         """
         is_stalled = False
-        if self.state is not State.GONE and self.lifecycle.end is not None:
-            is_cancelled = trio.current_effective_deadline() == -inf
-            with trio.move_on_after(self.settings.close_timeout, shield=True) as scope:
-                await self._until_parted(in_a_hurry=is_cancelled)
-            is_stalled = scope.cancelled_caught
-        if self._timers is not None:
-            self._timers.stop(self._timer)
-        self._let_go(reset=is_stalled or not self.state.is_flushed)
-        # Whatever refers back to us: a cycle would wait for a full collection, which is rare.
-        self._timer.callback = self.inbox.on_room = self.on_end = do_nothing
-        self._parser.release()
+        try:
+            if self.state is not State.GONE and self.lifecycle.end is not None:
+                is_stalled = not await self._until_parted()
+        finally:
+            if self._timers is not None:
+                self._timers.stop(self._timer)
+            self._let_go(reset=is_stalled or not self.state.is_flushed)
+            # Whatever refers back to us: a cycle would wait for a full collection, which is rare.
+            self._timer.callback = self.inbox.on_room = self.on_end = do_nothing
+            self._parser.release()
 
-    async def _until_parted(self, *, in_a_hurry: bool) -> None:
-        if not in_a_hurry:
-            await self._until_gone()
-            return
-        if not self.state.is_flushed:
+    async def _until_parted(self) -> bool:
+        """Wait for the peer to take everything and to answer; False when it does not take it."""
+        is_cancelled = trio.current_effective_deadline() == -inf
+        try:
+            if not is_cancelled:
+                return await self._until_answered()
+        except trio.Cancelled:
+            await self._until_written()
+            raise
+        await self._until_written()
+        return True
+
+    async def _until_written(self) -> None:
+        """Wait for the kernel, and not for the peer. Shielded, and bounded."""
+        with trio.move_on_after(self.settings.close_timeout, shield=True):
             await self._until_flushed()
         self._discard_received()
+
+    async def _until_answered(self) -> bool:
+        deadline = self._reading_deadline(self.settings.close_timeout)
+        is_met = True
+        while is_met:
+            with trio.move_on_at(deadline.look_at) as scope:
+                await self._until_gone()
+            if not scope.cancelled_caught:
+                return True
+            is_met = deadline.is_met(self._taken(), trio.current_time())
+        self._discard_received()
+        return self.state.is_flushed and not unacknowledged_bytes(self._sock)
 
     # Handshake
 
@@ -142,9 +180,10 @@ class DirectTransport(Reader):
             raise self._disconnect()
         if self._answer is not None:
             self._write(self._answer(subprotocol, headers))
+        is_gone = self.state is State.GONE
         self.begin()
         await cancel_shielded_checkpoint()
-        if self.state is State.GONE and not self.inbox:  # what came with the request is read before its end is seen
+        if is_gone:  # else it was accepted, and that the peer has left since is for whoever receives
             raise self._disconnect()
         return self
 
@@ -168,7 +207,7 @@ class DirectTransport(Reader):
         await checkpoint_if_cancelled()
         if self._ended(Occurrence.DENY, End.of(Cause.DENIED, reason)):
             self._queue_goodbye(self._refuse(status, headers, body) if self._refuse is not None else b"")
-            await self._until_goodbye_written()
+            await self._until_flushed()
         else:
             await cancel_shielded_checkpoint()
 
@@ -176,14 +215,15 @@ class DirectTransport(Reader):
 
     def _set_timer(self) -> None:
         if self._timers is not None:
-            due = min(self._writing_since + self.settings.write_timeout, self._next_ping)
+            due = self._next_ping if self._deadline is None else min(self._deadline.look_at, self._next_ping)
             if due < inf:
                 self._timers.set(self._timer, due)
 
     def _on_timer(self) -> None:
         now = trio.current_time()
-        if self._writing_since + self.settings.write_timeout <= now:
-            self.kill(End.of(Cause.WRITE_TIMEOUT, "the peer does not read"))
+        deadline = self._deadline
+        if deadline is not None and deadline.look_at <= now and not deadline.is_met(self._taken(), now):
+            self.kill(End.of(Cause.WRITE_TIMEOUT, deadline.explain(now)))
         elif self._next_ping <= now:
             self._heartbeat(now)
         if self.state is not State.GONE:
@@ -191,7 +231,10 @@ class DirectTransport(Reader):
 
     def _heartbeat(self, now: float) -> None:
         settings = self.settings
-        if not self._is_silent or self.is_full:  # we do not listen while it is
+        if self.lifecycle.end is not None:  # the deadlines of the goodbye hold now
+            self._next_ping = inf
+            return
+        if self._shows_life():
             self._is_silent = True
             self._heard_at = now
         if now - self._heard_at >= settings.ping_timeout:
@@ -201,8 +244,21 @@ class DirectTransport(Reader):
         wait = min(settings.ping_interval, max(self._heard_at + settings.ping_timeout - now, MIN_WAIT_SECONDS))
         self._next_ping = self._on_beat(now + wait)
         if self.state is State.CLEAR:
-            self._ping = SENT_AT.pack(now)
-            self._write(control_frame(PING, self._ping))
+            self._write(self._new_ping())
+        else:
+            self._is_ping_due = True  # between two frames
+
+    def _shows_life(self) -> bool:
+        """Tell whether anything was heard of the peer since the last look, or it has taken some of what waited then.
+
+        A peer that reads more slowly than we write sees our ping late. While our inbox is full we do not hear it; that
+        its system takes what we send has to do.
+        """
+        waiting = unacknowledged_bytes(self._sock)
+        taken = acknowledged_bytes(self._sock) if waiting or self._was_waiting else 0
+        is_reading = self._was_waiting and taken != self._acknowledged
+        self._was_waiting, self._acknowledged = waiting > PINGS_BYTES, taken
+        return not self._is_silent or is_reading or (self.is_full and not waiting)
 
     def _on_beat(self, when: float) -> float:
         """Return when to ping: spread over the clients, but many at once, or waking up would cost more than pings."""

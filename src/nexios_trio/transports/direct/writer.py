@@ -3,18 +3,19 @@
 What the kernel does not take goes to the outbox, and everything after it too, so that order is kept; the poller empties
 it, joining what is queued into one `send`, when the kernel has room again.
 
-    CLEAR        the only state in which a message may be written at once
-    _unsent      bytes on their way that the kernel has not taken; a frame may be torn here, so nothing overtakes them
-    _urgent      one pong; it goes between two frames
-    _goodbye     the close frame, or the HTTP response that refuses the handshake; it goes behind everything else
+    CLEAR                   the only state in which a message may be written at once
+    _unsent                 bytes that the kernel has not taken; a frame may be torn here, so nothing overtakes them
+    _pong, _is_ping_due     control frames; they go between two frames
+    _goodbye                the close frame, or the HTTP response that refuses the handshake; behind everything else
 
-A write is never cancelled. A peer that does not take one within `write_timeout` is reset, and the kernel lets go too.
+A write is never cancelled. While something waits, the peer has a deadline that moves as it reads (`progress`). Who
+misses it is reset, and the kernel lets go too.
 """
 
 import socket
+import struct
 from abc import abstractmethod
 from collections.abc import Hashable
-from math import inf
 from typing import Any, Final
 
 import trio
@@ -25,16 +26,18 @@ from ...config.settings import Settings
 from ...core.lifecycle import Cause, End, Occurrence, Phase
 from ...core.message import Batch, Frame, Kind
 from ...exceptions import MessageTooBig
-from ...protocol.frames import messages_behind
+from ...protocol.frames import PING, control_frame, messages_behind
 from ...pubsub.group import Membership
 from ..base import SendStatistics
 from ..epoll import WRITE, Poller
+from ..progress import ReadingDeadline, unacknowledged_bytes
 from ..send_queue import Outbox
 from .socket import DirectSocket
 from .states import State, Step
 
 # Why there is no task that writes, and no lock: docs/decisions/002 and 006
 MAX_WRITE_BYTES: Final = 65536  # of queued frames, joined into one write
+SENT_AT: Final = struct.Struct("!d")  # the payload of our pings: seconds of trio's clock
 
 _CLEAR = State.CLEAR
 
@@ -42,7 +45,19 @@ _CLEAR = State.CLEAR
 class Writer(DirectSocket):
     """The way out."""
 
-    __slots__ = ("_deflate", "_goodbye", "_max_size", "_memberships", "_outbox", "_unsent", "_urgent", "_writing_since")
+    __slots__ = (
+        "_deadline",
+        "_deflate",
+        "_goodbye",
+        "_handed",
+        "_is_ping_due",
+        "_max_size",
+        "_memberships",
+        "_outbox",
+        "_ping",
+        "_pong",
+        "_unsent",
+    )
 
     def __init__(self, scope: Scope, settings: Settings, sock: socket.socket, poller: Poller, *, deflate: bool) -> None:
         super().__init__(scope, settings, sock, poller)
@@ -50,10 +65,13 @@ class Writer(DirectSocket):
         self._outbox: Outbox | None = None  # made when there is something to queue
         self._memberships: tuple[Membership[Any], ...] = ()
         self._unsent: memoryview | None = None
-        self._urgent = b""
+        self._pong = b""  # that waits for the end of a frame
+        self._ping = b""  # the payload of the last one, until it is answered
+        self._is_ping_due = False
         self._goodbye = b""  # while it has to wait
         self._max_size = settings.outbox_bytes
-        self._writing_since = inf
+        self._deadline: ReadingDeadline | None = None  # while something waits for the kernel
+        self._handed = 0  # bytes that the kernel got of what had waited
 
     # The write seam: while this socket is CLEAR, each of its memberships holds `socket.send`, a C function, as
     # `Membership.inline`. It is put there here and nowhere else: when a group is joined, and with each move into CLEAR
@@ -162,9 +180,17 @@ class Writer(DirectSocket):
     def _keep(self, rest: memoryview) -> None:
         self._unsent = rest
         self._move(Step.BLOCKED)
-        self._writing_since = trio.current_time()
-        self._set_timer()
+        if self._deadline is None:
+            self._deadline = self._reading_deadline(self.settings.write_timeout)
+            self._set_timer()
         self._watch(self.interest | WRITE)
+
+    def _reading_deadline(self, patience: float) -> ReadingDeadline:
+        return ReadingDeadline(patience, self.settings.min_read_rate, self._taken(), trio.current_time())
+
+    def _taken(self) -> int:
+        """Count the bytes that the peer has taken, from anywhere: only differences mean something."""
+        return self._handed - unacknowledged_bytes(self._sock)
 
     def _queue(self) -> Outbox:
         if self._outbox is None:
@@ -180,11 +206,19 @@ class Writer(DirectSocket):
                 self._drained()
                 return
             self._write(data)
+            self._handed += len(data) - self._unsent_bytes
+
+    @property
+    def _unsent_bytes(self) -> int:
+        return 0 if self._unsent is None else len(self._unsent)
 
     def _next_bytes(self) -> bytes:
-        if self._urgent:
-            data, self._urgent = self._urgent, b""
+        if self._pong:
+            data, self._pong = self._pong, b""
             return data
+        if self._is_ping_due:
+            self._is_ping_due = False
+            return self._new_ping()
         parts: list[bytes] = []
         size = 0
         outbox = self._outbox
@@ -197,8 +231,12 @@ class Writer(DirectSocket):
             return data
         return b"".join(parts)
 
+    def _new_ping(self) -> bytes:
+        self._ping = SENT_AT.pack(trio.current_time())
+        return control_frame(PING, self._ping)
+
     def _drained(self) -> None:
-        self._writing_since = inf
+        self._deadline = None
         self._watch(self.interest & ~WRITE)
         if self.lifecycle.phase is Phase.OPEN:
             self._move(Step.DRAINED)
@@ -217,10 +255,10 @@ class Writer(DirectSocket):
                 self._unsent = unsent
                 self._lost()
                 return
+            self._handed += sent
             if sent < len(unsent):
                 self._unsent = unsent[sent:]
                 return
-        self._writing_since = trio.current_time()
         self._drain()
 
     def statistics(self) -> SendStatistics:

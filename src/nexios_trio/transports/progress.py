@@ -1,0 +1,83 @@
+"""Whether a peer reads: the kernel tells how much of what was written the peer's system has not acknowledged.
+
+A peer has some seconds. Each byte that it takes buys it more, at the least rate that counts as reading, and never more
+than it had at first:
+
+    deadline = min(now + patience, deadline + taken / rate)
+
+So who takes nothing for `patience` seconds is over the deadline, who trickles is soon, and who reads steadily never is.
+"""
+
+import fcntl
+import socket
+import struct
+from typing import Final
+
+__all__ = ["ReadingDeadline", "acknowledged_bytes", "unacknowledged_bytes"]
+
+SIOCOUTQ: Final = 0x5411  # TIOCOUTQ is the same number
+LOOKS_PER_PATIENCE: Final = 4
+# struct tcp_info: eight bytes, 24 numbers of four bytes, the two pacing rates; then tcpi_bytes_acked.
+TCP_INFO_BYTES: Final = 128
+BYTES_ACKED: Final = struct.Struct("=Q")
+BYTES_ACKED_OFFSET: Final = 120
+_COUNT: Final = struct.Struct("=i")
+
+
+def unacknowledged_bytes(sock: socket.socket) -> int:
+    """Bytes that were written and that the peer's system has not taken; 0 where that cannot be told.
+
+    Of a Unix socket, what its reader has not taken, with the kernel's own overhead.
+    """
+    try:
+        count: int = _COUNT.unpack(fcntl.ioctl(sock.fileno(), SIOCOUTQ, bytes(_COUNT.size)))[0]
+    except (OSError, ValueError):
+        return 0
+    return count
+
+
+def acknowledged_bytes(sock: socket.socket) -> int:
+    """Bytes that the peer's system has ever taken. Of a socket that is no TCP, a number that changes when it does."""
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+        count: int = BYTES_ACKED.unpack_from(info, BYTES_ACKED_OFFSET)[0]
+    except (OSError, struct.error):
+        return unacknowledged_bytes(sock)
+    return count
+
+
+class ReadingDeadline:
+    """The time that one peer has, while something waits for it.
+
+    Args:
+        patience: seconds that it may take nothing.
+        rate: bytes per second that it has to take at least.
+        taken: bytes that it has taken already, counted from anywhere.
+        now: seconds of one clock.
+    """
+
+    __slots__ = ("_patience", "_progress_at", "_rate", "_taken", "look_at", "when")
+
+    def __init__(self, patience: float, rate: float, taken: int, now: float) -> None:
+        self._patience = patience
+        self._rate = rate
+        self._taken = taken
+        self._progress_at = now
+        self.when = now + patience
+        self.look_at = now + patience / LOOKS_PER_PATIENCE  # when to call `is_met` next
+
+    def is_met(self, taken: int, now: float) -> bool:
+        """Note how much the peer has taken up to now. Returns whether it is still in time."""
+        more = taken - self._taken
+        if more > 0:
+            self._taken = taken
+            self._progress_at = now
+            self.when = min(now + self._patience, max(self.when, now) + more / self._rate)
+        self.look_at = min(self.when, now + self._patience / LOOKS_PER_PATIENCE)
+        return now < self.when
+
+    def explain(self, now: float) -> str:
+        """Say why the deadline was missed, for the peer and the log."""
+        if now - self._progress_at < self._patience:
+            return f"the peer reads less than {self._rate:g} bytes a second"
+        return "the peer does not read"
