@@ -25,7 +25,7 @@ CODE := $(wildcard src examples tests benchmarks fuzz)
 LINTED := $(CODE) $(wildcard docs/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick coverage lint format docs bench attack crowd soak fuzz clean lock core dev plots system needed changelog
+.PHONY: help demo test quick coverage lint format docs bench cost attack crowd soak fuzz clean lock core dev plots system needed changelog
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -69,6 +69,10 @@ docs: dev ## build the documentation into docs/_build/html; warnings are errors
 
 bench: plots .venv-bench/.stamp ## measure side by side with others, half an hour (ARGS=--quick: 3 minutes)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+cost: dev .venv-bench/.stamp ## count the instructions of an echo, a connection, a delivery under valgrind (ARGS="--only ours --against")
+	@bash .ci/system cost
+	$(BIN)/python -m benchmarks.cost $(ARGS)
 
 attack: dev ## attack the server, innocent clients beside; count survivors (ARGS="--server runner -v")
 	$(BIN)/python -m tests.attack $(ARGS)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -130,15 +130,27 @@ class Running:
 
 
 @contextmanager
-def serving(server: Server, kit: Kit) -> Iterator[Running]:
+def serving(
+    server: Server,
+    kit: Kit,
+    *,
+    wrapper: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    seconds: float = START,
+) -> Iterator[Running]:
     """`server` on a free port, until the end of the block: then it is killed, with whatever it has started.
+
+    Args:
+        wrapper: a command that runs the server's, like valgrind.
+        environment: what it gets beside what we have.
+        seconds: in which it must listen.
 
     Raises: Missing; RuntimeError when it does not start.
     """
     port = free_port()
-    command = server.command(kit, port)
+    command = [*wrapper, *server.command(kit, port)]
     directory = HERE.parent if server.is_ours else HERE / "peers"
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore", **server.environment}
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", **server.environment, **(environment or {})}
     with pinned(kit.processor):
         process = subprocess.Popen(
             command,
@@ -150,7 +162,7 @@ def serving(server: Server, kit: Kit) -> Iterator[Running]:
             stderr=subprocess.DEVNULL,
         )
     try:
-        _wait_until_it_listens(process, port)
+        _wait_until_it_listens(process, port, seconds)
         yield Running(port, process)
     finally:
         kill(process)
@@ -163,8 +175,8 @@ def free_port() -> int:
         return port
 
 
-def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + START
+def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"it ended with status {process.returncode}")
@@ -175,7 +187,7 @@ def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int) -> None:
         else:
             time.sleep(REST)
             return
-    raise RuntimeError(f"it does not listen after {START:g} s")
+    raise RuntimeError(f"it does not listen after {seconds:g} s")
 
 
 def session(leader: int) -> set[int]:

@@ -1,0 +1,67 @@
+"""Which of the compared servers are counted, and how each is started for that."""
+
+import json
+import subprocess
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+
+from benchmarks.servers import SERVERS, Kit, Server
+
+OURS: Final = ("runner", "takeover", "asgi")
+PEERS: Final = ("starlette", "nexios", "trio-websocket", "picows")
+# On which the counts of each depend, beside Python.
+PACKAGES: Final = {
+    "runner": ("trio",),
+    "takeover": ("trio", "hypercorn"),
+    "asgi": ("trio", "hypercorn", "wsproto", "h11"),
+    "starlette": ("starlette", "uvicorn", "uvloop", "websockets"),
+    "nexios": ("nexios", "uvicorn", "uvloop", "websockets"),
+    "trio-websocket": ("trio-websocket", "trio", "wsproto"),
+    "picows": ("picows", "uvloop"),
+}
+# Two hundred members have ten pings a second, which is more work than a delivery while valgrind is slow.
+UNDISTURBED: Final = {"NEXIOS_PING_INTERVAL": "inf"}
+_ASK = """
+import importlib.metadata, json, platform, sys
+versions = {"python": platform.python_version()}
+for name in sys.argv[1:]:
+    versions[name] = importlib.metadata.version(name)
+print(json.dumps(versions))
+"""
+
+
+def counted() -> list[Server]:
+    """Return the servers, ours first."""
+    by_name = {server.name: server for server in SERVERS}
+    return [_ours(by_name[name]) for name in OURS] + [by_name[name] for name in PEERS]
+
+
+def versions(server: Server, kit: Kit) -> dict[str, str]:
+    """Return the versions of what its counts depend on. Raises: Missing, RuntimeError."""
+    python = server.command(kit, 0)[0]
+    asked = subprocess.run(
+        [python, "-c", _ASK, *PACKAGES[server.name]], capture_output=True, text=True, timeout=60, check=False
+    )
+    if asked.returncode:
+        raise RuntimeError(f"the versions are not known: {asked.stderr.strip()[-300:]}")
+    found: dict[str, str] = json.loads(asked.stdout)
+    return found
+
+
+def launched(command: Sequence[str]) -> list[str]:
+    """Return the command of one of our lanes, run by `launch`, in the process that valgrind starts."""
+    if len(command) < 3 or command[1] != "-m":
+        raise ValueError(f"a lane of ours is started as PYTHON -m MODULE, not as {' '.join(command)!r}")
+    python, _, module, *arguments = command
+    in_process = ["--workers", "0"] if module == "hypercorn" else []
+    return [python, "-m", "benchmarks.cost.launch", module, *in_process, *arguments]
+
+
+def _ours(server: Server) -> Server:
+    return attrs.evolve(
+        server,
+        command=lambda kit, port: launched(server.command(kit, port)),
+        environment={**server.environment, **UNDISTURBED},
+    )

@@ -1,0 +1,147 @@
+"""One way through: how many functions and files of ours a message, a join and a leave pass, counted in the server.
+
+Each test prints the functions in the order in which they begin, for those who want to follow one message
+(`pytest -s tests/test_one_way_through.py`). A number that falls is written here as the new ceiling.
+"""
+
+import dis
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from types import CodeType, FrameType
+
+from trio.testing import wait_all_tasks_blocked
+
+import nexios_trio
+from nexios_trio import NexiosApp
+from nexios_trio.websockets import ChannelBox, WebSocket, open_channel
+from tests.server.support import Raw, frame, running
+
+OURS = Path(nexios_trio.__file__).parent
+ROOM = "room"
+TEXT = 1
+MESSAGE_FUNCTIONS, MESSAGE_FILES = 48, 19
+JOIN_FUNCTIONS = 26
+LEAVE_FUNCTIONS = 114
+RESUME, YIELD_VALUE = dis.opmap["RESUME"], dis.opmap["YIELD_VALUE"]
+FROM_THE_START = 0  # as RESUME's argument; others go on after a yield or an await
+
+
+class Passed:
+    """The functions of ours that a message passes: they begin or end while it is counted, or call one that begins.
+
+    A coroutine that only hands the wake-up on to the one that it awaits is not passed: nobody who follows the message
+    has to read it. `__call__` is for `sys.setprofile`.
+    """
+
+    def __init__(self) -> None:
+        self._codes: dict[CodeType, None] = {}
+
+    def __call__(self, at: FrameType, event: str, _: object) -> None:
+        if at.f_lasti < 0 or event not in ("call", "return"):
+            return
+        operation, argument = at.f_code.co_code[at.f_lasti : at.f_lasti + 2]
+        if event == "call" and operation == RESUME and argument & 3 == FROM_THE_START:
+            if at.f_back is not None:
+                self._codes[at.f_back.f_code] = None
+            self._codes[at.f_code] = None
+        elif event == "return" and operation != YIELD_VALUE:
+            self._codes[at.f_code] = None
+
+    @property
+    def functions(self) -> list[str]:
+        """As `folder/file.py: Class.function`, in order. A comprehension belongs to its function."""
+        return [
+            f"{Path(code.co_filename).relative_to(OURS)}: {code.co_qualname}"
+            for code in self._codes
+            if Path(code.co_filename).is_relative_to(OURS) and not code.co_name.endswith(("comp>", "genexpr>"))
+        ]
+
+    @property
+    def files(self) -> set[str]:
+        return {function.partition(":")[0] for function in self.functions}
+
+    def show(self, title: str) -> None:
+        print(f"\n{title}: {len(self.functions)} functions in {len(self.files)} files")
+        for function in self.functions:
+            print(f"  {function}")
+
+
+@contextmanager
+def counted() -> Iterator[Passed]:
+    passed = Passed()
+    sys.setprofile(passed)
+    try:
+        yield passed
+    finally:
+        sys.setprofile(None)
+
+
+class Talk:
+    """An application with one group, whose members send what they hear to all of it."""
+
+    def __init__(self) -> None:
+        self.app = NexiosApp()
+        self.app.add_ws_route(self.talk, "/talk")
+        self.app.add_ws_route(self.join, "/join")
+        self.passed = Passed()  # by the last join
+
+    async def talk(self, ws: WebSocket) -> None:
+        async with open_channel(ws, payload_type="text") as channel, channel.member(ROOM):
+            async for message in channel:
+                await ChannelBox.group_send(ROOM, message)
+
+    async def join(self, ws: WebSocket) -> None:
+        async with open_channel(ws, payload_type="text") as channel:
+            await wait_all_tasks_blocked()
+            with counted() as self.passed:
+                await ChannelBox.add_channel_to_group(channel, ROOM)
+            await channel.send("joined")
+
+
+@asynccontextmanager
+async def two_members(talk: Talk) -> AsyncIterator[tuple[Raw, Raw]]:
+    """A and B, members of a group, after everything has been done once."""
+    async with running(talk.app) as server, await server.connect() as a, await server.connect() as b:
+        for client in (a, b):
+            await client.handshake("/talk")
+        for sender in (a, b, a):
+            await say(sender, a, b)
+        await wait_all_tasks_blocked()
+        yield a, b
+
+
+async def say(sender: Raw, *members: Raw) -> None:
+    await sender.send(frame(TEXT, b'{"t":1}'))
+    for member in members:
+        assert await member.frame() == (TEXT, b'{"t":1}')
+
+
+async def test_a_message_from_a_to_b():
+    async with two_members(Talk()) as (a, b):
+        with counted() as passed:
+            await say(a, a, b)
+            await wait_all_tasks_blocked()
+    passed.show("a message from A to B")
+    assert len(passed.functions) <= MESSAGE_FUNCTIONS
+    assert len(passed.files) <= MESSAGE_FILES
+
+
+async def test_a_join():
+    talk = Talk()
+    async with running(talk.app) as server, await server.connect() as first, await server.connect() as second:
+        for client in (first, second):
+            await client.handshake("/join")
+            assert await client.frame() == (TEXT, b"joined")
+    talk.passed.show("a join")
+    assert len(talk.passed.functions) <= JOIN_FUNCTIONS
+
+
+async def test_a_leave_by_disconnect():
+    async with two_members(Talk()) as (_, b):
+        with counted() as passed:
+            await b.stream.aclose()
+            await wait_all_tasks_blocked()
+    passed.show("a leave by disconnect")
+    assert len(passed.functions) <= LEAVE_FUNCTIONS
