@@ -22,7 +22,7 @@ OURS = Path(nexios_trio.__file__).parent
 ROOM = "room"
 TEXT = 1
 MESSAGE_FUNCTIONS, MESSAGE_FILES = 48, 19
-JOIN_FUNCTIONS = 26
+JOIN_FUNCTIONS = 24
 LEAVE_FUNCTIONS = 114
 RESUME, YIELD_VALUE = dis.opmap["RESUME"], dis.opmap["YIELD_VALUE"]
 FROM_THE_START = 0  # as RESUME's argument; others go on after a yield or an await
@@ -98,6 +98,7 @@ class Talk:
             with counted() as self.passed:
                 await ChannelBox.add_channel_to_group(channel, ROOM)
             await channel.send("joined")
+            await channel.receive()  # until it is over
 
 
 @asynccontextmanager
