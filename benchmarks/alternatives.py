@@ -188,7 +188,7 @@ def _longest_pause(enabled: bool) -> float:
         else:
             longest = max(longest, time.perf_counter() - begun)
 
-    with tuned_collector(enabled, is_tidy=True):
+    with tuned_collector(enabled, leaves_no_cycles=True):
         connections: list[list[list[int]]] = [[[] for _ in range(100)] for _ in range(OBJECTS // 100)]
         gc.callbacks.append(watch)
         try:

@@ -52,7 +52,10 @@ class Request(starlette.requests.Request):
         self._seconds_left = settings.handshake_timeout  # to wait for the client, in all
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
-        """The body in pieces. Checkpoint: always."""
+        """Receive the body in pieces.
+
+        Checkpoint: always. Raises: HTTPException, for 413 or 408; ClientDisconnect.
+        """
         await trio.lowlevel.checkpoint()
         announced = self.headers.get("content-length", "")
         self._check_size(int(announced) if announced.isdecimal() and len(announced) < 20 else 0)
@@ -68,19 +71,28 @@ class Request(starlette.requests.Request):
             raise HTTPException(413, f"a body may have {self._settings.max_body_size} bytes")
 
     async def body(self) -> bytes:
-        """The whole body. Checkpoint: always."""
+        """Receive the whole body.
+
+        Checkpoint: always. Raises: HTTPException, for 413 or 408; ClientDisconnect.
+        """
         await trio.lowlevel.checkpoint()
         return await super().body()
 
     async def text(self) -> str:
-        """The body as text, which is UTF-8. Raises: an HTTPException, for 400, if it is not."""
+        """Receive the body as text, which is UTF-8.
+
+        Checkpoint: always. Raises: an HTTPException, for 400, if it is not.
+        """
         try:
             return (await self.body()).decode()
         except UnicodeDecodeError:
             raise HTTPException(400, "the body is not UTF-8 text") from None
 
     async def json(self) -> Any:
-        """The body, decoded from JSON. Raises: a ValueError that is answered with 400 if left uncaught."""
+        """Receive the body, decoded from JSON.
+
+        Checkpoint: always. Raises: a ValueError that is answered with 400 if left uncaught.
+        """
         try:
             return decode_json(await self.body(), self._settings.max_json_depth)
         except InvalidJson as error:
@@ -102,20 +114,23 @@ class Response(starlette.responses.Response):
         super().__init__(None)
 
     def json(self, data: Any, status_code: int | None = None) -> Self:
-        """Raises ValueError for what JSON cannot carry."""
+        """Answer with JSON. Raises: ValueError for what JSON cannot carry."""
         return self._fill(encode_json(data), "application/json", status_code)
 
     def text(self, text: str, status_code: int | None = None) -> Self:
+        """Answer with plain text."""
         return self._fill(text.encode(), "text/plain; charset=utf-8", status_code)
 
     def html(self, text: str, status_code: int | None = None) -> Self:
+        """Answer with a page."""
         return self._fill(text.encode(), "text/html; charset=utf-8", status_code)
 
     def bytes(self, data: "bytes | bytearray | memoryview", status_code: int | None = None) -> Self:
+        """Answer with a download."""
         return self._fill(memoryview(data).tobytes(), "application/octet-stream", status_code)
 
     def status(self, status_code: int) -> Self:
-        """Raises ValueError for what is no HTTP status of a response."""
+        """Set the status. Raises: ValueError for what is none of a response."""
         if not 200 <= status_code <= 599:
             raise ValueError(f"a response's status is 200 to 599, not {status_code!r}")
         self.status_code = int(status_code)
@@ -135,14 +150,17 @@ class Response(starlette.responses.Response):
 
 
 def error_response(status: int, detail: str = "", **more: Any) -> Response:
-    """An error as JSON: what it is, and its status."""
+    """Make the response for an error: JSON with what it is, and its status."""
     return Response().json({"error": detail or HTTPStatus(status).phrase, "status": status, **more}, status)
 
 
 async def serve_request(
     routes: RouteTree, scope: Scope, receive: Receive, send: Send, settings: Settings, app: Any = None
 ) -> None:
-    """Answer one request. An error after the response has begun goes on to the server."""
+    """Answer one request.
+
+    Cancellation: the response ends where it is. Raises: an error after the response has begun, for the server.
+    """
     has_begun = False
 
     async def noting_send(event: MutableMapping[str, Any]) -> None:

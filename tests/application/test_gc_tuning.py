@@ -8,12 +8,12 @@ import pytest
 
 from nexios_trio import NexiosApp
 from nexios_trio.application.gc_tuning import (
-    OLD,
+    CONNECTIONS_PER_FULL_COLLECTION,
+    CONNECTIONS_PER_YOUNG_COLLECTION,
     THRESHOLDS,
-    YOUNG,
     _Tuning,
-    connection_came,
-    request_came,
+    count_connection,
+    count_request,
     tuned_collector,
 )
 from tests.server.support import running
@@ -23,7 +23,7 @@ PYTHONS = (700, 10, 10)
 
 @pytest.fixture(autouse=True)
 def _pythons_defaults(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
-    for name in ("connections", "untidy", "rest_until", "is_tidy"):
+    for name in ("connections", "cyclic", "next_full_at", "leaves_no_cycles"):
         monkeypatch.setattr(_Tuning, name, 0)
     before, enabled = gc.get_threshold(), gc.isenabled()
     gc.enable()
@@ -109,9 +109,9 @@ class Cycle:
 def test_cycles_are_found_as_connections_come() -> None:
     with tuned_collector():
         gone = weakref.ref(Cycle())
-        for _ in range(YOUNG):
+        for _ in range(CONNECTIONS_PER_YOUNG_COLLECTION):
             assert gone() is not None
-            connection_came()
+            count_connection()
         assert gone() is None
 
 
@@ -123,12 +123,12 @@ def old_cycle() -> "weakref.ref[Cycle]":
     return weakref.ref(cycle)
 
 
-@pytest.mark.parametrize("came", [connection_came, request_came])
+@pytest.mark.parametrize("came", [count_connection, count_request])
 def test_what_other_servers_leave_behind_is_found_in_time(came: Callable[[], None]) -> None:
     """A connection of hypercorn's is a cycle, and old by the time it is over: with TLS, 23 KiB."""
     with tuned_collector():
         gone = old_cycle()
-        for _ in range(OLD):
+        for _ in range(CONNECTIONS_PER_FULL_COLLECTION):
             assert gone() is not None
             came()
         assert gone() is None
@@ -144,8 +144,8 @@ def test_looking_for_it_takes_a_bounded_part_of_the_time(monkeypatch: pytest.Mon
     with tuned_collector():
         gc.callbacks.append(takes_a_second)
         try:
-            for _ in range(10 * OLD):
-                request_came()
+            for _ in range(10 * CONNECTIONS_PER_FULL_COLLECTION):
+                count_request()
                 now[0] += 0.01
         finally:
             gc.callbacks.remove(takes_a_second)
@@ -153,23 +153,23 @@ def test_looking_for_it_takes_a_bounded_part_of_the_time(monkeypatch: pytest.Mon
 
 
 def test_a_server_that_leaves_nothing_is_not_searched() -> None:
-    with tuned_collector(is_tidy=True):
+    with tuned_collector(leaves_no_cycles=True):
         gone = old_cycle()
-        for _ in range(3 * OLD):
-            connection_came()
-            request_came()
+        for _ in range(3 * CONNECTIONS_PER_FULL_COLLECTION):
+            count_connection()
+            count_request()
         assert gone() is not None
 
 
 async def test_our_own_servers_connections_leave_nothing() -> None:
     async with running(NexiosApp()):
         assert gc.get_threshold() == THRESHOLDS
-        assert _Tuning.is_tidy
+        assert _Tuning.leaves_no_cycles
 
 
 def test_connections_do_not_matter_where_nothing_is_tuned() -> None:
     with tuned_collector(enabled=False):
         gone = weakref.ref(Cycle())
-        for _ in range(2 * YOUNG):
-            connection_came()
+        for _ in range(2 * CONNECTIONS_PER_YOUNG_COLLECTION):
+            count_connection()
         assert gone() is not None

@@ -24,7 +24,7 @@ from ..routing.routes import Routes
 from ..transports.asgi import AsgiTransport
 from ..transports.base import TRANSPORT_EXTENSION
 from ..transports.server_context import DirectOffer, find_offer
-from .gc_tuning import connection_came, request_came
+from .gc_tuning import count_connection, count_request
 from .host import Host
 from .lifespan import Lifespan
 from .trio_only import fail_startup, is_on_trio, require_trio
@@ -146,7 +146,9 @@ class NexiosApp(Routes):
     async def __call__(self, scope: Scope, receive: Receive, send: Send, *_: Any) -> None:
         """Serve one ASGI connection: lifespan, http or websocket. Hypercorn passes more arguments, which are unused.
 
-        Raises: ValueError for another scope; LifecycleError (a RuntimeError) on asyncio, after a failed startup.
+        Cancellation: connections are closed with 1012, within their deadlines; requests end where they are.
+        Raises: ValueError for another scope; LifecycleError (a RuntimeError) on asyncio, after a failed startup; what a
+            task of the application raised, and a request after its response has begun.
         """
         if scope["type"] == "lifespan" and not is_on_trio():
             await fail_startup(receive, send)
@@ -162,7 +164,7 @@ class NexiosApp(Routes):
                 raise ValueError(f"an ASGI scope's type is websocket, http or lifespan, not {other!r}")
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        connection_came()
+        count_connection()
         offer = find_offer(scope, receive, send)
         believe_proxies(scope, self.settings.trusted_proxies)
         endpoint = self._endpoint(scope)
@@ -185,7 +187,7 @@ class NexiosApp(Routes):
             await runtime.release()
 
     async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_came()
+        count_request()
         if self._lifespan.is_refusing:
             await error_response(503)(scope, receive, send)
             return
@@ -243,7 +245,7 @@ class NexiosApp(Routes):
 
 
 def get_application(**options: Any) -> NexiosApp:
-    """A new application; see `NexiosApp`."""
+    """Make an application; see `NexiosApp`."""
     return NexiosApp(**options)
 
 

@@ -26,35 +26,39 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["THRESHOLDS", "connection_came", "request_came", "tuned_collector"]
+__all__ = ["THRESHOLDS", "count_connection", "count_request", "tuned_collector"]
 
 # docs/decisions/004
 # Allocations before a young collection; young collections before a middle one; middle ones before a full one.
 THRESHOLDS: Final = (2_500, 0, 10_000)
-YOUNG: Final = 8  # connections, of some hundred objects each: about a millisecond
-OLD: Final = 1000  # connections or requests of a server that leaves cycles
-SHARE: Final = 25  # times as long as a full collection took, until the next
+CONNECTIONS_PER_YOUNG_COLLECTION: Final = 8  # of some hundred objects each: about a millisecond
+CONNECTIONS_PER_FULL_COLLECTION: Final = 1000  # or requests, of a server that leaves cycles
+REST_PER_FULL_COLLECTION: Final = 25  # times as long as a full collection took, until the next
 
 
 class _Tuning:
-    """How many applications want it, and what was before."""
+    """The state of the process: how many applications want it, and what was before."""
 
     users = 0
     before: tuple[int, int, int] | None = None  # None: there was nothing to do
-    is_tidy = False  # the server's connections leave no cycles behind
+    leaves_no_cycles = False  # the server's connections leave no cycles behind
     connections = 0  # that have come
-    untidy = 0  # connections and requests since everything was looked at
-    rest_until = 0.0  # time.monotonic(), from which on it may be again
+    cyclic = 0  # connections and requests since everything was looked at
+    next_full_at = 0.0  # time.monotonic(), from which on it may be again
 
 
 @contextmanager
-def tuned_collector(enabled: bool = True, *, is_tidy: bool = False) -> Generator[None]:
-    """Keep the collector tuned inside the block. `is_tidy`: the server's connections leave no cycles behind."""
+def tuned_collector(enabled: bool = True, *, leaves_no_cycles: bool = False) -> Generator[None]:
+    """Keep the collector tuned inside the block.
+
+    Args:
+        leaves_no_cycles: what is true of our own server's connections.
+    """
     if not enabled:
         yield
         return
     if _Tuning.users == 0:
-        _tune(is_tidy)
+        _tune(leaves_no_cycles)
     _Tuning.users += 1
     try:
         yield
@@ -64,32 +68,32 @@ def tuned_collector(enabled: bool = True, *, is_tidy: bool = False) -> Generator
             _restore()
 
 
-def connection_came() -> None:
-    """To be called for every new WebSocket; a no-op unless the collector is tuned."""
+def count_connection() -> None:
+    """Count a new WebSocket, and collect when it is time to. A no-op unless the collector is tuned."""
     if _Tuning.before is not None:
         _Tuning.connections += 1
-        if _Tuning.connections % YOUNG == 0:
+        if _Tuning.connections % CONNECTIONS_PER_YOUNG_COLLECTION == 0:
             gc.collect(1)
-        request_came()
+        count_request()
 
 
-def request_came() -> None:
-    """The same for every HTTP request, of which many may come on one connection."""
-    if _Tuning.before is None or _Tuning.is_tidy:
+def count_request() -> None:
+    """Count an HTTP request, of which many may come on one connection, and collect when it is time to."""
+    if _Tuning.before is None or _Tuning.leaves_no_cycles:
         return
-    _Tuning.untidy += 1
-    if _Tuning.untidy >= OLD and (begun := time.monotonic()) >= _Tuning.rest_until:
+    _Tuning.cyclic += 1
+    if _Tuning.cyclic >= CONNECTIONS_PER_FULL_COLLECTION and (begun := time.monotonic()) >= _Tuning.next_full_at:
         gc.collect()
         ended = time.monotonic()
-        _Tuning.untidy = 0
-        _Tuning.rest_until = ended + SHARE * (ended - begun)
+        _Tuning.cyclic = 0
+        _Tuning.next_full_at = ended + REST_PER_FULL_COLLECTION * (ended - begun)
 
 
-def _tune(is_tidy: bool) -> None:
+def _tune(leaves_no_cycles: bool) -> None:
     present = gc.get_threshold()
     if gc.isenabled() and 0 < present[0] < THRESHOLDS[0]:
         _Tuning.before = present
-        _Tuning.is_tidy = is_tidy
+        _Tuning.leaves_no_cycles = leaves_no_cycles
         gc.set_threshold(*THRESHOLDS)
         gc.freeze()
 

@@ -122,6 +122,7 @@ class Lifespan:
     async def run(self, scope: Event, receive: Receive, send: Send) -> None:
         """Serve one lifespan connection.
 
+        Cancellation: shutdown functions do not run, `lifespan` ends as any context manager.
         Raises: what a task of the application raised; the server is told before.
         """
         await receive()
@@ -157,7 +158,7 @@ class Lifespan:
                     life.state.update(state)
                 for function in self.startup:
                     await _call(function)
-                with tuned_collector(settings.gc_tuning, is_tidy=server is not None):
+                with tuned_collector(settings.gc_tuning, leaves_no_cycles=server is not None):
                     yield
                 life.problem = await self._shut_down()
         finally:
@@ -209,7 +210,7 @@ def _told(subject: str, problem: str | None) -> Event:
 
 
 def _unwrap(error: Exception) -> Exception:
-    """A group with one error in it says no more than that error."""
+    """Return the one error of a group that says no more than it."""
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error

@@ -169,7 +169,10 @@ class Runtime:
             raise
 
     async def release(self) -> None:
-        """Let go of the services. The last one waits, shielded, for the end of the system task that ran them."""
+        """Let go of the services. The last one waits, shielded, for the end of the system task that ran them.
+
+        Checkpoint: then only.
+        """
         task = self._let_go()
         if task is not None:
             with trio.CancelScope(shield=True):

@@ -104,7 +104,7 @@ def _parameters(function: Any, name: str) -> list[Parameter]:
 
 
 def _after_leading(parameters: list[Parameter], leading: tuple[str, ...], name: str) -> list[Parameter]:
-    """The parameters that are left once the leading arguments have theirs."""
+    """Return the parameters that are left once the leading arguments have theirs."""
     for index, argument in enumerate(leading):
         kind = parameters[index].kind if index < len(parameters) else None
         if kind is Parameter.VAR_POSITIONAL:

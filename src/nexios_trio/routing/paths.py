@@ -50,7 +50,7 @@ CONVERTORS: Final[Mapping[str, Convertor[Any]]] = {"path": _PathConvertor(), "sl
 
 
 def request_path(scope: Mapping[str, Any]) -> str:
-    """The path that `scope` asks this application for, checked, below `root_path`.
+    """Return the path that `scope` asks this application for, checked, below `root_path`.
 
     Raises:
         BadPath: control characters, empty or dot segments, no leading slash, not UTF-8.
@@ -96,7 +96,7 @@ def _protect(segment: str) -> str:
 
 
 def join(prefix: str, path: str) -> str:
-    """The pattern of `path` below `prefix`, both as written by the programmer."""
+    """Join the pattern of `path` below `prefix`, both as written by the programmer."""
     return prefix or "/" if path in ("", "/") else prefix + path
 
 
@@ -123,7 +123,7 @@ class PathPattern:
         self.literal: str | None = None if self._convertors or open_end else text
 
     def match(self, path: str) -> dict[str, Any] | None:
-        """The values of the parameters, if `path` matches."""
+        """Return the values of the parameters, if `path` matches."""
         found = self._expression.fullmatch(path)
         if found is None:
             return None

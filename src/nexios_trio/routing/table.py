@@ -31,7 +31,7 @@ class Table(Generic[Row]):
                 self._patterns.append((index, pattern))
 
     def matches(self, path: str) -> Iterator[tuple[Row, dict[str, Any]]]:
-        """The rows whose path matches, with their parameters, in order of registration."""
+        """Yield the rows whose path matches, with their parameters, in order of registration."""
         literals = self._literals.get(path, ())
         done = 0
         for index, pattern in self._patterns:

@@ -64,13 +64,13 @@ class RouteTree:
     # Finding
 
     def find_websocket(self, path: str) -> tuple[WebsocketRow, dict[str, Any]] | None:
-        """The first WebSocket route for `path` (see `paths.request_path`), and its parameters."""
+        """Find the first WebSocket route for `path` (see `paths.request_path`), and its parameters."""
         if self._ws_table is None:
             self._ws_table = Table(list(self._websocket_rows(self.prefix, ())))
         return next(self._ws_table.matches(path), None)
 
     def find_http(self, path: str) -> Iterator[tuple[HttpRow, dict[str, Any]]]:
-        """The HTTP routes for `path`, whatever their method, in order of registration."""
+        """Find the HTTP routes for `path`, whatever their method, in order of registration."""
         if self._http_table is None:
             self._http_table = Table(list(self._http_rows(self.prefix)))
         return self._http_table.matches(path)
@@ -95,7 +95,7 @@ class RouteTree:
     # The tree
 
     def _walk(self, prefix: str) -> Iterator[tuple[str, RegisteredRoute]]:
-        """Every route here and further in, with the prefix before its own path."""
+        """Yield every route here and further in, with the prefix before its own path."""
         for entry in self._entries:
             if isinstance(entry, Mount):
                 yield from entry.tree._walk(prefix + entry.path)
@@ -103,7 +103,7 @@ class RouteTree:
                 yield prefix, entry
 
     def _complete_prefixes(self) -> Iterator[str]:
-        """The prefixes that this can be reached under, from an application on."""
+        """Yield the prefixes that this can be reached under, from an application on."""
         for parent, mount in self._mounted_in:
             for base in parent._complete_prefixes():
                 yield base + mount.path
