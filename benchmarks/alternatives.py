@@ -19,9 +19,9 @@ import trio.testing
 
 from nexios_trio.application.gc_tuning import tuned_collector
 from nexios_trio.core.deadlines import Deadlines
-from nexios_trio.core.message import Batch, Kind, Message
-from nexios_trio.groups.broadcast import Fanout
-from nexios_trio.pubsub.group import Membership, Receiver
+from nexios_trio.core.message import Batch, Message
+from nexios_trio.groups.broadcast import Broadcaster
+from nexios_trio.pubsub.group import Membership, Receiver, WriteNow
 from nexios_trio.pubsub.index import GroupIndex
 
 from .micro import PAYLOAD
@@ -73,29 +73,27 @@ def _seconds(run: Callable[[], object]) -> float:
 class _Inline(Receiver):
     """Has room: the group writes to it at once."""
 
-    def attach(self, membership: Membership[Any]) -> None:
-        membership.set_inline(len)
+    def attach(self, membership: Membership[Any]) -> WriteNow:
+        return len
 
 
 class _Offered(Receiver):
     """Is given each batch by a call of its own, as somebody with something queued is."""
 
-    def offer_batch(self, kind: Kind, batch: Batch, written: int = 0) -> None:
-        len(batch.wire(kind))
+    def offer_batch(self, membership: Membership[Any], batch: Batch, written: int = 0) -> None:
+        len(batch.wire(membership.frame_index))
 
 
 def _delivery(receiver: Receiver) -> float:
     """µs of ours for a delivery, without the kernel's part."""
     index: GroupIndex[int] = GroupIndex()
-    fanout = Fanout()
+    broadcaster = Broadcaster(index, {})
     for member in range(1000):
         index.add(member, "room", receiver)
-    group = index.groups["room"]
 
     def run() -> None:
         for _ in range(20):
-            group.publish(Message(PAYLOAD, 0.0))
-            fanout.published(group)  # type: ignore[arg-type]  # members are numbers here
+            broadcaster.deliver("room", Message(PAYLOAD, 0.0))
 
     return _seconds(run) / 20_000 * 1e6
 

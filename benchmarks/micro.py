@@ -13,9 +13,9 @@ import attrs
 
 from nexios_trio.core.deadlines import Deadlines
 from nexios_trio.core.message import Message, Position
-from nexios_trio.groups.broadcast import Fanout
-from nexios_trio.pubsub.group import Membership, Receiver
-from nexios_trio.pubsub.history import History
+from nexios_trio.groups.broadcast import Broadcaster
+from nexios_trio.pubsub.group import Membership, Receiver, WriteNow
+from nexios_trio.pubsub.history import History, HistoryLimits
 from nexios_trio.pubsub.index import GroupIndex
 
 from .report import aligned
@@ -53,17 +53,15 @@ class Path:
 def group_send(members: int) -> Work:
     """Encode a message, and give its frame to each member."""
     index: GroupIndex[int] = GroupIndex()
-    fanout = Fanout()
+    broadcaster = Broadcaster(index, {})
     receiver = _Receiver()
     for member in range(members):
         index.add(member, "room", receiver)
-    group = index.groups["room"]
     times = max(1, 20_000 // members)
 
     def run() -> None:
         for _ in range(times):
-            group.publish(Message(PAYLOAD, 0.0))
-            fanout.published(group)  # type: ignore[arg-type]  # members are numbers here
+            broadcaster.deliver("room", Message(PAYLOAD, 0.0))
 
     return Work(run, times * members)
 
@@ -71,8 +69,8 @@ def group_send(members: int) -> Work:
 class _Receiver(Receiver):
     """Takes everything at once, as a socket with room does."""
 
-    def attach(self, membership: Membership[Any]) -> None:
-        membership.set_inline(len)
+    def attach(self, membership: Membership[Any]) -> WriteNow:
+        return len
 
 
 def join_and_leave(members: int) -> Work:
@@ -112,14 +110,14 @@ class _Saved:
 
 def save(messages: int) -> Work:
     """Into a history that is full with so many."""
-    history: History[Any] = History(limit=messages)
+    history: History[Any] = History(HistoryLimits(max_bytes=10**9, max_messages=messages))
     offset = 0
 
     def run() -> None:
         nonlocal offset
         for _ in range(2000):
             offset += 1
-            history.append(_Saved(100, Position(offset, "epoch")), 0.0, 10**9)
+            history.append(_Saved(100, Position(offset, "epoch")), 0.0)
 
     while offset < messages:
         run()
@@ -128,9 +126,9 @@ def save(messages: int) -> Work:
 
 def resume(messages: int) -> Work:
     """Ten messages that were missed, out of a history of so many."""
-    history: History[Any] = History(limit=messages)
+    history: History[Any] = History(HistoryLimits(max_bytes=10**9, max_messages=messages))
     for offset in range(1, messages + 1):
-        history.append(_Saved(100, Position(offset, "epoch")), 0.0, 10**9)
+        history.append(_Saved(100, Position(offset, "epoch")), 0.0)
     return Work(lambda: [history.since(messages - 10) for _ in range(500)], 500)
 
 

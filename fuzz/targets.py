@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Final
 
-from nexios_trio.core.json import decode_json, is_deeper
-from nexios_trio.core.message import Message, encode_json
+from nexios_trio.core.json import decode_json, encode_json, is_deeper
+from nexios_trio.core.message import Message
 from nexios_trio.protocol.frames import Violation
 from nexios_trio.protocol.parser import FrameParser
 from nexios_trio.routing.paths import BadPath, request_path

@@ -19,8 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from .asgi_types import Event, Receive, Scope, Send
 from .config.settings import Settings
-from .core.json import decode_json
-from .core.message import encode_json
+from .core.json import decode_json, encode_json
 from .exceptions import InvalidJson
 from .routing.paths import BadPath, request_path
 from .routing.tree import RouteTree

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+import trio
 from trio.lowlevel import checkpoint
 
 from nexios_trio.websockets import InvalidMessage, OfflineQueue, SecureChannel, valid_messages, validator
@@ -70,6 +71,10 @@ RECIPES: dict[str, Recipe] = {
     "OfflineQueue.send, nobody": lambda s: OfflineQueue().send("alice", 1),
     "OfflineQueue.statistics": lambda s: OfflineQueue().statistics(),
     "SecureChannel.authenticate": lambda s: Everybody(s.ws).authenticate("alice"),
+    "SecureChannel.__init__": lambda s: Everybody(s.ws),
+    "SecureChannel.cancel_on_revoke": lambda s: Everybody(s.ws).cancel_on_revoke(trio.CancelScope()),
+    "SecureChannel.keep_on_revoke": lambda s: Everybody(s.ws).keep_on_revoke(trio.CancelScope()),
+    "SecureChannel.push": lambda s: Everybody(s.ws).push("x"),
     "SecureChannel.check_joinable": joinable,
     "SecureChannel.revoke": revoked,
     "SecureChannel.send_bytes": secure_bytes,

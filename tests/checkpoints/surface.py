@@ -15,8 +15,8 @@ from nexios_trio import middleware
 
 # For connections alone: to tell their channels, and to be counted.
 INTERNAL = {
-    *("Attachment.accepted", "Attachment.disconnected"),
-    *("Roster.begin_counting", "Roster.end_counting"),
+    *("ConnectionBinding.accepted", "ConnectionBinding.disconnected"),
+    *("Memberships.begin_counting", "Memberships.end_counting"),
 }
 SPECIAL = ("__init__", "__call__", "__aenter__", "__anext__", "__await__")
 

@@ -27,7 +27,7 @@ def test_it_needs_no_running_loop():
 
 def test_its_box_keeps_to_its_settings():
     runtime = Runtime(Settings(max_groups_per_channel=3, outbox_messages=10, outbox_bytes=100))
-    fanout = runtime.box.fanout
+    fanout = runtime.box.broadcaster
     assert runtime.box._max_groups_per_channel == 3
     assert (fanout.max_pending, fanout.max_pending_bytes) == (5, 50)
     box = ChannelBox()

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexios_trio.core.json import MAX_DEPTH, decode_json, is_deeper
-from nexios_trio.core.message import Message, encode_json
+from nexios_trio.core.json import MAX_DEPTH, decode_json, encode_json, is_deeper
+from nexios_trio.core.message import Message
 from nexios_trio.exceptions import InvalidJson
 
 json_values = st.recursive(

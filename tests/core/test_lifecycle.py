@@ -7,19 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexios_trio.core.lifecycle import (
-    MAX_REASON_BYTES,
-    TRANSITIONS,
-    Cause,
-    End,
-    Lifecycle,
-    Occurrence,
-    Phase,
-    check_close_code,
-    check_reason,
-    clip_reason,
-    is_sendable,
-)
+from nexios_trio.core.close_codes import MAX_REASON_BYTES, check_close_code, check_reason, clip_reason, is_sendable
+from nexios_trio.core.lifecycle import TRANSITIONS, Cause, End, Lifecycle, Occurrence, Phase
 
 ENDING = (Phase.CLOSING, Phase.CLOSED)
 PATHS = {

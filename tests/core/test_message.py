@@ -11,21 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nexios_trio.core.json import encode_json
 from nexios_trio.core.message import (
-    KINDS,
-    MIN_DEFLATE_SIZE,
+    MIN_DEFLATE_BYTES,
     Batch,
     Frame,
     Message,
-    PayloadTypeEnum,
     Position,
     binary_frame,
-    encode,
-    encode_json,
-    payload_type,
     text_frame,
     wire_header,
 )
+from nexios_trio.core.payloads import FRAME_INDEXES, PayloadTypeEnum, encode, payload_type
 
 JSON, TEXT, BYTES = PayloadTypeEnum
 
@@ -90,11 +87,11 @@ def test_lengths_take_the_shortest_form(length, header):
 
 
 def test_small_frames_are_not_compressed():
-    frame = text_frame("x" * (MIN_DEFLATE_SIZE - 1))
+    frame = text_frame("x" * (MIN_DEFLATE_BYTES - 1))
     assert frame.deflated is frame.wire
 
 
-@given(st.binary(min_size=MIN_DEFLATE_SIZE), st.booleans())
+@given(st.binary(min_size=MIN_DEFLATE_BYTES), st.booleans())
 def test_compression_needs_no_context(data, is_text):
     first, body = read_frame(Frame(data, text=is_text).deflated)
     assert first == (0xC1 if is_text else 0xC2)  # final, compressed
@@ -235,7 +232,7 @@ def test_a_lone_surrogate_has_no_encoding(kind):
 
 @given(payloads, st.sampled_from(PayloadTypeEnum))
 def test_a_group_message_is_encoded_like_a_direct_one(payload, kind):
-    frame = Message(payload, 0.0).frame(KINDS[kind])
+    frame = Message(payload, 0.0).frame(FRAME_INDEXES[kind])
     direct = encode(payload, kind)
     assert (frame.text, frame.payload) == (direct.text, direct.payload)
 
@@ -247,7 +244,7 @@ def test_a_message_gives_its_payload_back(payload):
 
 def test_a_message_is_encoded_once_per_payload_type():
     message = Message({"a": 1}, 0.0)
-    for kind in KINDS.values():
+    for kind in FRAME_INDEXES.values():
         assert message.frame(kind) is message.frame(kind)
     assert message.frame(0) is message.frame(1)  # JSON text for both
 

@@ -14,8 +14,9 @@ from nexios_trio.core.message import Message
 from nexios_trio.engines.base import Engine
 from nexios_trio.engines.memory import MemoryEngine
 from nexios_trio.exceptions import InvalidName, LifecycleError, SettingsError
-from nexios_trio.groups.box import HISTORY_SIZE_VARIABLE, current_box
+from nexios_trio.groups.box import current_box
 from nexios_trio.groups.current_box import use_box
+from nexios_trio.groups.history_size import HISTORY_SIZE_VARIABLE
 from nexios_trio.websockets import (
     Channel,
     ChannelAddStatusEnum,

@@ -21,7 +21,7 @@ def flush_in_slices(group, hand_over):
     top, base = group.top, group.base
     for member in tuple(group.left_out):
         if member in group.members:
-            hand_over(group.members[member], group.members[member].take())
+            hand_over(group.members[member], group.members[member].take_owed())
     yield
     for cohort in tuple(group.cohorts):
         if cohort.cursor < top:
@@ -32,9 +32,9 @@ def flush_in_slices(group, hand_over):
             yield
     for membership in tuple(group.stragglers):
         if membership.cursor < top and group.members.get(membership.member) is membership:
-            hand_over(membership, membership.take())
+            hand_over(membership, membership.take_owed())
             yield
-    group.settle(top)
+    group.forget_delivered(top)
 
 
 class GroupsMachine(RuleBasedStateMachine):
@@ -53,7 +53,7 @@ class GroupsMachine(RuleBasedStateMachine):
             self.given[membership.member, membership.group.name].extend(m.payload for m in batch.messages)
 
     def take(self, membership):
-        self.hand_over(membership, membership.take())
+        self.hand_over(membership, membership.take_owed())
 
     # What members do
 
@@ -64,7 +64,7 @@ class GroupsMachine(RuleBasedStateMachine):
 
     @rule(member=MEMBERS, name=NAMES, kind=st.integers(0, 1), is_clear=st.booleans())
     def join(self, member, name, kind, is_clear):
-        is_new = self.index.add(member, name, kind=kind)
+        is_new = self.index.add(member, name, frame_index=kind)
         if is_clear:
             self.change(member, True)
         assert is_new == (not any(group == name for _, group in self.owed))
@@ -121,12 +121,12 @@ class GroupsMachine(RuleBasedStateMachine):
     def change(self, member, is_clear):
         """Something is queued for a member, or nothing any more."""
         for membership in self.index.memberships(member):
-            membership.set_inline(len if is_clear else None)
+            membership.set_write_now(len if is_clear else None)
 
     @rule(member=MEMBERS, kind=st.integers(0, 1))
     def move(self, member, kind):
         for membership in self.index.memberships(member):
-            membership.reach(Receiver(), kind)
+            membership.set_receiver(Receiver(), kind)
             assert membership.cohort is None
 
     @rule(name=NAMES, excluded=st.lists(MEMBERS, max_size=1))
@@ -142,7 +142,7 @@ class GroupsMachine(RuleBasedStateMachine):
         for _ in flush_in_slices(group, self.hand_over):
             pass
         assert not group.pending
-        assert all(membership.inline is None for membership in group.stragglers)
+        assert all(membership.write_now is None for membership in group.stragglers)
         for key, owed in self.owed.items():
             if key[1] == name:
                 assert self.given[key] == owed
@@ -194,15 +194,17 @@ class GroupsMachine(RuleBasedStateMachine):
             assert set(group.left_out) == {member for _, excluded in group.pending for member in excluded}
 
     @invariant()
-    def everybody_marches_or_straggles(self):
+    def everybody_is_in_a_cohort_or_straggles(self):
         for group in self.index:
-            marching = [membership for cohort in group.cohorts for membership in cohort.members]
-            assert {*marching, *group.stragglers} == set(group.members.values())
-            assert len(marching) + len(group.stragglers) == len(group.members)
+            in_cohorts = [membership for cohort in group.cohorts for membership in cohort.members]
+            assert {*in_cohorts, *group.stragglers} == set(group.members.values())
+            assert len(in_cohorts) + len(group.stragglers) == len(group.members)
             for cohort in group.cohorts:
                 assert 0 < len(cohort.members) <= 2
-                assert cohort.writes == tuple(membership.inline for membership in cohort.members)
-                assert all(m.cohort is cohort and m.kind == cohort.kind for m in cohort.members)
+                writes = [membership.write_now for membership in cohort.members]
+                assert list(cohort.members.values()) == writes
+                assert cohort.writes in (None, tuple(writes))
+                assert all(m.cohort is cohort and m.frame_index == cohort.frame_index for m in cohort.members)
 
     @invariant()
     def the_index_agrees_both_ways(self):
@@ -218,7 +220,7 @@ class TestGroups(GroupsMachine.TestCase):
 
     @pytest.fixture(autouse=True)
     def small_cohorts(self):
-        with patch.object(module, "MAX_COHORT", 2):
+        with patch.object(module, "MAX_COHORT_MEMBERS", 2):
             yield
 
 
@@ -240,7 +242,7 @@ def test_a_member_that_joins_is_owed_nothing_from_before(index):
     group = index.groups["room"]
     group.publish(messages(1)[0])
     index.add("bob", "room")
-    assert [membership.take() for membership in index.memberships("bob")] == [None]
+    assert [membership.take_owed() for membership in index.memberships("bob")] == [None]
 
 
 def test_joining_twice_keeps_the_cursor(index):
@@ -248,7 +250,7 @@ def test_joining_twice_keeps_the_cursor(index):
     index.groups["room"].publish(messages(1)[0])
     assert index.add("ann", "room") is False
     (membership,) = index.memberships("ann")
-    assert payloads(membership.take()) == [0]
+    assert payloads(membership.take_owed()) == [0]
 
 
 def test_one_who_is_excluded_gets_the_others(index):
@@ -257,19 +259,19 @@ def test_one_who_is_excluded_gets_the_others(index):
     for number, message in enumerate(messages(3)):
         group.publish(message, ["ann"] if number == 1 else ())
     assert list(group.left_out) == ["ann"]  # has to be asked alone
-    assert payloads(group.members["ann"].take()) == [0, 2]
+    assert payloads(group.members["ann"].take_owed()) == [0, 2]
 
 
-def test_settling_below_what_is_settled_changes_nothing(index):
+def test_forgetting_below_what_is_forgotten_changes_nothing(index):
     index.add("ann", "room")
     group = index.groups["room"]
     first, second = messages(2)
     group.publish(first)
-    group.members["ann"].take()
-    group.settle(1)
+    group.members["ann"].take_owed()
+    group.forget_delivered(1)
     group.publish(second)
-    group.settle(0)  # a flush that somebody else overtook
-    assert payloads(group.members["ann"].take()) == [1]
+    group.forget_delivered(0)  # a flush that somebody else overtook
+    assert payloads(group.members["ann"].take_owed()) == [1]
     assert (group.base, group.top) == (1, 2)
 
 
@@ -279,7 +281,7 @@ def test_a_group_that_is_founded_again_begins_empty(index):
     assert index.remove("ann", "room") is Removed.GROUP
     assert "room" not in index
     index.add("bob", "room")
-    assert [membership.take() for membership in index.memberships("bob")] == [None]
+    assert [membership.take_owed() for membership in index.memberships("bob")] == [None]
 
 
 def test_clear_leaves_nothing(index):
@@ -288,42 +290,42 @@ def test_clear_leaves_nothing(index):
     assert (len(index), list(index), list(index.memberships("ann"))) == (0, [], [])
 
 
-def test_members_that_can_be_written_to_march_together_and_others_do_not(index):
+def test_members_that_can_be_written_to_share_cohorts_and_others_do_not(index):
     for member in ("ann", "bob", "cyd"):
         index.add(member, "room")
     group = index.groups["room"]
     ann, bob, cyd = group.members.values()
-    ann.set_inline(len)
-    bob.set_inline(len)
+    ann.set_write_now(len)
+    bob.set_write_now(len)
     assert [list(cohort.members) for cohort in group.cohorts] == [[ann, bob]]
     group.publish(messages(1)[0])
-    assert payloads(ann.take()) == [0]  # given something alone
+    assert payloads(ann.take_owed()) == [0]  # given something alone
     assert (ann.cohort, ann.cursor, bob.cursor) == (None, 1, 0)
-    cyd.set_inline(len)
+    cyd.set_write_now(len)
     assert cyd.cohort is None  # it is owed something, and a cohort may have been given that already
     for membership in (bob, cyd):
-        membership.take()
-    group.settle(1)
+        membership.take_owed()
+    group.forget_delivered(1)
     assert [list(cohort.members) for cohort in group.cohorts] == [[cyd, ann, bob]]
     index.discard("ann")
     index.discard("bob")
-    cyd.set_inline(None)
+    cyd.set_write_now(None)
     assert (group.cohorts, list(group.stragglers)) == ({}, [cyd])
 
 
-def test_one_that_is_ahead_when_a_flush_ends_falls_in_after_the_next(index):
+def test_one_that_is_ahead_when_a_flush_ends_enters_a_cohort_after_the_next(index):
     for member in ("ann", "bob"):
         index.add(member, "room")
     group = index.groups["room"]
     ann, bob = group.members.values()
     for membership in (ann, bob):
-        membership.set_inline(len)
+        membership.set_write_now(len)
     first, second = messages(2)
     group.publish(first)
     slices = flush_in_slices(group, lambda *_: None)
     next(slices)
     group.publish(second)
-    assert payloads(ann.take()) == [0, 1]
+    assert payloads(ann.take_owed()) == [0, 1]
     assert list(slices)
     assert (ann.cohort, ann.cursor, bob.cursor) == (None, 2, 1)
     assert list(flush_in_slices(group, lambda *_: None))

@@ -1,15 +1,15 @@
 """History against a list, its bounds, and what "nothing was missed" means."""
 
-from math import inf, nan
+from math import nan
 
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from nexios_trio.core.message import Message, Position
-from nexios_trio.pubsub.history import DEFAULT_MAX_BYTES, History, HistoryOverflow
+from nexios_trio.pubsub.history import DEFAULT_MAX_BYTES, History, HistoryLimits, HistoryOverflow
 
 
 @frozen
@@ -27,7 +27,7 @@ def offsets(entries):
 
 
 def filled(count, **bounds):
-    history = History(**bounds)
+    history = History(HistoryLimits(**bounds))
     for offset in range(1, count + 1):
         history.append(entry(offset), now=float(offset))
     return history
@@ -42,7 +42,8 @@ class HistoryMachine(RuleBasedStateMachine):
         limit=st.sampled_from([None, 1, 4]),
     )
     def make(self, overflow, ttl, limit):
-        self.history = History(overflow=overflow, ttl=ttl, limit=limit)
+        self.limits = HistoryLimits(max_messages=limit, max_age=ttl, overflow=overflow)
+        self.history = History(self.limits)
         self.overflow, self.ttl, self.limit = overflow, ttl, limit
         self.now = 0.0
         self.published = []  # every offset that exists
@@ -69,7 +70,8 @@ class HistoryMachine(RuleBasedStateMachine):
             self.kept = self.kept[-1:]
         while self.total() > bound:
             self.kept.pop(0)
-        assert self.history.append(new, self.now, bound) == before - len(self.kept)
+        limits = evolve(self.limits, max_bytes=bound)
+        assert self.history.append(new, self.now, limits) == before - len(self.kept)
 
     @rule()
     def skip(self):
@@ -118,8 +120,6 @@ class HistoryMachine(RuleBasedStateMachine):
         assert history.bytes == self.total()
         assert history.top == self.top
         assert history.floor <= history.top + 1
-        first = self.kept[0][0] if self.kept else inf
-        assert history.next_expiry() == first + (inf if self.ttl is None else self.ttl)
 
 
 TestHistoryMachine = HistoryMachine.TestCase
@@ -127,7 +127,7 @@ TestHistoryMachine = HistoryMachine.TestCase
 
 def test_over_its_bytes_it_is_cleared_and_the_newest_kept():
     history = filled(3)
-    assert history.append(entry(4), now=4.0, max_bytes=39) == 3
+    assert history.append(entry(4), now=4.0, limits=HistoryLimits(max_bytes=39)) == 3
     assert offsets(history) == [4]
     assert history.since(3) == ([entry(4)], True)
     assert history.since(2) == ([entry(4)], False)
@@ -135,14 +135,14 @@ def test_over_its_bytes_it_is_cleared_and_the_newest_kept():
 
 def test_trim_drops_only_the_oldest():
     history = filled(3, overflow="trim")
-    assert history.append(entry(4), now=4.0, max_bytes=39) == 1
+    assert history.append(entry(4), now=4.0, limits=HistoryLimits(max_bytes=39, overflow="trim")) == 1
     assert offsets(history) == [2, 3, 4]
 
 
 @pytest.mark.parametrize("overflow", list(HistoryOverflow))
 def test_a_message_larger_than_the_bound_is_not_kept_and_leaves_a_gap(overflow):
     history = filled(3, overflow=overflow)
-    assert history.append(entry(4, size=41), now=4.0, max_bytes=40) == 4
+    assert history.append(entry(4, size=41), now=4.0, limits=HistoryLimits(max_bytes=40, overflow=overflow)) == 4
     assert (len(history), history.bytes, history.top) == (0, 0, 4)
     assert history.since(3) == ([], False)
     assert history.since(4) == ([], True)
@@ -150,35 +150,34 @@ def test_a_message_larger_than_the_bound_is_not_kept_and_leaves_a_gap(overflow):
 
 def test_exactly_the_bound_fits():
     history = filled(3)
-    assert history.append(entry(4), now=4.0, max_bytes=40) == 0
+    assert history.append(entry(4), now=4.0, limits=HistoryLimits(max_bytes=40)) == 0
     assert len(history) == 4
 
 
 def test_the_bound_may_change_between_two_saves():
     history = filled(10, overflow="trim")
-    history.append(entry(11), now=11.0, max_bytes=25)
+    history.append(entry(11), now=11.0, limits=HistoryLimits(max_bytes=25, overflow="trim"))
     assert offsets(history) == [10, 11]
-    history.append(entry(12), now=12.0, max_bytes=1000)
+    history.append(entry(12), now=12.0, limits=HistoryLimits(max_bytes=1000, overflow="trim"))
     assert offsets(history) == [10, 11, 12]
 
 
 def test_age_and_number_drop_the_oldest_whatever_the_overflow_mode():
-    history = filled(5, overflow="clear", limit=3)
+    history = filled(5, overflow="clear", max_messages=3)
     assert offsets(history) == [3, 4, 5]
-    history = filled(5, overflow="clear", ttl=2.0)
+    history = filled(5, overflow="clear", max_age=2.0)
     assert offsets(history) == [4, 5]
-    assert history.next_expiry() == 6.0
     assert offsets(history.snapshot(6.0)) == [5]
     assert offsets(history.snapshot()) == [5]
     assert history.since(3, 7.0) == ([], False)
 
 
-def test_configure_takes_effect_with_the_next_save():
+def test_other_limits_take_effect_with_the_next_save():
     history = filled(5)
-    history.configure(overflow="trim", limit=2)
-    assert len(history) == 5
-    history.append(entry(6), now=6.0)
+    history.append(entry(6), now=6.0, limits=HistoryLimits(max_messages=2, overflow="trim"))
     assert offsets(history) == [5, 6]
+    history.append(entry(7), now=7.0)
+    assert offsets(history) == [6, 7]
 
 
 def test_clearing_leaves_a_gap_and_offsets_go_on():
@@ -212,19 +211,23 @@ def test_offsets_must_rise(position):
     ("bounds", "text"),
     [
         ({"overflow": "drop"}, "'clear' or 'trim', not 'drop'"),
-        ({"ttl": 0}, "above 0, or None"),
-        ({"ttl": nan}, "above 0, or None"),
-        ({"limit": 0}, "at least 1 message, or None"),
+        ({"max_age": 0}, "above 0, or None"),
+        ({"max_age": nan}, "above 0, or None"),
+        ({"max_age": "60"}, "above 0, or None"),
+        ({"max_messages": 0}, "at least 1 message, or None"),
+        ({"max_messages": 1.5}, "at least 1 message, or None"),
+        ({"max_bytes": -1}, "number of bytes from 0"),
+        ({"max_bytes": None}, "number of bytes from 0"),
     ],
 )
 def test_bounds_are_checked(bounds, text):
     with pytest.raises(ValueError, match=text):
-        History(**bounds)
+        HistoryLimits(**bounds)
 
 
 @given(st.lists(st.binary(max_size=50), max_size=30))
 def test_it_keeps_real_messages_within_the_default_bound(payloads):
-    history: History[Message] = History()
+    history: History[Message] = History(HistoryLimits())
     for offset, payload in enumerate(payloads, 1):
         history.append(Message(payload, created=0.0, position=Position(offset, "e")), now=float(offset))
     assert [message.payload for message in history.snapshot()] == payloads

@@ -46,7 +46,7 @@ async def test_two_clients_of_one_application(app_client):
         assert await two.receive_json() == 1
 
 def test_a_box_of_the_tests_own(box):
-    assert ChannelBox.show_groups()._box is box
+    assert ChannelBox.show_groups()._groups is box._index.groups
 
 @pytest.mark.trio
 async def test_a_clock_of_ones_own(app_client, mock_clock):

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nexios_trio.application import NexiosApp
-from nexios_trio.core.lifecycle import check_close_code, check_reason
-from nexios_trio.core.message import Message, encode
-from nexios_trio.core.message import PayloadTypeEnum as Kind
+from nexios_trio.core.close_codes import check_close_code, check_reason
+from nexios_trio.core.message import Message
 from nexios_trio.core.names import check_group_name
+from nexios_trio.core.payloads import PayloadTypeEnum as Kind
+from nexios_trio.core.payloads import encode
 from nexios_trio.testing import ConnectionOver, Unmet, World, run, strategies
 from nexios_trio.websockets import ChannelBox, WebSocket, open_channel
 

@@ -11,6 +11,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from nexios_trio.config.settings import Settings
 from nexios_trio.core.lifecycle import End
+from nexios_trio.core.message import FrameIndex
+from nexios_trio.pubsub.group import NOWHERE, Group, Membership
 from nexios_trio.server.request_head import http_response
 from nexios_trio.transports.direct import DirectTransport
 from nexios_trio.transports.epoll import Poller, open_poller
@@ -182,3 +184,8 @@ async def direct(
             assert len(lane.poller) == 0
     finally:
         peer.hang_up()
+
+
+def membership(frame_index: FrameIndex = 0, group: str = "room") -> Membership[str]:
+    """A place in a group that gets this form of messages, for `offer_batch`."""
+    return Group[str](group).add_member("a member", NOWHERE, frame_index)

@@ -14,6 +14,7 @@ from nexios_trio.core.overflow import conflate
 from nexios_trio.exceptions import LifecycleError, MessageTooBig, WebSocketDisconnect
 from nexios_trio.transports.asgi import AsgiTransport
 from nexios_trio.transports.timers import Timers
+from tests.transports.support import membership
 from tests.wire import Wire
 
 OVERFLOW = (1013, "too slow")
@@ -259,7 +260,7 @@ async def test_direct_and_group_messages_arrive_in_one_order():
             await transport.send(text_frame("1"))
         with assert_no_checkpoints():
             transport.offer(text_frame("2"))
-            transport.offer_batch(0, Batch((Message(3, 0.0), Message(b"4", 0.0))))
+            transport.offer_batch(membership(), Batch((Message(3, 0.0), Message(b"4", 0.0))))
         await transport.send(binary_frame(b"5"))
         await wait_all_tasks_blocked()
         assert wire.messages == ["1", "2", "3", b"4", b"5"]
@@ -359,7 +360,7 @@ async def test_a_batch_offered_to_a_peer_that_overflows_in_between_is_counted():
         wire.stall()
         transport.offer(text_frame("on its way"))
         await wait_all_tasks_blocked()
-        transport.offer_batch(0, Batch(tuple(Message(number, 0.0) for number in range(4))))
+        transport.offer_batch(membership(), Batch(tuple(Message(number, 0.0) for number in range(4))))
         assert transport.statistics().lost == 4
         wire.flow()
 
@@ -370,7 +371,7 @@ async def test_a_batch_is_conflated_by_the_key_of_its_payloads():
         wire.stall()
         transport.offer(text_frame("on its way"))
         await wait_all_tasks_blocked()
-        transport.offer_batch(0, Batch(tuple(Message({"k": n % 2, "n": n}, 0.0) for n in range(6))))
+        transport.offer_batch(membership(), Batch(tuple(Message({"k": n % 2, "n": n}, 0.0) for n in range(6))))
         assert transport.statistics().replaced == 4
         wire.flow()
         await wait_all_tasks_blocked()

@@ -11,6 +11,7 @@ from nexios_trio.core.message import Batch, Message
 from nexios_trio.core.overflow import conflate
 from nexios_trio.exceptions import LifecycleError, WebSocketDisconnect
 from nexios_trio.transports.base import SendStatistics, Transport
+from tests.transports.support import membership
 
 
 class Loopback(Transport):
@@ -106,11 +107,18 @@ async def test_sending_needs_an_open_connection():
 def test_a_batch_is_offered_message_by_message():
     batch = Batch((Message({"k": 1}, 0.0), Message(b"x", 0.0)))
     plain = Loopback()
-    assert plain.offer_batch(0, batch) is None
+    assert plain.offer_batch(membership(), batch) is None
     assert plain.calls == [(b'{"k":1}', None), (b"x", None)]
     keyed = Loopback(overflow=conflate(str))
-    keyed.offer_batch(2, batch)
-    assert keyed.calls == [(b'{"k":1}', "{'k': 1}"), (b"x", "b'x'")]
+    place = membership(2, "stalls")
+    keyed.offer_batch(place, batch)
+    keyed.offer_alone(batch.messages[0].frame(0), 1, "channel")
+    owner = (id(place.member), "stalls")  # whoever else has an equal key, it is another
+    assert keyed.calls == [
+        (b'{"k":1}', (*owner, "{'k': 1}")),
+        (b"x", (*owner, "b'x'")),
+        (b'{"k":1}', ("channel", None, "1")),
+    ]
 
 
 def test_statistics_add_up():

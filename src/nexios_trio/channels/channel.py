@@ -4,25 +4,26 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import inf
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import trio
 from trio.lowlevel import checkpoint
 
 from ..connections.until_disconnect import UntilDisconnect
 from ..connections.websocket import WebSocket
-from ..core.message import PayloadTypeEnum, encode
-from ..core.message import payload_type as to_payload_type
+from ..core.payloads import PayloadTypeEnum, encode
+from ..core.payloads import payload_type as to_payload_type
 from ..groups.box import current_box
 from ..groups.results import ChannelAddStatusEnum
 from ..transports.base import SendStatistics
-from .attachment import Attachment
+from .connection_binding import ConnectionBinding
 from .events import Event
+from .override_queue import after_queued, is_ours
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
 
 
-class Channel(Attachment):
+class Channel(ConnectionBinding):
     """A connection with a payload type, an identity and a time to live. Several may share one connection.
 
     Subclasses may override `send`, `_send` and `receive`; group messages then go through the override, one after the
@@ -38,6 +39,17 @@ class Channel(Attachment):
 
     lives_with_peer = False  # a pong of the peer begins the time to live anew; a consumer's channel has it so
 
+    _has_override: ClassVar[bool] = False  # of `send` or `_send`, by a class of the application's
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let direct calls of an override wait for the group messages before them."""
+        super().__init_subclass__(**options)
+        for name in ("send", "_send"):
+            function = getattr(cls, name)
+            if not is_ours(function):
+                cls._has_override = True
+                setattr(cls, name, after_queued(function))
+
     def __init__(
         self,
         websocket: WebSocket,
@@ -48,13 +60,13 @@ class Channel(Attachment):
     ) -> None:
         if not isinstance(websocket, WebSocket):
             raise TypeError(f"a Channel wraps a WebSocket, not {type(websocket).__name__}")
-        kind = to_payload_type(payload_type)
+        type_of_payload = to_payload_type(payload_type)
         _check_expires(expires)
-        cls = type(self)
-        is_relayed = cls.send is not Channel.send or cls._send is not Channel._send
-        super().__init__(websocket._session, kind, is_relayed=is_relayed, close_on_expire=close_on_expire)
+        super().__init__(
+            websocket._session, type_of_payload, overrides_send=self._has_override, close_on_expire=close_on_expire
+        )
         self.websocket = websocket
-        self.payload_type: str = kind.value
+        self.payload_type: str = type_of_payload.value
         self.expires = expires
         self.created = time.time()  # wall clock: for people
         self._expires_at = trio.current_time() + expires if expires is not None else None
@@ -103,7 +115,7 @@ class Channel(Attachment):
 
     async def _send(self, payload: Any) -> None:
         """Do what `send` does, for subclasses."""
-        await self._session.send(encode(payload, self._encoding))
+        await self._session.send(encode(payload, self._payload_type, self._session.runtime.settings.json_default))
 
     async def send_json(self, data: Any) -> None:
         """See `WebSocket.send_json`."""
@@ -125,7 +137,7 @@ class Channel(Attachment):
         Checkpoint: always. Cancellation: a message is lost only if an `on_message` handler was running for it.
         Raises: as `WebSocket.receive_json`, `receive_text`, `receive_bytes`.
         """
-        match self._encoding:
+        match self._payload_type:
             case PayloadTypeEnum.JSON:
                 return await self.receive_json()
             case PayloadTypeEnum.TEXT:

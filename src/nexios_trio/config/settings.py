@@ -12,10 +12,11 @@ from typing import Any, Final, cast
 import attrs
 from attrs import frozen
 
+from ..core.json import JsonDefault
 from ..core.overflow import Policy, disconnect, resolve_policy
 from ..core.proxy_headers import Proxy
 from ..exceptions import SettingsError
-from .validators import Accepted, Count, Seconds, Size, Switch, origins, parse, proxies
+from .validators import Accepted, Count, Seconds, Size, Switch, json_hook, origins, parse, proxies
 
 __all__ = ["PREFIX", "Settings", "SettingsRow"]
 
@@ -71,6 +72,12 @@ class Settings:
             "unit": "",
             "meaning": "disconnect, drop_oldest, drop_latest, max_lag:SECONDS, or a policy",
         },
+    )
+
+    json_default: JsonDefault | None = attrs.field(
+        default=None,
+        converter=json_hook,
+        metadata={"unit": "", "meaning": "a function that makes JSON's own types of what JSON does not know"},
     )
 
     # how long things may take
@@ -226,4 +233,6 @@ def _show(value: object) -> str:
         return value.name
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "none"
+    if callable(value):
+        return str(getattr(value, "__qualname__", type(value).__qualname__))
     return f"{value:g}" if isinstance(value, float) else str(value)

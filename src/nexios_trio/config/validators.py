@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import attrs
 
+from ..core.json import JsonDefault
 from ..core.proxy_headers import UNIX, Network, Proxy
 
-__all__ = ["Accepted", "Count", "Seconds", "Size", "Switch", "origins", "parse", "proxies", "words"]
+__all__ = ["Accepted", "Count", "Seconds", "Size", "Switch", "json_hook", "origins", "parse", "proxies", "words"]
 
 _UNITS: Final = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
@@ -183,3 +184,13 @@ def _unmapped(network: Network) -> Network:
         if mapped is not None:
             return IPv4Network((mapped, network.prefixlen - 96))
     return network
+
+
+def json_hook(value: Any) -> JsonDefault | None:
+    """Return a function of one value, or None, which a variable may say too. Raises: TypeError for anything else."""
+    if value is None or value == "None":
+        return None
+    if not callable(value):
+        raise TypeError(f"json_default is a function of one value, given in code, or None; not {value!r}")
+    function: JsonDefault = value
+    return function

@@ -7,7 +7,8 @@ from typing import Final
 import starlette.exceptions
 import starlette.websockets
 
-from ..core.lifecycle import Cause, End, check_close_code, clip_reason
+from ..core.close_codes import check_close_code, clip_reason
+from ..core.lifecycle import Cause, End
 from ..exceptions import HandshakeError, InvalidJson, WebSocketDisconnect, WebSocketException, WrongFrameType
 from .refusal import REFUSING_ERRORS, refusal_of
 

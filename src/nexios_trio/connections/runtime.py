@@ -72,9 +72,11 @@ class Runtime:
             if box is not None
             else ChannelBox(max_groups_per_channel=settings.max_groups_per_channel, authorize=authorize)
         )
-        fanout = self.box.fanout
-        fanout.max_pending = min(fanout.max_pending, max(settings.outbox_messages // 2, 1))
-        fanout.max_pending_bytes = min(fanout.max_pending_bytes, max(settings.outbox_bytes // 2, 1))
+        broadcaster = self.box.broadcaster
+        broadcaster.max_pending = min(broadcaster.max_pending, max(settings.outbox_messages // 2, 1))
+        broadcaster.max_pending_bytes = min(broadcaster.max_pending_bytes, max(settings.outbox_bytes // 2, 1))
+        if self.box.json_default is None:
+            self.box.json_default = settings.json_default
         self.box.bound_messages(settings.outbox_bytes)
         # For connections. What expires has the box's own: who publishes fires those, and must not pay for heartbeats.
         self.timers = Timers()
@@ -133,7 +135,7 @@ class Runtime:
                         nursery.start_soon(self.timers.run, name="nexios_trio timers")
                         if self.poller is not None:
                             nursery.start_soon(self.poller.run, name="nexios_trio poller")
-                    nursery.start_soon(self.box.fanout.run, name="nexios_trio flusher")
+                    nursery.start_soon(self.box.broadcaster.run, name="nexios_trio flusher")
                     yield nursery
         finally:
             withdraw_box(self.box, token)

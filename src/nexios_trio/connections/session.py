@@ -78,12 +78,14 @@ class Session:
         "override_queues",
         "receive",
         "runtime",
+        "scope",
         "transport",
         "verdict",
     )
 
     def __init__(self, transport: Transport, runtime: Runtime, app: Any) -> None:
         self.transport = transport
+        self.scope = transport.scope  # the application's copy, once it has one: its `user` is the connection's
         # Where the next message comes from. Called for each message; `use` keeps it and the transport together.
         self.receive: Callable[[], Awaitable[str | bytes | End]] = self._receive_before_accept
         self.runtime = runtime
@@ -108,6 +110,11 @@ class Session:
     def is_over(self) -> bool:
         """Nothing can be started any more, or either side has closed."""
         return self._nursery is None or self.transport.end is not None
+
+    @property
+    def identity(self) -> object:
+        """The one the connection acts for: its user, as middleware or the application has it in the scope."""
+        return self.scope.get("user")
 
     @property
     def is_dropped(self) -> bool:
@@ -200,8 +207,10 @@ class Session:
 
     async def send(self, frame: Frame) -> None:
         """Send after the group messages on their way; see `Transport.send`."""
-        if self.runtime.box.fanout.dirty:
+        if self.runtime.box.broadcaster.dirty:
             self.catch_up()
+        if self.override_queues:
+            await self.settle()
         try:
             await self.transport.send(frame)
         except NexiosError as error:

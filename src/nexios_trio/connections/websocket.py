@@ -9,8 +9,10 @@ from starlette.datastructures import QueryParams
 from trio import current_time
 from trio.lowlevel import checkpoint
 
-from ..core.lifecycle import Cause, End, Phase, check_close_code, check_reason
-from ..core.message import Frame, binary_frame, encode_json, text_frame
+from ..core.close_codes import check_close_code, check_reason
+from ..core.json import encode_json
+from ..core.lifecycle import Cause, End, Phase
+from ..core.message import Frame, binary_frame, text_frame
 from ..exceptions import LifecycleError, NexiosError, WebSocketDisconnect, WebSocketException
 from ..protocol.handshake import check_denial_headers, check_headers, check_subprotocol
 from .receiving import ReceivingConnection, WebSocketState, check_mode
@@ -37,7 +39,8 @@ class WebSocket(ReceivingConnection):
         scope["app"] = session.app
         super().__init__(scope)
         self._session = session
-        self._broadcast = session.runtime.box.fanout
+        session.scope = scope
+        self._broadcaster = session.runtime.box.broadcaster
 
     # Handshake
 
@@ -111,10 +114,12 @@ class WebSocket(ReceivingConnection):
         """
         if not isinstance(data, str):
             raise TypeError(f"send_text takes a str, not {type(data).__name__}; see send_bytes and send_json")
-        if self._broadcast.dirty:  # group messages are on their way: they go first
-            self._session.catch_up()
+        session = self._session
+        if self._broadcaster.dirty or session.override_queues:  # group messages are on their way: they go first
+            await session.send(text_frame(data))
+            return
         try:
-            await self._session.transport.send(text_frame(data))
+            await session.transport.send(text_frame(data))
         except NexiosError as error:
             raise error.with_traceback(None) from None  # as in `Session.send`
 
@@ -130,7 +135,7 @@ class WebSocket(ReceivingConnection):
         Raises: ValueError for what JSON cannot carry, NaN included; nothing was queued.
         """
         check_mode(mode)
-        await self._session.send(Frame(encode_json(data), text=mode == "text"))
+        await self._session.send(Frame(encode_json(data, self.settings.json_default), text=mode == "text"))
 
     async def send(self, message: Mapping[str, Any]) -> None:
         """Send an ASGI event: `websocket.accept`, `websocket.send` or `websocket.close`.

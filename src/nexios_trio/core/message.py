@@ -4,54 +4,27 @@ A `Message` keeps no reference to the caller's payload, only its encoding: chang
 nothing for anybody, and every reader of the history gets a fresh copy.
 """
 
-import dataclasses
+import hashlib
 import json
-import math
 import zlib
 from collections.abc import Callable
-from enum import Enum
 from typing import Any, Literal, TypeVar, cast
 from uuid import UUID, uuid4
 
 import attrs
-import orjson
 
-from .json import MAX_DEPTH, is_deeper
-
-
-class PayloadTypeEnum(str, Enum):
-    """How a channel's payloads are written to its peer."""
-
-    JSON = "json"
-    TEXT = "text"
-    BYTES = "bytes"
-
-    def __str__(self) -> str:
-        return self.value
-
-
-# What orjson makes keeps the whole buffer that it was written into, of this size at least: queues and histories of
-# small messages would take forty times the bytes that they are counted with. So small ones are copied.
-ORJSON_BUFFER = 4096
+from .json import JsonDefault, encode_json, encode_utf8
 
 T = TypeVar("T")
 
-MIN_DEFLATE_SIZE = 128  # bytes; below, compression costs more than it saves
+MIN_DEFLATE_BYTES = 128  # below, compression costs more than it saves
 
-# A payload type as an index: hashing an enum member costs more than the rest of a delivery's bookkeeping.
-Kind = Literal[0, 1, 2]
-KINDS: dict[PayloadTypeEnum, Kind] = {PayloadTypeEnum.JSON: 0, PayloadTypeEnum.TEXT: 1, PayloadTypeEnum.BYTES: 2}
+# What a saved message costs beside its payload: itself, its row in the history, its position and two times.
+SAVED_OVERHEAD_BYTES = 330
 
-
-def payload_type(value: "str | PayloadTypeEnum") -> PayloadTypeEnum:
-    """The payload type called `value`; `ValueError` names the accepted ones."""
-    if isinstance(value, str):
-        try:
-            return PayloadTypeEnum(value)
-        except ValueError:
-            pass
-    accepted = ", ".join(repr(member.value) for member in PayloadTypeEnum)
-    raise ValueError(f"payload_type must be one of {accepted}, not {value!r}")
+# Which form of a message a payload type takes: its JSON as text, plain text, bytes. An index, since hashing an enum
+# member costs more than the rest of a delivery's bookkeeping; `payloads.FRAME_INDEXES` has it by payload type.
+FrameIndex = Literal[0, 1, 2]
 
 
 def wire_header(opcode: int, length: int) -> bytes:
@@ -101,7 +74,7 @@ class Frame:
         return self._made("deflated", self._deflate)
 
     def _deflate(self) -> bytes:
-        if self.size < MIN_DEFLATE_SIZE:
+        if self.size < MIN_DEFLATE_BYTES:
             return self.wire
         deflater = zlib.compressobj(wbits=-15)
         # A sync flush ends with an empty block that the peer adds by itself.
@@ -128,136 +101,139 @@ class Frame:
 
 
 def text_frame(text: str) -> Frame:
-    """`text` as a text frame; `ValueError` when it holds a lone surrogate, which UTF-8 cannot carry."""
+    """Make `text` a text frame. Raises: PayloadError when it holds a lone surrogate, which UTF-8 cannot carry."""
     try:
         return Frame(text.encode(), text=True)
     except UnicodeEncodeError:
-        return Frame(_utf8(text), text=True)  # for its error
+        return Frame(encode_utf8(text), text=True)  # for its error
 
 
 def binary_frame(data: bytes | bytearray | memoryview) -> Frame:
     return Frame(bytes(data), text=False)
 
 
-def encode_json(payload: Any) -> bytes:
-    """`payload` as compact UTF-8 JSON.
-
-    Raises: ValueError naming what JSON cannot carry: NaN and infinities, lone surrogates, cycles, unknown types; also
-        for what is more than `MAX_DEPTH` levels deep, which many readers could not decode.
-    """
-    try:
-        data = orjson.dumps(payload, option=orjson.OPT_NON_STR_KEYS)
-    except TypeError:
-        return _encode_json_slowly(payload)  # integers beyond 64 bits are legal JSON; anything else gets its error here
-    if b"null" in data:  # orjson writes NaN as null
-        _refuse_non_finite(payload)
-    if len(data) < ORJSON_BUFFER:
-        data = bytes(memoryview(data))
-    return _refuse_deep(payload, data)
-
-
-def _refuse_deep(payload: Any, data: bytes) -> bytes:
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and is_deeper(payload, MAX_DEPTH):
-        raise ValueError(f"the payload is nested too deeply: JSON may have {MAX_DEPTH} levels")
-    return data
-
-
-def _encode_json_slowly(payload: Any) -> bytes:
-    try:
-        data = _utf8(json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
-    except RecursionError:
-        raise ValueError("the payload is nested too deeply for JSON") from None
-    except TypeError as error:
-        raise ValueError(f"the payload is not JSON: {error}") from None
-    return _refuse_deep(payload, data)
-
-
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"text must be encodable as UTF-8: lone surrogate at index {error.start}") from None
-
-
-def _refuse_non_finite(payload: Any) -> None:
-    stack: list[Any] = [payload]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, float):
-            if not math.isfinite(value):
-                raise ValueError(f"JSON has no {value!r}: numbers must be finite")
-        elif isinstance(value, dict):
-            stack.extend(value.keys())
-            stack.extend(value.values())
-        elif isinstance(value, list | tuple):
-            stack.extend(value)
-        elif isinstance(value, Enum):
-            stack.append(value.value)
-        elif dataclasses.is_dataclass(value):
-            stack.extend(getattr(value, field.name) for field in dataclasses.fields(value))
-
-
-def encode(payload: Any, kind: PayloadTypeEnum) -> Frame:
-    """`payload` as one frame of a channel whose payload type is `kind`.
-
-    json: bytes stay a binary frame, all else is JSON text (a str becomes a JSON string). text: a str as it is, bytes a
-    binary frame, all else JSON text. bytes: bytes as they are, a str as UTF-8, all else JSON, always a binary frame.
-    """
-    if isinstance(payload, bytes | bytearray | memoryview):
-        return binary_frame(payload)
-    if isinstance(payload, str) and kind is not PayloadTypeEnum.JSON:
-        return Frame(_utf8(payload), text=kind is PayloadTypeEnum.TEXT)
-    return Frame(encode_json(payload), text=kind is not PayloadTypeEnum.BYTES)
-
-
-@attrs.frozen(order=True)
+@attrs.frozen
 class Position:
     """A place in one group's history: `offset` counts from 1 within an `epoch`; two epochs do not compare."""
 
     offset: int
     epoch: str
 
+    def __lt__(self, other: object) -> bool:
+        return self._offset_beside(other) > self.offset
+
+    def __le__(self, other: object) -> bool:
+        return self._offset_beside(other) >= self.offset
+
+    def __gt__(self, other: object) -> bool:
+        return self._offset_beside(other) < self.offset
+
+    def __ge__(self, other: object) -> bool:
+        return self._offset_beside(other) <= self.offset
+
+    def _offset_beside(self, other: object) -> int:
+        """The offset of a position that this one compares with."""
+        if not isinstance(other, Position):
+            raise TypeError(f"a Position compares with another one, not with {type(other).__name__}")
+        if other.epoch != self.epoch:
+            raise TypeError(f"positions of two epochs do not compare: {self.epoch!r} and {other.epoch!r}")
+        return other.offset
+
+
+class SavedMessage:
+    """What a history keeps of a message: its encoding, and nothing that was made of it on the way to its readers."""
+
+    __slots__ = ("created", "data", "form", "position", "uuid")
+
+    def __init__(self, data: bytes, form: FrameIndex, created: float, position: Position, uuid: UUID | None) -> None:
+        self.data = data
+        self.form: FrameIndex = form  # 0: JSON, 1: a str, as JSON, 2: bytes
+        self.created = created
+        self.position = position
+        self.uuid = uuid  # None: made of the group's name and the position
+
+    @property
+    def size(self) -> int:
+        """Bytes as serialized; in memory it is `SAVED_OVERHEAD_BYTES` more."""
+        return len(self.data)
+
+    def restore(self, group: str) -> "Message":
+        """Make a message of it again, the same each time."""
+        message = Message.__new__(Message)
+        is_text = self.form != 2
+        frame = Frame(self.data, text=is_text)
+        message._frames = [frame, None, None] if is_text else [frame, frame, frame]
+        message._raw = json.loads(self.data) if self.form == 1 else None if is_text else self.data
+        message._uuid = self.uuid or _derived_uuid(group, self.position)
+        message.created = self.created
+        message.position = self.position
+        message.excluded = frozenset()
+        message.size = len(self.data)
+        return message
+
+
+def _derived_uuid(group: str, position: Position) -> UUID:
+    name = f"{group} {position.epoch} {position.offset}".encode()
+    return UUID(bytes=hashlib.blake2b(name, digest_size=16).digest(), version=4)
+
 
 class Message:
     """One group message: a payload frozen at sending time, with its identity and its place in the history.
 
-    Raises: ValueError when the payload cannot be encoded, so that nothing is sent to anybody.
+    Args:
+        created: wall-clock seconds.
+        excluded: ids of channels that do not get it.
+        json_default: see `encode_json`.
+    Raises: PayloadError (a ValueError) when the payload cannot be encoded, so that nothing is sent to anybody.
     """
 
     __slots__ = ("_frames", "_raw", "_uuid", "created", "excluded", "position", "size")
 
     def __init__(
-        self, payload: Any, created: float, position: Position | None = None, excluded: frozenset[UUID] = frozenset()
+        self,
+        payload: Any,
+        created: float,
+        position: Position | None = None,
+        excluded: frozenset[UUID] = frozenset(),
+        json_default: JsonDefault | None = None,
     ) -> None:
         # Either the str or bytes as given, or the JSON of anything else.
         self._raw: str | bytes | None = None
-        self._frames: list[Frame | None] = [None, None, None]  # indexed by Kind
         self._uuid: UUID | None = None
-        self.created = created  # wall-clock seconds
+        self.created = created
         self.position = position
-        self.excluded = excluded  # channels that do not get it
+        self.excluded = excluded
+        self._frames: list[Frame | None]  # by FrameIndex
         if isinstance(payload, bytes | bytearray | memoryview):
-            self._raw = bytes(payload)
-            frame = Frame(self._raw, text=False)
+            self._raw = data = bytes(payload)
+            frame = Frame(data, text=False)
             self._frames = [frame, frame, frame]
         else:
             if isinstance(payload, str):
                 self._raw = payload
-            frame = Frame(encode_json(payload), text=True)
-            self._frames[0] = frame
-        self.size = frame.size  # bytes as serialized
+            data = encode_json(payload, json_default)
+            self._frames = [Frame(data, text=True), None, None]
+        self.size = len(data)  # bytes as serialized
 
-    def frame(self, kind: Kind) -> Frame:
-        frame = self._frames[kind]
+    def saved(self) -> SavedMessage:
+        """Return what a history keeps. `position` must be set."""
+        assert self.position is not None
+        form: FrameIndex = 0 if self._raw is None else 1 if isinstance(self._raw, str) else 2
+        data = bytes(memoryview(self.frame(0).payload))  # a copy, without the room that an encoder has left behind it
+        return SavedMessage(data, form, self.created, self.position, self._uuid)
+
+    def frame(self, index: FrameIndex) -> Frame:
+        """Return the message as it is written to channels of one payload type."""
+        frame = self._frames[index]
         if frame is None:
-            self._frames[kind] = frame = self._other_frame(kind)
+            self._frames[index] = frame = self._other_frame(index)
         return frame
 
-    def _other_frame(self, kind: Kind) -> Frame:
+    def _other_frame(self, index: FrameIndex) -> Frame:
         if isinstance(self._raw, str):
-            return Frame(self._raw.encode(), text=kind == 1)
+            return Frame(self._raw.encode(), text=index == 1)
         json_frame = self.frame(0)
-        return json_frame if kind == 1 else Frame(json_frame.payload, text=False)
+        return json_frame if index == 1 else Frame(json_frame.payload, text=False)
 
     @property
     def payload(self) -> Any:
@@ -278,15 +254,15 @@ class Batch:
 
     def __init__(self, messages: tuple[Message, ...]) -> None:
         self.messages = messages
-        self.wires: list[bytes | None] = [None, None, None]  # by Kind: what `wire` has made
+        self.wires: list[bytes | None] = [None, None, None]  # by FrameIndex: what `wire` has made
 
-    def wire(self, kind: Kind) -> bytes:
-        """The server frames of all messages, joined; made when the first member of that kind needs them."""
-        wire = self.wires[kind]
+    def wire(self, index: FrameIndex) -> bytes:
+        """The server frames of all messages, joined; made when the first member with that form needs them."""
+        wire = self.wires[index]
         if wire is None:
-            frames = [message.frame(kind).wire for message in self.messages]
-            self.wires[kind] = wire = frames[0] if len(frames) == 1 else b"".join(frames)
+            frames = [message.frame(index).wire for message in self.messages]
+            self.wires[index] = wire = frames[0] if len(frames) == 1 else b"".join(frames)
         return wire
 
-    def frames(self, kind: Kind) -> list[Frame]:
-        return [message.frame(kind) for message in self.messages]
+    def frames(self, index: FrameIndex) -> list[Frame]:
+        return [message.frame(index) for message in self.messages]

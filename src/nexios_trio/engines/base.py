@@ -17,18 +17,12 @@ from typing import ClassVar
 import attrs
 
 from ..core.message import Message, Position
+from ..pubsub.history import HistoryLimits
 
+__all__ = ["Deliver", "Engine", "HistoryLimits", "HistoryPage"]
+
+# Gives a message to this node's members of a group. A box gives `groups.broadcast.Broadcaster.deliver` to `attach`.
 Deliver = Callable[[str, Message], None]
-
-
-@attrs.frozen
-class HistoryLimits:
-    """How much history one group keeps. Sizes in bytes of serialized messages, ages in seconds; None is no limit."""
-
-    max_bytes: int
-    max_messages: int | None = None
-    max_age: float | None = None
-    overflow: str = "clear"
 
 
 @attrs.frozen

@@ -30,6 +30,10 @@ class Acting(Protocol):
     @property
     def channels(self) -> Sequence[Any]: ...
 
+    @property
+    def identity(self) -> object:
+        """The connection's user; another one, by `is`, when it is somebody else's."""
+
     def log_fields(self) -> dict[str, Any]:
         """For the log."""
         ...
@@ -79,15 +83,26 @@ def check_authorize(authorize: Any) -> Authorize | None:
 
 
 async def require(authorize: Authorize, channel: Any, group: str, action: Action) -> None:
-    """Ask. Anything but True is a no.
+    """Ask. Anything but True is a no, and so is any answer about somebody whom the channel acts for no longer.
 
     Checkpoint: always. Raises: NotAuthorized; what `authorize` raises.
     """
-    answer = authorize(channel, group, action)
-    if inspect.isawaitable(answer):
-        answer = await answer
-    await trio.lowlevel.checkpoint()
-    if answer is not True:
+    asker = channel if channel is not None else _acting.get()
+    identity = None if asker is None else asker.identity
+    answer: object = None
+    with trio.CancelScope() as scope:
+        if channel is not None:
+            channel.cancel_on_revoke(scope)
+        try:
+            answer = authorize(channel, group, action)
+            if inspect.isawaitable(answer):
+                answer = await answer
+            await trio.lowlevel.checkpoint()
+        finally:
+            if channel is not None:
+                channel.keep_on_revoke(scope)
+    is_same = not scope.cancel_called and (asker is None or asker.identity is identity)
+    if not is_same or answer is not True:
         session = _acting.get()
         fields = {"connection": None} if session is None else session.log_fields()
         logger.warning("not allowed to %s %s", action, group, extra={**fields, "action": action, "group": group})

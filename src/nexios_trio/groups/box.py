@@ -1,86 +1,52 @@
 """`ChannelBox`: the groups of one application, their messages and their history.
 
 Membership is plain synchronous code, so leaving works in a cancelled `finally`. Publishing goes through the engine,
-which gives each message its position and calls `_deliver`; from there to the members' outboxes nothing awaits.
+which gives each message its position and calls `Broadcaster.deliver`; the box is not entered again.
 """
 
 import logging
-import os
 import time
-from collections.abc import AsyncGenerator, Generator
+import weakref
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from math import inf
-from typing import Any, NoReturn, TypeVar, overload
+from typing import Any
 from uuid import UUID
 
 import attrs
 import trio
 from trio.lowlevel import checkpoint
 
-from ..core.lifecycle import check_close_code, check_reason
+from ..core.close_codes import check_close_code, check_reason
+from ..core.json import JsonDefault
 from ..core.message import Message
 from ..core.names import check_group_name
-from ..engines.base import Engine, HistoryLimits
+from ..engines.base import Engine
 from ..engines.memory import MemoryEngine
-from ..exceptions import MessageTooBig, SettingsError
-from ..pubsub.history import DEFAULT_MAX_BYTES, History
+from ..exceptions import LifecycleError, MessageTooBig
+from ..pubsub.history import DEFAULT_MAX_BYTES, HistoryLimits
 from .authorization import Authorize, acting_channel, check_authorize, require
 from .current_box import OnCurrentBox, find_box
-from .memberships import BoxMember, Roster, excluded_ids
-from .results import ChannelAddStatusEnum, ChannelMessageDC, ChannelRemoveStatusEnum, GroupSendStatusEnum
+from .history_size import history_size
+from .memberships import NOBODY_EXCLUDED, BoxMember, Memberships, excluded_ids
+from .results import (
+    BoxStatistics,
+    ChannelAddStatusEnum,
+    ChannelMessageDC,
+    ChannelRemoveStatusEnum,
+    GroupSendStatusEnum,
+)
+from .views import GroupsView
 
 logger = logging.getLogger("nexios_trio.box")
 
-T = TypeVar("T")
-
-MAX_HISTORY = 10_000  # messages of one group, unless said otherwise; each takes half a KiB besides its payload
-HISTORY_SIZE_VARIABLE = "CHANNEL_BOX_HISTORY_SIZE"
+MAX_HISTORY_MESSAGES = 10_000  # of one group, unless said otherwise; each takes 300 bytes besides its payload
+_boxes: "weakref.WeakKeyDictionary[Engine, weakref.ref[ChannelBox]]" = weakref.WeakKeyDictionary()  # by their engines
 _NO_PAYLOAD: Any = object()
 _EVERY_GROUP: Any = object()
 
 
-@attrs.frozen
-class BoxStatistics:
-    """Counts since the box was made, and sizes now."""
-
-    channels: int
-    groups: int
-    published: int
-    deliveries: int
-    undelivered: int  # messages that peers were meant to get and did not
-
-
-class GroupsView:
-    """The groups at the time it is awaited: `await view` or `await view.get(name, default)`."""
-
-    def __init__(self, box: "ChannelBox") -> None:
-        self._box = box
-
-    def __await__(self) -> "Generator[Any, Any, dict[str, dict[Any, UUID]]]":
-        return self._all().__await__()
-
-    async def _all(self) -> dict[str, dict[Any, UUID]]:
-        await checkpoint()
-        return {group.name: self._box._members_of(group.name) for group in self._box._index}
-
-    @overload
-    async def get(self, name: str) -> dict[Any, UUID] | None: ...
-    @overload
-    async def get(self, name: str, default: dict[Any, UUID]) -> dict[Any, UUID]: ...
-    @overload
-    async def get(self, name: str, default: T) -> dict[Any, UUID] | T: ...
-    async def get(self, name: str, default: Any = None) -> Any:
-        """One group's channels, or `default` if there is no such group."""
-        await checkpoint()
-        return self._box._members_of(name) if name in self._box._index else default
-
-    def _not_awaited(self, *_: object) -> NoReturn:
-        raise TypeError("show_groups() is awaited before it is looked into: (await show_groups())[name]")
-
-    __getitem__ = __iter__ = __contains__ = __len__ = __bool__ = _not_awaited
-
-
-class ChannelBox(Roster):
+class ChannelBox(Memberships):
     """Groups of channels, group messages and their history.
 
     Every method may be called on an instance, or on the class: then it acts on the box of the application that the
@@ -98,7 +64,9 @@ class ChannelBox(Roster):
         authorize: a function, async or not, (channel, group, action) -> bool, asked before every join and every group
             send of a connection; action is "join" or "send". Anything but True raises `NotAuthorized`. Tasks of the
             application, and HTTP handlers, act for no connection and are not asked about.
-    Raises: ValueError.
+        json_default: makes something of payloads, or parts of them, that JSON does not know, such as Decimal; None for
+            the application's setting of this name.
+    Raises: ValueError; LifecycleError when another box has the engine.
     """
 
     def __init__(
@@ -111,22 +79,26 @@ class ChannelBox(Roster):
         history_bytes: int | None = None,
         max_groups_per_channel: int = 128,
         authorize: Authorize | None = None,
+        json_default: JsonDefault | None = None,
     ) -> None:
-        History[Message](overflow=history_overflow, ttl=history_ttl, limit=history_limit)  # raises ValueError
-        if history_bytes is not None and history_bytes < 0:
-            raise ValueError(f"history_bytes must be a number of bytes from 0, or None, not {history_bytes!r}")
         super().__init__(max_groups_per_channel)
         self.engine = engine if engine is not None else MemoryEngine()
-        self._limits = (
-            MAX_HISTORY if history_limit is None else history_limit,
-            history_ttl,
-            history_overflow,
-            history_bytes,
+        _claim(self.engine, self)
+        # With `history_bytes` of None, the bytes of each saved message's time take the place of the ones here.
+        self._history_limits = HistoryLimits(
+            max_bytes=DEFAULT_MAX_BYTES if history_bytes is None else history_bytes,
+            max_messages=MAX_HISTORY_MESSAGES if history_limit is None else history_limit,
+            max_age=history_ttl,
+            overflow=history_overflow,
         )
+        self._reads_history_size = history_bytes is None
         self._authorize = check_authorize(authorize)
+        self.json_default = json_default
         self._max_message_size = inf  # of what is sent to groups
         self._published = 0
-        self.engine.attach(self._deliver)
+        # From here on the engine gives each message to the broadcaster itself. One that serves other processes too does
+        # so at any time, so memberships that have expired must go first; else `group_send` sees to that.
+        self.engine.attach(self.broadcaster.deliver if self.engine.is_local else self._deliver_from_elsewhere)
 
     # Membership
 
@@ -140,7 +112,7 @@ class ChannelBox(Roster):
             WebSocketDisconnect when the connection is over.
         """
         check_group_name(group_name)
-        if not hasattr(channel, "check_joinable"):
+        if not isinstance(channel, BoxMember):
             raise TypeError(f"only a Channel joins a group, as in Channel(websocket), not {type(channel).__name__}")
         if self._authorize is not None and acting_channel()[0]:
             await require(self._authorize, channel, group_name, "join")
@@ -185,9 +157,10 @@ class ChannelBox(Roster):
         """Send to every member of the group, in order, waiting for none of them.
 
         Each member's overflow policy decides what happens when its outbox is full. After a burst this lets the members'
-        writers catch up as long as they get on, for some scheduler passes: a loop of sends drops nobody who keeps up.
+        writers catch up as long as they get on, for 5 ms at most: a loop of sends drops nobody who keeps up.
 
-        Checkpoint: always. Cancellation: with the engine of one process, nothing was sent.
+        Checkpoint: always. Cancellation: with the engine of one process, nothing was sent. Once it was, a caller that
+            is cancelled stops waiting and gets the status; Cancelled comes from the next checkpoint.
         Args:
             payload: anything that JSON can carry, or bytes; an empty object by default.
             save_history: keep it, for `show_history`; also when nobody is in the group yet.
@@ -196,7 +169,13 @@ class ChannelBox(Roster):
             ever take it; NotAuthorized. Nothing was sent to anybody.
         """
         check_group_name(group_name)
-        message = Message({} if payload is _NO_PAYLOAD else payload, time.time(), excluded=excluded_ids(exclude))
+        excluded = NOBODY_EXCLUDED if exclude is None else excluded_ids(exclude)
+        message = Message(
+            {} if payload is _NO_PAYLOAD else payload,
+            time.time(),
+            excluded=excluded,
+            json_default=self.json_default,
+        )
         if message.size > self._max_message_size:
             await checkpoint()
             raise MessageTooBig(f"a group message of {message.size} bytes: outboxes hold {self._max_message_size:g}")
@@ -204,29 +183,25 @@ class ChannelBox(Roster):
             is_asked, channel = acting_channel()
             if is_asked:
                 await require(self._authorize, channel, group_name, "send")
-        limits = self._history_limits() if save_history else None
-        self.timers.fire_due(trio.current_time())
-        exists = not self.engine.is_local or group_name in self._index
+        limits = self._limits_now() if save_history else None
+        if self._timers:
+            self.timers.fire_due(trio.current_time())
+        groups = self._index.groups
+        exists = group_name in groups or not self.engine.is_local
         if not exists and limits is None:
             await checkpoint()
             return GroupSendStatusEnum.NO_SUCH_GROUP
+        # The engine gives it to `Broadcaster.deliver`, here and on every other node, before this returns or later.
         await self.engine.publish(group_name, message, history=limits)
         self._published += 1
-        group = self._index.groups.get(group_name)
+        group = groups.get(group_name)
         if group is not None and group.backlogs:
-            await self.fanout.breathe(group)
+            await self.broadcaster.wait_for_writers(group)
         return GroupSendStatusEnum.GROUP_SEND if exists else GroupSendStatusEnum.NO_SUCH_GROUP
 
-    def _deliver(self, group_name: str, message: Message) -> None:
-        """The engine's way in."""
-        if not self.engine.is_local:  # else `group_send` has swept
-            self.timers.fire_due(trio.current_time())
-        group = self._index.groups.get(group_name)
-        if group is None:
-            return
-        excluded = [self._channels[uuid] for uuid in message.excluded if uuid in self._channels]
-        group.publish(message, excluded)
-        self.fanout.published(group)
+    def _deliver_from_elsewhere(self, group_name: str, message: Message) -> None:
+        self.timers.fire_due(trio.current_time())
+        self.broadcaster.deliver(group_name, message)
 
     @OnCurrentBox
     async def send_to(self, channel_id: UUID | str, payload: Any) -> bool:
@@ -240,7 +215,7 @@ class ChannelBox(Roster):
             logger.info("send_to: there is no channel %r", str(channel_id)[:64])
             return False
         self.catch_up(channel)
-        channel.push(payload)  # raises MessageTooBig before anything is queued
+        channel.push(payload, self.json_default)  # raises MessageTooBig before anything is queued
         return True
 
     # Looking
@@ -248,7 +223,7 @@ class ChannelBox(Roster):
     @OnCurrentBox
     def show_groups(self) -> GroupsView:
         """The groups and their channels: `await show_groups()` for all, `await show_groups().get(name)` for one."""
-        return GroupsView(self)
+        return GroupsView(self._index.groups)
 
     @OnCurrentBox
     async def show_history(self, group_name: str = _EVERY_GROUP) -> Any:
@@ -302,25 +277,29 @@ class ChannelBox(Roster):
     def statistics(self) -> BoxStatistics:
         """Sizes and counts."""
         return BoxStatistics(
-            len(self._channels), len(self._index), self._published, self.fanout.deliveries, self.undelivered
+            channels=len(self._channels),
+            groups=len(self._index),
+            published=self._published,
+            deliveries=self.broadcaster.deliveries,
+            undelivered=self.undelivered,
+            policy_errors=self.policy_errors,
         )
 
-    def _history_limits(self) -> HistoryLimits:
-        limit, ttl, overflow, size = self._limits
-        return HistoryLimits(_history_size() if size is None else size, limit, ttl, overflow)
+    def _limits_now(self) -> HistoryLimits:
+        if not self._reads_history_size:
+            return self._history_limits
+        return attrs.evolve(self._history_limits, max_bytes=history_size())
 
 
-def _history_size() -> int:
-    text = os.environ.get(HISTORY_SIZE_VARIABLE)
-    if text is None:
-        return DEFAULT_MAX_BYTES
-    try:
-        size = int(text)
-    except ValueError:
-        size = -1
-    if size < 0:
-        raise SettingsError(f"{HISTORY_SIZE_VARIABLE} must be a number of bytes, not {text!r}")
-    return size
+def _claim(engine: Engine, box: ChannelBox) -> None:
+    """An engine delivers to one box: a second one would take the messages of the first, whose members hear no more."""
+    owner = _boxes.get(engine)
+    if owner is not None and owner() is not None:
+        raise LifecycleError(
+            "this engine carries the messages of another ChannelBox: give each box an engine of its own, or share the"
+            " box, as in NexiosApp(box=box)"
+        )
+    _boxes[engine] = weakref.ref(box)
 
 
 def current_box() -> ChannelBox:

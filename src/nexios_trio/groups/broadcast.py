@@ -8,11 +8,15 @@ So a message to a large group is not written yet when `group_send` returns. Wher
 flusher waits until publishers pause for a few scheduler passes, a matter of microseconds against the milliseconds that
 a thousand writes take; where it comes alone, nobody waits for a second one. Cursors (`pubsub.group`) keep the order for
 those who join, leave or are written to directly in between.
+
+An engine calls `Broadcaster.deliver`, which a box has given to its `attach`. From there to the members' sockets or
+queues nothing awaits.
 """
 
 import logging
-from collections.abc import Hashable, Iterable, Iterator
-from typing import Protocol
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Any
+from uuid import UUID
 
 import trio
 from trio.lowlevel import (
@@ -25,62 +29,76 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
-from ..core.message import Batch, Kind
-from ..pubsub.group import Cohort, Group, Membership, Receiver, Write
+from ..core.message import Batch, Message
+from ..pubsub.group import Cohort, Group, Membership, WriteNow
+from ..pubsub.index import GroupIndex
 
 logger = logging.getLogger("nexios_trio.fanout")
 
 # docs/decisions/001
-SMALL_GROUP = 32  # members; up to here a flush costs less than waking the flusher
-MEDIUM_GROUP = 128  # members; up to here a flush, of a millisecond or two, may be the publisher's
-SLICE = 500  # members between two checkpoints: two to five milliseconds
+SMALL_GROUP_MEMBERS = 32  # up to here a flush costs less than waking the flusher
+MEDIUM_GROUP_MEMBERS = 128  # up to here a flush, of a millisecond or two, may be the publisher's
+MEMBERS_PER_SLICE = 500  # between two checkpoints: two to five milliseconds
 QUIET_PASSES = 3  # scheduler passes without a new message before a group that gets many is flushed
-MAX_PASSES = 32
-MAX_LINGER = 0.002  # seconds: a busy server's passes are long. Who has had no message for so long does not wait at all
-MAX_PENDING = 128  # messages
-BREATH_PASSES = 8  # in which a writer that can go on takes at least one message
-MAX_BREATHS = 16
+MAX_DEFERRAL_PASSES = 32
+MAX_DEFERRAL_SECONDS = 0.002  # a busy server's passes are long. Who has had no message for so long does not wait at all
+MAX_PENDING_MESSAGES = 128
 MAX_PENDING_BYTES = 65536  # flush sooner than a kernel buffer would overflow
+PASSES_PER_LOOK = 8  # in which a writer that can go on takes at least one message
+MAX_LOOKS = 16
+MAX_WAIT_SECONDS = 0.005  # of one publisher, for all slow members together
 
 
-class Member(Hashable, Protocol):
-    """Whoever can be in a group."""
-
-    def receiver(self) -> tuple[Receiver, Kind]:
-        """Return how it is reached, and with which encoding. Looked up once, at joining."""
-        ...
+Member = Hashable  # whoever can be in a group
 
 
-class Fanout:
-    """The flush of every group of one box. Without a running flusher all groups count as small."""
+class Broadcaster:
+    """The flush of every group of one box. Without a running flusher all groups count as small.
 
-    def __init__(self) -> None:
+    Args:
+        index: the box's groups.
+        members: by the ids that a message's `excluded` has.
+    """
+
+    def __init__(self, index: GroupIndex[Any], members: Mapping[UUID, Any]) -> None:
+        self._index = index
+        self._members = members
         self.dirty: dict[Group[Member], None] = {}  # groups with pending messages
         # More than this is written at once by whoever publishes: a burst must not overflow the outboxes of peers that
         # would have kept up.
-        self.max_pending = MAX_PENDING
+        self.max_pending = MAX_PENDING_MESSAGES
         self.max_pending_bytes = 8 * MAX_PENDING_BYTES
         self.deliveries = 0
-        self._published = 0
+        self._delivered = 0  # messages to groups with members, ever
         self._dirty_since = 0.0  # seconds of trio's clock
         self._flushers = 0
         self._sleeper: Task | None = None
-        self._duty = trio.Lock()  # of several lifespans' flushers, one works and the others wait
+        self._flushing = trio.Lock()  # of several lifespans' flushers, one works and the others wait
 
-    def published(self, group: Group[Member]) -> None:
-        """`group` has a new pending message."""
-        self._published += 1
+    def deliver(self, group_name: str, message: Message) -> None:
+        """Give a message to the members of a group, or leave it to the flusher. The box gave this to its engine."""
+        group: Group[Member] | None = self._index.groups.get(group_name)
+        if group is None:
+            return
+        excluded: frozenset[Member] = frozenset()
+        if message.excluded:
+            excluded = frozenset([self._members[uuid] for uuid in message.excluded if uuid in self._members])
+        group.publish(message, excluded)
+        self._delivered += 1
         if (
             not self._flushers
-            or len(group.members) <= SMALL_GROUP
+            or len(group.members) <= SMALL_GROUP_MEMBERS
             or len(group.pending) >= self.max_pending
             or group.pending_bytes >= self.max_pending_bytes
         ):
             self.flush(group)
-            return
+        else:
+            self._defer(group)
+
+    def _defer(self, group: Group[Member]) -> None:
         now = trio.current_time()
-        group.is_calm = group not in self.dirty and now - group.flushed_at > MAX_LINGER
-        if group.is_calm and len(group.members) <= MEDIUM_GROUP:
+        group.is_lone = group not in self.dirty and now - group.flushed_at > MAX_DEFERRAL_SECONDS
+        if group.is_lone and len(group.members) <= MEDIUM_GROUP_MEMBERS:
             self.flush(group)
             group.flushed_at = trio.current_time()
             return
@@ -94,29 +112,34 @@ class Fanout:
     def flush(self, group: Group[Member]) -> None:
         """Give every member all it is owed, now."""
         self.dirty.pop(group, None)
-        for _ in self._flush(group):
+        for _ in self._flush_in_slices(group):
             pass
 
     def catch_up(self, memberships: Iterable[Membership[Member]]) -> None:
         """Give one member what it is owed in these groups, before it leaves or is written to directly."""
         for membership in tuple(memberships):  # giving may end a connection, which leaves its groups
             if membership.group in self.dirty:
-                self._give_rest(membership)
+                self._deliver_owed(membership)
 
-    async def breathe(self, group: Group[Member]) -> None:
+    async def wait_for_writers(self, group: Group[Member]) -> None:
         """Let writers that have much queued get on, or a burst would overflow outboxes of peers that keep up.
 
-        Waits for no peer: it is over when those writers stand still, and after some scheduler passes in any case.
+        Waits for no peer: it is over when those writers stand still, when the caller is cancelled, and after
+        `MAX_WAIT_SECONDS` in any case.
 
         Checkpoint: always, but not one of cancellation: what was published is published.
         """
-        for _ in range(MAX_BREATHS):
+        deadline = trio.current_time() + MAX_WAIT_SECONDS
+        for _ in range(MAX_LOOKS):
             high = [(backlog, backlog.taken) for backlog in group.backlogs if backlog.is_high]
             if not high:
                 group.backlogs.clear()
                 return
-            for _ in range(BREATH_PASSES):
+            for _ in range(PASSES_PER_LOOK):
                 await cancel_shielded_checkpoint()
+                now = trio.current_time()
+                if now >= deadline or trio.current_effective_deadline() <= now:
+                    return
             if all(backlog.taken == taken for backlog, taken in high):
                 return
 
@@ -124,12 +147,12 @@ class Fanout:
         """Flush large groups for ever. Cancellation: between two slices; what is pending then goes out at once."""
         self._flushers += 1
         try:
-            async with self._duty:
+            async with self._flushing:
                 while True:
                     while not self.dirty:
                         await self._sleep()
-                    if not all(group.is_calm for group in self.dirty):
-                        await self._linger()
+                    if not all(group.is_lone for group in self.dirty):
+                        await self._until_publishers_pause()
                     await self._flush_dirty()
                     self._dirty_since = trio.current_time()
         finally:
@@ -141,13 +164,13 @@ class Fanout:
     async def _flush_dirty(self) -> None:
         given = 0
         for group in list(self.dirty):
-            if given and given + len(group.members) > SLICE:
+            if given and given + len(group.members) > MEMBERS_PER_SLICE:
                 await checkpoint()
                 given = 0
             if group not in self.dirty:  # flushed in the meantime
                 continue
             given += len(group.members)
-            for _ in self._flush(group):
+            for _ in self._flush_in_slices(group):
                 await checkpoint()
             group.flushed_at = trio.current_time()
             if not group.pending:
@@ -155,73 +178,77 @@ class Fanout:
 
     async def _sleep(self) -> None:
         self._sleeper = current_task()
-        await wait_task_rescheduled(self._abandon)
+        await wait_task_rescheduled(self._abort_sleep)
 
-    def _abandon(self, _: object) -> Abort:
+    def _abort_sleep(self, _: object) -> Abort:
         self._sleeper = None
         return Abort.SUCCEEDED
 
-    async def _linger(self) -> None:
+    async def _until_publishers_pause(self) -> None:
         quiet = passes = 0
-        latest = self._dirty_since + MAX_LINGER
-        while quiet < QUIET_PASSES and passes < MAX_PASSES and trio.current_time() <= latest:
-            seen = self._published
+        latest = self._dirty_since + MAX_DEFERRAL_SECONDS
+        while quiet < QUIET_PASSES and passes < MAX_DEFERRAL_PASSES and trio.current_time() <= latest:
+            seen = self._delivered
             await checkpoint()
-            quiet = quiet + 1 if self._published == seen else 0
+            quiet = quiet + 1 if self._delivered == seen else 0
             passes += 1
             if any(group.pending_bytes > MAX_PENDING_BYTES for group in self.dirty):
                 return
 
-    def _flush(self, group: Group[Member]) -> Iterator[None]:
-        """The slices of a flush. Between two of them anything may happen, another flush of the group too."""
+    def _flush_in_slices(self, group: Group[Member]) -> Iterator[None]:
+        """Yield between the slices of a flush. There anything may happen, another flush of the group too."""
         group.backlogs.clear()
-        top = group.top
+        top = group.base + len(group.pending)
         batch = group.batch(group.base, top)
         given = 0
         for member in tuple(group.left_out):
-            if given >= SLICE:
+            if given >= MEMBERS_PER_SLICE:
                 yield
                 given = 0
             if member in group.members:
                 given += 1
-                self._give_rest(group.members[member])
+                self._deliver_owed(group.members[member])
         for cohort in tuple(group.cohorts):
-            if given + len(cohort.members) > SLICE:
+            if given + len(cohort.members) > MEMBERS_PER_SLICE:
                 yield
                 given = 0
             given += len(cohort.members)
-            self._give_cohort(group, cohort, batch, top)
-        # Whoever falls out of a cohort from here on has been given the batch.
+            self._write_cohort(group, cohort, batch, top)
+        # Whoever leaves a cohort from here on has been given the batch.
         for membership in tuple(group.stragglers):
-            if given >= SLICE:
+            if given >= MEMBERS_PER_SLICE:
                 yield
                 given = 0
             given += 1
-            self._give_straggler(membership, batch, top)
-        group.settle(top)
+            self._deliver_pending(membership, batch, top)
+        group.forget_delivered(top)
 
-    def _give_cohort(self, group: Group[Member], cohort: Cohort[Member], batch: Batch, top: int) -> None:
+    def _write_cohort(self, group: Group[Member], cohort: Cohort[Member], batch: Batch, top: int) -> None:
         """Write a batch to members that are owed exactly that. Thousands of times for each message."""
         if cohort.cursor >= top:
             return
         if cohort.cursor != top - len(batch.messages):  # a flush was cancelled
             batch = group.batch(cohort.cursor, top)
         cohort.cursor = top
-        data = batch.wire(cohort.kind)
+        data = batch.wire(cohort.frame_index)
         size = len(data)
         writes = cohort.writes
+        if writes is None:
+            writes = cohort.writes = tuple(cohort.members.values())
         self.deliveries += len(writes) * len(batch.messages)
+        # Each `write` is the `WriteNow` that a member's transport gave to `Membership.set_write_now`: on a socket of
+        # ours its own `send` (transports/direct/writer.py). So this loop is where a message leaves the process.
         for index, write in enumerate(writes):
             try:
                 written = write(data)
             except OSError:
                 written = 0
             if written != size:
-                self._give_rest_of(cohort, index, written, batch)
+                self._resume_after_partial_write(cohort, index, written, batch)
                 return
 
-    def _give_rest_of(self, cohort: Cohort[Member], index: int, written: int, batch: Batch) -> None:
-        """Go on from a member that took only so many bytes; others may now fall out, who have the same socket."""
+    def _resume_after_partial_write(self, cohort: Cohort[Member], index: int, written: int, batch: Batch) -> None:
+        """Go on from a member that took only so many bytes; others may now leave the cohort: they share its socket."""
         members = tuple(cohort.members.items())
         self._offer(members[index][0], batch, written)
         for membership, write in members[index + 1 :]:
@@ -230,8 +257,8 @@ class Fanout:
             else:
                 self._offer(membership, batch)
 
-    def _write(self, membership: Membership[Member], write: Write, batch: Batch) -> None:
-        data = batch.wire(membership.kind)
+    def _write(self, membership: Membership[Member], write: WriteNow, batch: Batch) -> None:
+        data = batch.wire(membership.frame_index)
         try:
             written = write(data)
         except OSError:
@@ -239,26 +266,27 @@ class Fanout:
         if written != len(data):
             self._offer(membership, batch, written)
 
-    def _give_straggler(self, membership: Membership[Member], batch: Batch, top: int) -> None:
+    def _deliver_pending(self, membership: Membership[Member], batch: Batch, top: int) -> None:
+        """Hand a straggler the batch, or what it is owed of it, unless it has that, or has left."""
         if membership.cursor >= top or membership.group.members.get(membership.member) is not membership:
             return
         if membership.cursor != top - len(batch.messages):
-            self._give_rest(membership)
+            self._deliver_owed(membership)
             return
-        membership.give(top)
+        membership.advance(top)
         self.deliveries += len(batch.messages)
         self._offer(membership, batch)
 
-    def _give_rest(self, membership: Membership[Member]) -> None:
-        """Write to one member what it is still owed."""
-        batch = membership.take()
+    def _deliver_owed(self, membership: Membership[Member]) -> None:
+        """Hand one member what it is still owed."""
+        batch = membership.take_owed()
         if batch is not None:
             self.deliveries += len(batch.messages)
             self._offer(membership, batch)
 
     def _offer(self, membership: Membership[Member], batch: Batch, written: int = 0) -> None:
         try:
-            backlog = membership.receiver.offer_batch(membership.kind, batch, written)
+            backlog = membership.receiver.offer_batch(membership, batch, written)
         except Exception:
             logger.exception("a member of group %r could not be written to", membership.group.name)
         else:

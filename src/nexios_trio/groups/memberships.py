@@ -1,18 +1,24 @@
 """Who is connected, and who is in which group of one box. Synchronous throughout: cleaning up cannot be cancelled."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, Protocol, cast
 from uuid import UUID
 
+import trio
+
+from ..core.json import JsonDefault
+from ..core.message import FrameIndex
 from ..exceptions import LifecycleError
+from ..pubsub.group import Receiver
 from ..pubsub.index import GroupIndex, Removed
 from ..transports.send_queue import DeliveryCounts
 from ..transports.timers import Timer, Timers
-from .broadcast import Fanout, Member
+from .broadcast import Broadcaster
 from .results import ChannelAddStatusEnum, ChannelRemoveStatusEnum
 
 _NOBODY = UUID(int=0)
-_NONE_LEFT_OUT: frozenset[UUID] = frozenset()  # one for all messages
+NOBODY_EXCLUDED: frozenset[UUID] = frozenset()  # one for all messages
 _ADDED = {True: ChannelAddStatusEnum.CHANNEL_ADDED, False: ChannelAddStatusEnum.CHANNEL_EXIST}
 _REMOVED = {
     Removed.MEMBER: ChannelRemoveStatusEnum.CHANNEL_REMOVED,
@@ -22,33 +28,58 @@ _REMOVED = {
 }
 
 
-class BoxMember(Member, Protocol):
+class BoxMember(ABC):
     """What a box needs of a channel."""
 
     uuid: UUID
     close_on_expire: bool
 
     @property
+    @abstractmethod
     def expires_at(self) -> float | None: ...
 
     @property
+    @abstractmethod
     def expired(self) -> bool: ...
 
     @property
+    @abstractmethod
     def is_over(self) -> bool: ...
 
+    @property
+    @abstractmethod
+    def identity(self) -> object:
+        """The one the channel acts for; something else, by `is`, from the moment on when it acts for somebody else."""
+
+    @abstractmethod
+    def cancel_on_revoke(self, scope: trio.CancelScope) -> None:
+        """Cancel `scope`, which waits on behalf of the present identity, when that ends; until `keep_on_revoke`."""
+
+    @abstractmethod
+    def keep_on_revoke(self, scope: trio.CancelScope) -> None:
+        """No longer."""
+
+    @abstractmethod
+    def receiver(self) -> tuple[Receiver, FrameIndex]:
+        """Return how it is reached, and which form of messages it gets. Asked for once, at joining."""
+
+    @abstractmethod
     def check_joinable(self) -> None:
         """Raises WebSocketDisconnect when the channel can join nothing any more."""
 
-    def entered(self, roster: "Roster") -> None:
-        """The roster knows the channel from now on; the channel tells it when its connection is over."""
+    @abstractmethod
+    def entered(self, box: "Memberships") -> None:
+        """The box knows the channel from now on; the channel tells it when its connection is over."""
 
+    @abstractmethod
     def expire(self) -> None:
         """The time to live is over, and the channel is out of its groups."""
 
-    def push(self, payload: Any) -> None:
+    @abstractmethod
+    def push(self, payload: Any, json_default: JsonDefault | None = None) -> None:
         """Queue a payload for this channel alone, under the overflow policy."""
 
+    @abstractmethod
     async def shut(self, code: int, reason: str) -> None:
         """Close the connection, in bounded time, raising nothing."""
 
@@ -60,26 +91,28 @@ class Counted(Protocol):
     def counts(self) -> DeliveryCounts: ...
 
 
-class Roster:
+class Memberships:
     """The channels of one box, their memberships and their times to live.
 
     Invariant: a channel in a group is known, and whoever is known is forgotten when its connection ends.
     """
 
     def __init__(self, max_groups_per_channel: int) -> None:
-        self.fanout = Fanout()
         self.timers = Timers()
         self._index: GroupIndex[Any] = GroupIndex()
         self._channels: dict[UUID, BoxMember] = {}
-        self._alarms: dict[BoxMember, Timer] = {}
+        self.broadcaster = Broadcaster(self._index, self._channels)
+        self._timers: dict[BoxMember, Timer] = {}
         self._max_groups_per_channel = max_groups_per_channel
         self._expired = 0
         self._connections: dict[Counted, None] = {}
-        self._undelivered = 0  # by connections that have ended
+        # By connections that have ended:
+        self._undelivered = 0
+        self._policy_errors = 0
 
     def leave_nowait(self, channel: BoxMember, group_name: str) -> ChannelRemoveStatusEnum:
         """`ChannelBox.remove_channel_from_group`, synchronously."""
-        self.fanout.catch_up(self._index.memberships(channel))
+        self.catch_up(channel)
         return _REMOVED[self._index.remove(channel, group_name)]
 
     def forget(self, channel: BoxMember) -> None:
@@ -87,9 +120,9 @@ class Roster:
         self.leave_all(channel)
         if self._channels.get(channel.uuid) is channel:
             del self._channels[channel.uuid]
-        alarm = self._alarms.pop(channel, None)
-        if alarm is not None:
-            self.timers.stop(alarm)
+        timer = self._timers.pop(channel, None)
+        if timer is not None:
+            self.timers.stop(timer)
 
     def track(self, channel: BoxMember) -> None:
         """Know a channel, so that `send_to` finds it and its time to live is watched."""
@@ -102,10 +135,10 @@ class Roster:
         """Follow the channel's `expires_at`, which may have moved."""
         if channel.expires_at is None or channel.uuid not in self._channels:
             return
-        alarm = self._alarms.get(channel)
-        if alarm is None:
-            alarm = self._alarms[channel] = Timer(lambda: self._expire(channel))
-        self.timers.set(alarm, channel.expires_at)
+        timer = self._timers.get(channel)
+        if timer is None:
+            timer = self._timers[channel] = Timer(lambda: self._expire(channel))
+        self.timers.set(timer, channel.expires_at)
 
     def join_nowait(self, channel: BoxMember, group_name: str) -> ChannelAddStatusEnum:
         """`ChannelBox.add_channel_to_group`, synchronously, for a name that has been checked."""
@@ -114,23 +147,23 @@ class Roster:
             self.track(channel)
         if channel.expired:
             raise LifecycleError(f"channel {channel.uuid} has expired; touch() it to go on")
-        joined = self._index.memberships(channel)
-        if len(joined) >= self._max_groups_per_channel and group_name not in {m.group.name for m in joined}:
+        joined = self._index.of.get(channel, ())
+        if len(joined) >= self._max_groups_per_channel and group_name not in joined:
             raise ValueError(f"a channel may be in {self._max_groups_per_channel} groups at a time")
         return _ADDED[self._index.add(channel, group_name, *channel.receiver())]
 
-    def rewire(self, channel: BoxMember) -> None:
-        """The channel's receiver is another one from now on."""
+    def renew_receiver(self, channel: BoxMember) -> None:
+        """Reach the channel another way from now on: it has another transport."""
         for membership in self._index.memberships(channel):
-            membership.reach(*channel.receiver())
+            membership.set_receiver(*channel.receiver())
 
     def leave_all(self, channel: BoxMember) -> None:
         """Leave every group."""
-        self.fanout.catch_up(self._index.memberships(channel))
+        self.catch_up(channel)
         self._index.discard(channel)
 
     def _expire(self, channel: BoxMember) -> None:
-        del self._alarms[channel]
+        del self._timers[channel]
         if not channel.expired:  # it was kept alive, which does not move the timer
             self.watch(channel)
             return
@@ -140,8 +173,8 @@ class Roster:
 
     def catch_up(self, channel: BoxMember) -> None:
         """Give a channel the group messages that are on their way to it, before anything else is sent to it."""
-        if self.fanout.dirty:
-            self.fanout.catch_up(self._index.memberships(channel))
+        if self.broadcaster.dirty:
+            self.broadcaster.catch_up(self._index.memberships(channel))
 
     def begin_counting(self, connection: Counted) -> None:
         """Include what `connection` counts in the statistics. `end_counting` must follow."""
@@ -150,6 +183,7 @@ class Roster:
     def end_counting(self, connection: Counted) -> None:
         del self._connections[connection]
         self._undelivered += connection.counts.undelivered
+        self._policy_errors += connection.counts.policy_errors
 
     def channels(self) -> list[Any]:
         """Every channel that is connected."""
@@ -160,11 +194,8 @@ class Roster:
         group = self._index.groups.get(group_name)
         return len(group.members) if group is not None else 0
 
-    def _members_of(self, group_name: str) -> dict[Any, UUID]:
-        return {channel: channel.uuid for channel in self._index.groups[group_name].members}
-
     def find(self, channel_id: UUID | str) -> "BoxMember | None":
-        """The channel with this id, if its connection is not over."""
+        """Return the channel with this id, if its connection is not over."""
         channel = self._channels.get(as_uuid(channel_id))
         return None if channel is None or channel.is_over else channel
 
@@ -172,6 +203,11 @@ class Roster:
     def undelivered(self) -> int:
         """Messages that peers were meant to get and did not."""
         return self._undelivered + sum(one.counts.undelivered for one in self._connections)
+
+    @property
+    def policy_errors(self) -> int:
+        """Messages for which an overflow policy, or its key, raised."""
+        return self._policy_errors + sum(one.counts.policy_errors for one in self._connections)
 
 
 def as_uuid(channel_id: UUID | str) -> UUID:
@@ -183,9 +219,7 @@ def as_uuid(channel_id: UUID | str) -> UUID:
 
 
 def excluded_ids(exclude: Any) -> frozenset[UUID]:
-    """The ids of one channel, or of several, given as channels or ids. Raises: ValueError for anything else."""
-    if exclude is None:
-        return _NONE_LEFT_OUT
+    """Return the ids of one channel, or of several, given as channels or ids. Raises: ValueError for anything else."""
     is_one = isinstance(exclude, UUID | str) or hasattr(exclude, "uuid") or not isinstance(exclude, Iterable)
     return frozenset([_id(exclude)] if is_one else map(_id, cast(Iterable[Any], exclude)))
 

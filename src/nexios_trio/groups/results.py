@@ -40,3 +40,15 @@ class ChannelMessageDC:
     uuid: UUID = attrs.field(factory=uuid4)
     created: float = 0.0  # wall-clock seconds
     position: Position | None = None
+
+
+@attrs.frozen
+class BoxStatistics:
+    """Counts since the box was made, and sizes now."""
+
+    channels: int
+    groups: int
+    published: int
+    deliveries: int
+    undelivered: int  # messages that peers were meant to get and did not
+    policy_errors: int = 0  # messages for which an overflow policy, or its key, raised; they were queued without

@@ -12,7 +12,8 @@ from ..asgi_types import Headers
 from ..connections.transport_wrapper import TransportWrapper, wrapped_transport
 from ..connections.websocket import WebSocket
 from ..core.asgi_events import received_event
-from ..core.lifecycle import Cause, End, Phase, check_asgi_close_code, clip_reason
+from ..core.close_codes import check_asgi_close_code, clip_reason
+from ..core.lifecycle import Cause, End, Phase
 from ..core.message import Frame, binary_frame, text_frame
 from ..exceptions import LifecycleError, WebSocketDisconnect
 from ..protocol.denial import BODILESS_STATUSES, Denial

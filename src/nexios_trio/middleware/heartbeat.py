@@ -12,8 +12,8 @@ import trio
 
 from ..connections.transport_wrapper import TransportWrapper, wrapped_transport
 from ..connections.websocket import WebSocket
+from ..core.json import encode_json
 from ..core.lifecycle import End
-from ..core.message import encode_json
 from ..exceptions import WebSocketDisconnect
 from ..transports.base import Transport
 from .chain import Next

@@ -2,7 +2,8 @@
 
 from typing import Final, cast
 
-from ..core.lifecycle import Cause, End, clip_reason
+from ..core.close_codes import clip_reason
+from ..core.lifecycle import Cause, End
 
 CONTINUATION: Final = 0x0
 TEXT: Final = 0x1

@@ -11,28 +11,45 @@ Publishing appends to `pending`. A flush gives members what lies between their c
 joins starts at the top, one that leaves is given its rest first, and one that is written to directly in between is
 flushed first: order holds whoever flushes when.
 
-Most members of a large group are owed the same and can be written to at once. They march in cohorts, which have one
+Most members of a large group are owed the same and can be written to at once. They are in cohorts, which have one
 cursor for all. The others are stragglers, each with its own:
 
-    falls out   who is given something alone, or has something queued
-    falls in    who has nothing queued, when the group has nothing pending for it, at the end of a flush at the latest
+    leave_cohort    who is given something alone, or has something queued
+    enter_cohort    who has nothing queued: when the group has nothing pending, at the end of a flush at the latest
+
+The seam to the members' connections, which are `Receiver`s:
+
+    at joining      `receiver.attach(membership)` gives back a `WriteNow`, or None: it cannot be written to at once
+    later           the receiver calls `membership.set_write_now(...)` whenever that changes
+    at a flush      `write_now(data)`, and `receiver.offer_batch` for what that did not take
+    at leaving      `receiver.detach(membership)`
 
 Invariants (`tests/pubsub/test_group.py`): base <= cursor <= top; a member is in `group.members` exactly if the group is
 in the index's entry of that member; a membership is in one cohort or a straggler; a group without members is not in the
 index.
 """
 
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Collection, Hashable
 from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..core.message import Batch, Kind, Message
+from ..core.message import Batch, FrameIndex, Message
 
 # docs/decisions/001
-MAX_COHORT = 500  # members; written to between two checkpoints, which takes two to five milliseconds
-MAX_WATCHED = 32  # backlogs of one group; whether some of its writers get on is what matters
+MAX_COHORT_MEMBERS = 500  # written to between two checkpoints, which takes two to five milliseconds
+MAX_WATCHED_BACKLOGS = 32  # of one group; whether some of its writers get on is what matters
 
 M = TypeVar("M", bound=Hashable)
+
+
+class WriteNow(Protocol):
+    """Writes the server frames of a batch, or their beginning, and returns how many bytes it took.
+
+    A receiver gives it to a membership while nothing is queued for the member: on a socket of ours it is the socket's
+    own `send`, and nothing of ours stands between. Raises OSError, upon which `offer_batch` finds out what to do.
+    """
+
+    def __call__(self, data: bytes, /) -> int: ...
 
 
 class Backlog(Protocol):
@@ -46,22 +63,20 @@ class Backlog(Protocol):
         ...
 
 
-Write = Callable[[bytes], int]
-
-
 class Receiver:
     """How a member is reached. This one throws everything away: for an index that only counts members."""
 
     __slots__ = ()
 
-    def attach(self, membership: "Membership[Any]") -> None:
-        """Tell `membership.set_inline` from now on."""
+    def attach(self, membership: "Membership[Any]") -> WriteNow | None:
+        """Tell `membership.set_write_now` of changes from now on. Returns how it can be written to at present."""
+        return None
 
     def detach(self, membership: "Membership[Any]") -> None:
-        """No longer."""
+        """Tell it no longer."""
 
-    def offer_batch(self, kind: Kind, batch: Batch, written: int = 0) -> Backlog | None:
-        """Take over a batch of which `inline` has written so many bytes. Returns the backlog if it is high."""
+    def offer_batch(self, membership: "Membership[Any]", batch: Batch, written: int = 0) -> Backlog | None:
+        """Take over a batch of which `write_now` has written so many bytes. Returns the backlog if it is high."""
         return None
 
 
@@ -71,100 +86,87 @@ NOWHERE = Receiver()
 class Membership(Generic[M]):
     """One member's place in one group."""
 
-    __slots__ = ("_cursor", "cohort", "group", "inline", "kind", "member", "receiver")
+    __slots__ = ("_cursor", "cohort", "frame_index", "group", "member", "receiver", "write_now")
 
-    def __init__(self, member: M, group: "Group[M]") -> None:
+    def __init__(self, member: M, group: "Group[M]", receiver: Receiver, frame_index: FrameIndex) -> None:
         self.member = member
         self.group = group
-        # While nothing is queued for the member: writes the server frames of a batch, or their beginning, and returns
-        # how many bytes; raises OSError, upon which `offer_batch` finds out what to do.
-        self.inline: Write | None = None
-        self.receiver: Receiver = NOWHERE
-        self.kind: Kind = 0  # how the member's messages are encoded
+        self.receiver = receiver
+        self.frame_index: FrameIndex = frame_index  # which form of a message the member gets
+        self.write_now: WriteNow | None = None  # the receiver's; None while something is queued for the member
         self.cohort: Cohort[M] | None = None
-        self._cursor = group.top
+        self._cursor = group.base + len(group.pending)
 
     @property
     def cursor(self) -> int:
         return self._cursor if self.cohort is None else self.cohort.cursor
 
-    def reach(self, receiver: Receiver, kind: Kind) -> None:
-        """By `receiver` from now on, with messages encoded as `kind`."""
+    def set_receiver(self, receiver: Receiver, frame_index: FrameIndex) -> None:
+        """Reach the member by `receiver` from now on."""
         self.receiver.detach(self)
-        self.set_inline(None)
+        self.set_write_now(None)
         self.receiver = receiver
-        self.kind = kind
-        receiver.attach(self)
+        self.frame_index = frame_index
+        self.set_write_now(receiver.attach(self))
 
-    def set_inline(self, write: Write | None) -> None:
-        """Use `write` for the member from now on, while nothing is queued; None: it has to be queued."""
-        if write is not self.inline:
-            self.group.fall_out(self)
-            self.inline = write
-            self.group.fall_in(self)
+    def set_write_now(self, write: WriteNow | None) -> None:
+        """Note how the member can be written to without queueing, from now on; None for not at all."""
+        if write is not self.write_now:
+            self.group.leave_cohort(self)
+            self.write_now = write
+            if write is not None:
+                self.group.enter_cohort(self, write)
 
-    def take(self) -> Batch | None:
-        """Return what the member is owed, which counts as given to it from now on."""
+    def take_owed(self) -> Batch | None:
+        """Return what the member is owed, now given to it."""
         group = self.group
         start = self.cursor
         if start == group.top:
             return None
-        group.fall_out(self)
+        group.leave_cohort(self)
         owed = [message for message, excluded in group.pending[start - group.base :] if self.member not in excluded]
-        self.give(group.top)
-        group.fall_in(self)
+        self.advance(group.top)
+        if self.write_now is not None:
+            group.enter_cohort(self, self.write_now)
         return Batch(tuple(owed)) if owed else None
 
-    def give(self, upto: int) -> None:
-        """A straggler has got everything below number `upto`."""
+    def advance(self, upto: int) -> None:
+        """Note that a straggler has got everything below number `upto`."""
         self._cursor = upto
 
 
 class Cohort(Generic[M]):
-    """Members of one encoding that are owed the same and can be written to at once."""
+    """Members that get the same form of messages, are owed the same and can be written to at once."""
 
-    __slots__ = ("_writes", "cursor", "kind", "members")
+    __slots__ = ("cursor", "frame_index", "members", "writes")
 
-    def __init__(self, kind: Kind, cursor: int) -> None:
-        self.kind: Kind = kind
+    def __init__(self, frame_index: FrameIndex, cursor: int) -> None:
+        self.frame_index: FrameIndex = frame_index
         self.cursor = cursor
-        self.members: dict[Membership[M], Write] = {}
-        self._writes: tuple[Write, ...] | None = None
-
-    @property
-    def writes(self) -> tuple[Write, ...]:
-        """The members' `inline`, in their order. A flush touches nothing else: each object that it has to fetch for a
-        delivery costs a tenth of a microsecond, since the kernel's part of it has emptied the caches.
-        """
-        if self._writes is None:
-            self._writes = tuple(self.members.values())
-        return self._writes
-
-    def add(self, membership: Membership[M], write: Write) -> None:
-        self.members[membership] = write
-        self._writes = None
-
-    def remove(self, membership: Membership[M]) -> None:
-        del self.members[membership]
-        self._writes = None
+        self.members: dict[Membership[M], WriteNow] = {}
+        # The members' `write_now`, in their order; None: to be made again. A flush touches nothing else: each object
+        # that it has to fetch for a delivery costs a tenth of a microsecond, since the kernel's part of it has emptied
+        # the caches.
+        self.writes: tuple[WriteNow, ...] | None = None
 
 
 class Group(Generic[M]):
     """One group: its members and the messages on their way to them."""
 
     __slots__ = (
-        "_may_fall_in",
-        "_roomy",
+        "_may_enter_cohort",
+        "_open_cohorts",
         "backlogs",
         "base",
         "cohorts",
         "flushed_at",
-        "is_calm",
+        "is_lone",
         "left_out",
         "members",
         "name",
         "pending",
         "pending_bytes",
+        "policy_error_told",
         "stragglers",
     )
 
@@ -173,76 +175,79 @@ class Group(Generic[M]):
         self.members: dict[M, Membership[M]] = {}
         self.cohorts: dict[Cohort[M], None] = {}
         self.stragglers: dict[Membership[M], None] = {}
-        self._roomy: dict[Kind, dict[Cohort[M], None]] = {}  # the cohorts that are not full
-        self._may_fall_in = False  # some straggler, after the next flush
-        self.pending: list[tuple[Message, Collection[M]]] = []
+        self._open_cohorts: dict[FrameIndex, dict[Cohort[M], None]] = {}  # those that are not full
+        self._may_enter_cohort = False  # some straggler, after the next flush
+        self.pending: list[tuple[Message, Collection[M]]] = []  # each with the members that do not get it
         self.base = 0
         self.pending_bytes = 0
         self.left_out: dict[M, None] = {}  # of some pending message
-        # The fan-out's: when the last flush that it has to know of ended, in seconds of trio's clock, and whether what
-        # is pending came long after it, and alone.
+        # The broadcaster's: when the last flush that it has to know of ended, in seconds of trio's clock, and whether
+        # what is pending came long after it, and alone.
         self.flushed_at = -inf
-        self.is_calm = False
+        self.is_lone = False
         self.backlogs: list[Backlog] = []  # high ones, some of them, as of the last flush
+        self.policy_error_told = False  # the transports': an overflow policy has failed here, and the log says so
 
     @property
     def top(self) -> int:
         return self.base + len(self.pending)
 
-    def join(self, member: M, receiver: Receiver, kind: Kind) -> Membership[M]:
-        membership = self.members[member] = Membership(member, self)
+    def add_member(self, member: M, receiver: Receiver, frame_index: FrameIndex) -> Membership[M]:
+        membership = self.members[member] = Membership(member, self, receiver, frame_index)
         self.stragglers[membership] = None
-        membership.reach(receiver, kind)
+        write = membership.write_now = receiver.attach(membership)
+        if write is not None:
+            self.enter_cohort(membership, write)
         return membership
 
-    def leave(self, member: M) -> bool:
-        """False when it was no member."""
+    def remove_member(self, member: M) -> bool:
+        """Return False when it was no member."""
         membership = self.members.pop(member, None)
         if membership is None:
             return False
         membership.receiver.detach(membership)
-        self.fall_out(membership)
+        self.leave_cohort(membership)
         del self.stragglers[membership]
         return True
 
-    def fall_out(self, membership: Membership[M]) -> None:
-        """Out of its cohort. A no-op for a straggler."""
+    def leave_cohort(self, membership: Membership[M]) -> None:
+        """Make it a straggler; a no-op for one that is."""
         cohort = membership.cohort
         if cohort is None:
             return
-        membership.give(cohort.cursor)
+        membership.advance(cohort.cursor)
         membership.cohort = None
         self.stragglers[membership] = None
-        cohort.remove(membership)
+        del cohort.members[membership]
+        cohort.writes = None
         if cohort.members:
-            self._roomy[cohort.kind][cohort] = None
+            self._open_cohorts[cohort.frame_index][cohort] = None
         else:
             del self.cohorts[cohort]
-            self._roomy[cohort.kind].pop(cohort, None)
+            self._open_cohorts[cohort.frame_index].pop(cohort, None)
 
-    def fall_in(self, membership: Membership[M]) -> None:
-        """Into a cohort, if it can be written to at once: now, or when what is pending now has been flushed."""
-        if membership.inline is None:
+    def enter_cohort(self, membership: Membership[M], write: WriteNow, *, is_flushed: bool = False) -> None:
+        """Put a straggler that can be written to at once into a cohort: now, or when what is pending was flushed.
+
+        `is_flushed`: the straggler and all cohorts are at the base, whatever is pending.
+        """
+        if self.pending and not is_flushed:
+            self._may_enter_cohort = True
             return
-        if self.pending:
-            self._may_fall_in = True
-        else:
-            self._fall_in(membership, membership.inline)
-
-    def _fall_in(self, membership: Membership[M], write: Write) -> None:
-        """All cohorts and the membership are at the base."""
-        roomy = self._roomy.setdefault(membership.kind, {})
-        cohort = next(iter(roomy), None)
+        open_cohorts = self._open_cohorts.setdefault(membership.frame_index, {})
+        cohort = next(iter(open_cohorts), None)
         if cohort is None:
-            cohort = Cohort(membership.kind, self.base)
-            roomy[cohort] = self.cohorts[cohort] = None
-        cohort.add(membership, write)
-        if len(cohort.members) >= MAX_COHORT:
-            del roomy[cohort]
+            cohort = Cohort(membership.frame_index, self.base)
+            open_cohorts[cohort] = self.cohorts[cohort] = None
+        cohort.members[membership] = write
+        cohort.writes = None
+        if len(cohort.members) >= MAX_COHORT_MEMBERS:
+            del open_cohorts[cohort]
         membership.cohort = cohort
         del self.stragglers[membership]
 
     def publish(self, message: Message, excluded: Collection[M] = ()) -> None:
+        """Owe `message` to every member but those excluded, who are looked up: a set, when there are many."""
         self.pending.append((message, excluded))
         self.pending_bytes += message.size
         if excluded:
@@ -250,14 +255,14 @@ class Group(Generic[M]):
 
     def watch(self, backlog: Backlog) -> None:
         """Remember a high backlog."""
-        if len(self.backlogs) < MAX_WATCHED:
+        if len(self.backlogs) < MAX_WATCHED_BACKLOGS:
             self.backlogs.append(backlog)
 
     def batch(self, start: int, end: int) -> Batch:
-        """The messages from number `start` to below `end`, for those that are left out of none."""
-        return Batch(tuple(message for message, _ in self.pending[start - self.base : end - self.base]))
+        """Return the messages from number `start` to below `end`, for those that are left out of none."""
+        return Batch(tuple([message for message, _ in self.pending[start - self.base : end - self.base]]))
 
-    def settle(self, upto: int) -> None:
+    def forget_delivered(self, upto: int) -> None:
         """Forget the messages below number `upto`; every member's cursor must be there or above."""
         done = upto - self.base
         if done <= 0:  # somebody else has flushed further in the meantime
@@ -271,11 +276,12 @@ class Group(Generic[M]):
             del self.pending[:done]
             self.left_out = {member: None for _, excluded in self.pending for member in excluded}
         self.base = upto
-        if self._may_fall_in:
-            self._may_fall_in = False
+        if self._may_enter_cohort:
+            self._may_enter_cohort = False
             for membership in tuple(self.stragglers):
-                if membership.inline is not None:
-                    if membership.cursor == upto:
-                        self._fall_in(membership, membership.inline)
-                    else:
-                        self._may_fall_in = True
+                if membership.write_now is None:
+                    continue
+                if membership.cursor == upto:
+                    self.enter_cohort(membership, membership.write_now, is_flushed=True)
+                else:
+                    self._may_enter_cohort = True

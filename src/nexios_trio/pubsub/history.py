@@ -19,9 +19,11 @@ from collections import deque
 from collections.abc import Iterator
 from enum import Enum
 from math import inf, isnan
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
-__all__ = ["DEFAULT_MAX_BYTES", "History", "HistoryOverflow", "Saved"]
+import attrs
+
+__all__ = ["DEFAULT_MAX_BYTES", "History", "HistoryLimits", "HistoryOverflow", "Saved"]
 
 DEFAULT_MAX_BYTES: Final = 1_048_576
 
@@ -50,50 +52,59 @@ class HistoryOverflow(str, Enum):
     TRIM = "trim"
 
 
+def _check_bytes(_: object, __: object, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"history_bytes is a number of bytes from 0, not {value!r}")
+
+
+def _check_messages(_: object, __: object, value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError(f"history limit is at least 1 message, or None, not {value!r}")
+
+
+def _check_age(_: object, __: object, value: Any) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and not isnan(value)
+    if value is not None and (not is_number or value <= 0):
+        raise ValueError(f"history ttl is a number of seconds above 0, or None, not {value!r}")
+
+
+def _check_overflow(_: object, __: object, value: Any) -> None:
+    if value not in ("clear", "trim"):
+        raise ValueError(f"history overflow is 'clear' or 'trim', not {value!r}")
+
+
+@attrs.frozen
+class HistoryLimits:
+    """How much history one group keeps.
+
+    Args:
+        max_bytes: of serialized messages, at least 0.
+        max_messages: at least 1; None for no bound.
+        max_age: seconds for which a message is kept, above 0; None for no bound.
+        overflow: "clear" (all but the newest goes) or "trim" (the oldest go) when over the bytes.
+    Raises: ValueError.
+    """
+
+    max_bytes: int = attrs.field(default=DEFAULT_MAX_BYTES, validator=_check_bytes)
+    max_messages: int | None = attrs.field(default=None, validator=_check_messages)
+    max_age: float | None = attrs.field(default=None, validator=_check_age)
+    overflow: str = attrs.field(default="clear", validator=_check_overflow)
+
+
 E = TypeVar("E", bound=Saved)
 
 
 class History(Generic[E]):
-    """Saved messages of one group within bounds of bytes, number and age. Time is always an argument.
+    """Saved messages of one group within bounds of bytes, number and age. Time is always an argument."""
 
-    Args:
-        overflow: "clear" (all but the newest goes) or "trim" (the oldest go) when over the bytes.
-        ttl: seconds for which a message is kept; ``None`` or ``inf`` for no bound.
-        limit: how many messages are kept, at least 1; ``None`` for no bound.
-    """
+    __slots__ = ("_limits", "_rows", "bytes", "floor", "top")
 
-    __slots__ = ("_limit", "_overflow", "_rows", "_ttl", "bytes", "floor", "top")
-
-    def __init__(
-        self,
-        *,
-        overflow: HistoryOverflow | str = HistoryOverflow.CLEAR,
-        ttl: float | None = None,
-        limit: int | None = None,
-    ) -> None:
-        self.configure(overflow=overflow, ttl=ttl, limit=limit)
+    def __init__(self, limits: HistoryLimits) -> None:
+        self._limits = limits
         self._rows: deque[tuple[float, int, E]] = deque()  # (saved, offset, entry)
         self.bytes = 0
         self.top = 0
         self.floor = 1
-
-    def configure(
-        self,
-        *,
-        overflow: HistoryOverflow | str = HistoryOverflow.CLEAR,
-        ttl: float | None = None,
-        limit: int | None = None,
-    ) -> None:
-        """Change the bounds; arguments as of the class. They apply when the next message is saved."""
-        if overflow not in ("clear", "trim"):
-            raise ValueError(f"history overflow is 'clear' or 'trim', not {overflow!r}")
-        if ttl is not None and (isnan(ttl) or ttl <= 0):
-            raise ValueError(f"history ttl is a number of seconds above 0, or None, not {ttl!r}")
-        if limit is not None and limit < 1:
-            raise ValueError(f"history limit is at least 1 message, or None, not {limit!r}")
-        self._overflow = HistoryOverflow(overflow)
-        self._ttl = inf if ttl is None else ttl
-        self._limit = limit
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -101,21 +112,23 @@ class History(Generic[E]):
     def __iter__(self) -> Iterator[E]:
         return iter([entry for _, _, entry in self._rows])
 
-    def append(self, entry: E, now: float, max_bytes: int = DEFAULT_MAX_BYTES) -> int:
+    def append(self, entry: E, now: float, limits: HistoryLimits | None = None) -> int:
         """Save `entry`, whose offset is above every earlier one. Returns how many messages were dropped,
         `entry` itself included if it was too large to keep.
 
         Args:
             now: the time of saving, on the clock of all other calls.
-            max_bytes: the bound that holds from now on, until the next call.
+            limits: that hold from now on; None for those that hold already.
         """
         position = entry.position
         if position is None or position.offset <= self.top:
             raise ValueError(f"a saved message has a position above offset {self.top}, not {position}")
+        if limits is not None:
+            self._limits = limits
         self._advance(position.offset)
         self._rows.append((now, position.offset, entry))
         self.bytes += entry.size
-        return self.expire(now) + self._fit(max_bytes)
+        return self.expire(now) + self._fit()
 
     def skip(self, offset: int) -> None:
         """Note that the message `offset` exists but is not saved here; who has not seen it has a gap."""
@@ -127,7 +140,7 @@ class History(Generic[E]):
         """The messages after `offset`, and whether that is everything that was missed.
 
         Args:
-            now: messages older than the ttl at this time are dropped first; ``None`` to leave them.
+            now: messages too old at this time are dropped first; ``None`` to leave them.
         """
         if now is not None:
             self.expire(now)
@@ -146,16 +159,13 @@ class History(Generic[E]):
         return list(self)
 
     def expire(self, now: float) -> int:
-        """Drop what is `ttl` seconds old or older at `now`. Returns how many messages that were."""
+        """Drop what is `max_age` seconds old or older at `now`. Returns how many messages that were."""
         count = 0
-        while self._rows and now - self._rows[0][0] >= self._ttl:
+        ttl = inf if self._limits.max_age is None else self._limits.max_age
+        while self._rows and now - self._rows[0][0] >= ttl:
             self._drop_oldest()
             count += 1
         return count
-
-    def next_expiry(self) -> float:
-        """Return when the oldest message will be too old; ``inf`` if never."""
-        return self._rows[0][0] + self._ttl if self._rows else inf
 
     def clear(self) -> int:
         """Drop everything; offsets go on. Returns how many messages there were."""
@@ -165,16 +175,17 @@ class History(Generic[E]):
         self.floor = self.top + 1
         return count
 
-    def _fit(self, max_bytes: int) -> int:
+    def _fit(self) -> int:
+        limits = self._limits
         count = 0
-        while self._limit is not None and len(self._rows) > self._limit:
+        while limits.max_messages is not None and len(self._rows) > limits.max_messages:
             self._drop_oldest()
             count += 1
-        if self.bytes > max_bytes and self._overflow is HistoryOverflow.CLEAR:
+        if self.bytes > limits.max_bytes and limits.overflow == HistoryOverflow.CLEAR:
             while len(self._rows) > 1:
                 self._drop_oldest()
                 count += 1
-        while self.bytes > max_bytes:
+        while self.bytes > limits.max_bytes:
             self._drop_oldest()
             count += 1
         return count

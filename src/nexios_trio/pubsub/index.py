@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from enum import Enum
 from typing import Generic
 
-from ..core.message import Kind
+from ..core.message import FrameIndex
 from .group import NOWHERE, Group, M, Membership, Receiver
 
 
@@ -22,28 +22,29 @@ class GroupIndex(Generic[M]):
 
     def __init__(self) -> None:
         self.groups: dict[str, Group[M]] = {}
-        self._of: dict[M, dict[str, Membership[M]]] = {}
+        # Read from outside, for speed; changed here alone.
+        self.of: dict[M, dict[str, Membership[M]]] = {}
 
-    def add(self, member: M, name: str, receiver: Receiver = NOWHERE, kind: Kind = 0) -> bool:
+    def add(self, member: M, name: str, receiver: Receiver = NOWHERE, frame_index: FrameIndex = 0) -> bool:
         """Join; True when the group is new. Joining twice is joining once."""
         group = self.groups.get(name)
         is_new = group is None
         if group is None:
             group = self.groups[name] = Group(name)
         if member not in group.members:
-            self._of.setdefault(member, {})[name] = group.join(member, receiver, kind)
+            self.of.setdefault(member, {})[name] = group.add_member(member, receiver, frame_index)
         return is_new
 
     def remove(self, member: M, name: str) -> Removed:
         group = self.groups.get(name)
         if group is None:
             return Removed.NO_GROUP
-        if not group.leave(member):
+        if not group.remove_member(member):
             return Removed.NO_MEMBER
-        memberships = self._of[member]
+        memberships = self.of[member]
         del memberships[name]
         if not memberships:
-            del self._of[member]
+            del self.of[member]
         if group.members:
             return Removed.MEMBER
         del self.groups[name]
@@ -51,17 +52,17 @@ class GroupIndex(Generic[M]):
 
     def discard(self, member: M) -> list[str]:
         """Leave every group; the names of those left, in joining order."""
-        names = list(self._of.get(member, ()))
+        names = list(self.of.get(member, ()))
         for name in names:
             self.remove(member, name)
         return names
 
     def memberships(self, member: M) -> Collection[Membership[M]]:
-        return self._of.get(member, {}).values()
+        return self.of.get(member, {}).values()
 
     def clear(self) -> None:
         self.groups.clear()
-        self._of.clear()
+        self.of.clear()
 
     def __contains__(self, name: object) -> bool:
         return name in self.groups

@@ -12,7 +12,8 @@ from trio.lowlevel import checkpoint
 from ..asgi_types import ASGIApp, Event
 from ..config.settings import Settings
 from ..core.asgi_events import received_event
-from ..core.lifecycle import Cause, End, Phase, check_asgi_close_code, check_reason
+from ..core.close_codes import check_asgi_close_code, check_reason
+from ..core.lifecycle import Cause, End, Phase
 from ..core.message import binary_frame, text_frame
 from ..exceptions import LifecycleError, WebSocketDisconnect
 from ..protocol.denial import Denial

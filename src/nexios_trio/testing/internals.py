@@ -19,7 +19,7 @@ def box_of(app: Any) -> ChannelBox | None:
 
 def deliver_of(box: ChannelBox) -> Deliver:
     """Return what the engine gives its messages to."""
-    return box._deliver
+    return box.broadcaster.deliver
 
 
 def groups_of(box: ChannelBox) -> list[str]:
@@ -49,10 +49,9 @@ def counts_of(channel: Channel) -> DeliveryCounts:
 
 def frame_for(channel: Channel, message: Message) -> Frame:
     """A group message as it is written to this channel's peer."""
-    return message.frame(channel._kind)
+    return message.frame(channel._frame_index)
 
 
 def overrides_send(channel: Channel) -> bool:
     """Group messages go through a method of the user's."""
-    kind = type(channel)
-    return kind.send is not Channel.send or kind._send is not Channel._send
+    return channel._has_override

@@ -17,9 +17,9 @@ from trio.lowlevel import checkpoint
 from ..asgi_types import Headers, Receive, Scope, Send
 from ..config.settings import Settings
 from ..core.lifecycle import Cause, End, Occurrence, Phase
-from ..core.message import Batch, Frame, Kind
+from ..core.message import Batch, Frame
 from ..exceptions import MessageTooBig
-from ..pubsub.group import Backlog
+from ..pubsub.group import Backlog, Membership
 from .base import SendStatistics, Transport
 from .direct import DirectTransport
 from .epoll import Poller
@@ -189,8 +189,8 @@ class AsgiTransport(Transport):
         elif not self.outbox.offer(frame, key):
             self.evict(End.of(Cause.OVERFLOW, "too slow"))
 
-    def offer_batch(self, kind: Kind, batch: Batch, written: int = 0) -> Backlog | None:
-        super().offer_batch(kind, batch)
+    def offer_batch(self, membership: Membership[Any], batch: Batch, written: int = 0) -> Backlog | None:
+        super().offer_batch(membership, batch)
         return self._outbox if self._outbox is not None and self._outbox.is_high else None
 
     async def close(self, end: End) -> None:

@@ -13,20 +13,21 @@ ends it with the one `End` of the connection. Its writer empties the outbox. The
 and is told of the end, once, by `on_end(end)`, a synchronous function that must not block.
 """
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from contextlib import AbstractAsyncContextManager
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 
 from ..asgi_types import Headers, Scope
 from ..config.settings import Settings
 from ..core.lifecycle import End, Lifecycle, Occurrence, Phase
-from ..core.message import Batch, Frame, Kind
-from ..core.overflow import Policy, resolve_policy
+from ..core.message import Batch, Frame
+from ..core.overflow import Key, Policy, resolve_policy
 from ..exceptions import LifecycleError, WebSocketDisconnect
-from ..pubsub.group import Backlog, Receiver
+from ..pubsub.group import Backlog, Membership, Receiver
 from .receive_queue import Inbox
 from .send_queue import DeliveryCounts
 from .timers import Timers
@@ -34,6 +35,8 @@ from .timers import Timers
 # Where a server of ours puts its transport for a connection, and the `receive` and `send` that stand for it. A lifespan
 # has it too, without.
 TRANSPORT_EXTENSION: Final = "nexios_trio.transport"
+
+logger = logging.getLogger("nexios_trio.fanout")
 
 
 @attrs.frozen
@@ -46,11 +49,20 @@ class SendStatistics:
     dropped_latest: int
     replaced: int
     lost: int
+    policy_errors: int = 0
 
     @classmethod
     def of(cls, messages: int, size: int, counts: DeliveryCounts) -> "SendStatistics":
         """Of `messages` queued messages, of `size` bytes together."""
-        return cls(messages, size, counts.dropped_oldest, counts.dropped_latest, counts.replaced, counts.lost)
+        return cls(
+            messages,
+            size,
+            counts.dropped_oldest,
+            counts.dropped_latest,
+            counts.replaced,
+            counts.lost,
+            counts.policy_errors,
+        )
 
     @property
     def undelivered(self) -> int:
@@ -110,15 +122,40 @@ class Transport(Receiver, ABC):
     def offer(self, frame: Frame, key: Hashable = None) -> None:
         """Queue `frame`, or do with it what the overflow policy says. After the end it is counted as lost."""
 
-    def offer_batch(self, kind: Kind, batch: Batch, written: int = 0) -> Backlog | None:
+    def offer_batch(self, membership: Membership[Any], batch: Batch, written: int = 0) -> Backlog | None:
         """`offer` each message of a group's batch. Returns what is queued, if that is more than half of the bounds.
 
-        `written`: bytes of it that `inline` has written already.
+        `written`: bytes of it that the membership's `write_now` has written already.
         """
-        key_of = self.policy.key
+        index, group = membership.frame_index, membership.group
         for message in batch.messages:
-            self.offer(message.frame(kind), None if key_of is None else key_of(message.payload))
+            key = None
+            if self.policy.key is not None:
+                key = self._key_of(self.policy.key, message.payload, id(membership.member), group.name)
+            self.offer(message.frame(index), key)
+        if self.counts.policy_error is not None and not group.policy_error_told:
+            group.policy_error_told = True
+            _log_policy_error(f"a member of group {group.name!r}", self.counts.policy_error)
+        self.counts.policy_error = None
         return None
+
+    def offer_alone(self, frame: Frame, payload: Any, channel: Hashable) -> None:
+        """`offer` a message that is for one channel, and was not sent to a group."""
+        key = None if self.policy.key is None else self._key_of(self.policy.key, payload, channel, None)
+        self.offer(frame, key)
+        if self.counts.policy_error is not None and self.counts.policy_errors == 1:
+            _log_policy_error(f"channel {channel}", self.counts.policy_error)
+        self.counts.policy_error = None
+
+    def _key_of(self, key_of: Key, payload: Any, channel: Hashable, group: str | None) -> Hashable:
+        """The key by which `payload` replaces queued ones of the same channel and group; None where it fails."""
+        try:
+            key = key_of(payload)
+            hash(key)
+        except Exception as error:
+            self.counts.note_policy_error(error)
+            return None
+        return None if key is None else (channel, group, key)
 
     @abstractmethod
     async def close(self, end: End) -> None:
@@ -168,3 +205,11 @@ class Transport(Receiver, ABC):
     def _disconnect(self) -> WebSocketDisconnect:
         end = self.lifecycle.end
         return WebSocketDisconnect(1006) if end is None else WebSocketDisconnect(end.code, end.reason)
+
+
+def _log_policy_error(whose: str, error: Exception) -> None:
+    logger.error(
+        "the overflow policy failed for %s; its messages are queued without it, as far as there is room",
+        whose,
+        exc_info=error,
+    )

@@ -23,6 +23,12 @@ class DeliveryCounts:
     dropped_latest: int = 0
     replaced: int = 0
     lost: int = 0  # queued, or offered, when the connection ended
+    policy_errors: int = 0  # messages that were queued without the overflow policy, or its key, which raised
+    policy_error: Exception | None = None  # the last of them, until it is logged
+
+    def note_policy_error(self, error: Exception) -> None:
+        self.policy_errors += 1
+        self.policy_error = error
 
     @property
     def undelivered(self) -> int:
@@ -99,7 +105,13 @@ class Outbox:
                 self.messages += 1
                 self.bytes += frame.size
                 return True
-        return self._obey(self.policy(self._statistics(key), frame.size), frame, key)
+        try:
+            verdict = self.policy(self._statistics(key), frame.size)
+        except Exception as error:
+            self.counts.note_policy_error(error)
+            key = None
+            verdict = Verdict.ENQUEUE if self.fits(frame.size) else Verdict.DISCONNECT
+        return self._obey(verdict, frame, key)
 
     def _statistics(self, key: Hashable) -> OutboxStatistics:
         cell = self._cells.get(key) if key is not None else None

@@ -4,7 +4,7 @@ from ..channels.offline import OfflineQueue, OfflineStatistics
 from ..channels.secure import AuthenticationError, SecureChannel
 from ..connections.websocket import WebSocket, WebSocketDisconnect, WebSocketException, WebSocketState
 from ..consumer import WebSocketConsumer, WebSocketEndpoint
-from ..core.message import PayloadTypeEnum
+from ..core.payloads import PayloadTypeEnum
 from ..validation.messages import InvalidMessage, valid_messages, validator
 from .channels import (
     BoxStatistics,

@@ -2,9 +2,16 @@
 
 from ..channels.channel import Channel, open_channel
 from ..channels.registry import ChannelGroup, ChannelRegistry
-from ..core.message import PayloadTypeEnum
-from ..groups.box import BoxStatistics, ChannelBox, GroupsView
-from ..groups.results import ChannelAddStatusEnum, ChannelMessageDC, ChannelRemoveStatusEnum, GroupSendStatusEnum
+from ..core.payloads import PayloadTypeEnum
+from ..groups.box import ChannelBox
+from ..groups.results import (
+    BoxStatistics,
+    ChannelAddStatusEnum,
+    ChannelMessageDC,
+    ChannelRemoveStatusEnum,
+    GroupSendStatusEnum,
+)
+from ..groups.views import GroupsView
 
 __all__ = [
     "BoxStatistics",

@@ -1,11 +1,11 @@
 """What the tests of a direct transport share."""
 
-from nexios_trio.core.message import Batch, Kind, Message, text_frame
+from nexios_trio.core.message import Batch, Message, text_frame
 from tests.rawframes import TEXT
-from tests.transports.support import settle
+from tests.transports.support import membership, settle
 
-JSON: Kind = 0
-PLAIN: Kind = 1
+JSON = membership(0)
+PLAIN = membership(1)
 BIG = "x" * 3000  # a few of these fill small kernel buffers
 
 

@@ -24,10 +24,10 @@ from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_
 from ...asgi_types import Scope
 from ...config.settings import Settings
 from ...core.lifecycle import Cause, End, Occurrence, Phase
-from ...core.message import Batch, Frame, Kind
+from ...core.message import Batch, Frame
 from ...exceptions import MessageTooBig
 from ...protocol.frames import PING, control_frame, messages_behind
-from ...pubsub.group import Membership
+from ...pubsub.group import Membership, WriteNow
 from ..base import SendStatistics
 from ..epoll import WRITE, Poller
 from ..progress import ReadingDeadline, unacknowledged_bytes
@@ -74,23 +74,20 @@ class Writer(DirectSocket):
         self._handed = 0  # bytes that the kernel got of what had waited
 
     # The write seam: while this socket is CLEAR, each of its memberships holds `socket.send`, a C function, as
-    # `Membership.inline`. It is put there here and nowhere else: when a group is joined, and with each move into CLEAR
-    # or out of it. Broadcasts call it (`groups/broadcast.py`, `_write_cohort`) without coming through this object.
+    # `Membership.write_now`. It comes from here and nowhere else: when a group is joined (`attach`), and with each move
+    # into CLEAR or out of it. Broadcasts call it (`groups/broadcast.py`, `_write_cohort`) without coming through here.
 
     def _move(self, step: Step) -> None:
         was_clear = self.state is _CLEAR
         super()._move(step)
         if was_clear is not (self.state is _CLEAR):
             for membership in self._memberships:
-                self._plant_write(membership)
+                # Compressed frames are not the group's.
+                membership.set_write_now(self._sock_send if self.state is _CLEAR and not self._deflate else None)
 
-    def _plant_write(self, membership: Membership[Any]) -> None:
-        """Let the membership's group write to the socket itself, or not. Compressed frames are not the group's."""
-        membership.set_inline(self._sock_send if self.state is _CLEAR and not self._deflate else None)
-
-    def attach(self, membership: Membership[Any]) -> None:
+    def attach(self, membership: Membership[Any]) -> WriteNow | None:
         self._memberships = (*self._memberships, membership)
-        self._plant_write(membership)
+        return self._sock_send if self.state is _CLEAR and not self._deflate else None
 
     def detach(self, membership: Membership[Any]) -> None:
         self._memberships = tuple(other for other in self._memberships if other is not membership)
@@ -138,11 +135,11 @@ class Writer(DirectSocket):
         elif not self._queue().offer(frame, key):
             self.evict(End.of(Cause.OVERFLOW, "too slow"))
 
-    def offer_batch(self, kind: Kind, batch: Batch, written: int = 0) -> None:
+    def offer_batch(self, membership: Membership[Any], batch: Batch, written: int = 0) -> None:
         if self.state is not _CLEAR or self._deflate:
-            super().offer_batch(kind, batch)
+            super().offer_batch(membership, batch)
             return
-        data = batch.wire(kind)
+        data = batch.wire(membership.frame_index)
         if not written:
             try:
                 written = self._sock_send(data)
@@ -152,7 +149,7 @@ class Writer(DirectSocket):
                 self._lost(data)
                 return
         if written != len(data):
-            self._keep_rest_of_batch(kind, batch, written)
+            self._keep_rest_of_batch(membership, batch, written)
 
     def _write(self, data: bytes) -> None:
         """One non-blocking send of a whole frame; what the kernel does not take is kept."""
@@ -166,16 +163,16 @@ class Writer(DirectSocket):
         if sent != len(data):
             self._keep(memoryview(data)[sent:])
 
-    def _keep_rest_of_batch(self, kind: Kind, batch: Batch, sent: int) -> None:
+    def _keep_rest_of_batch(self, membership: Membership[Any], batch: Batch, sent: int) -> None:
         """Keep the rest of a batch of which `sent` bytes are gone: the torn frame first, the others by the policy."""
-        frames = batch.frames(kind)
+        frames = batch.frames(membership.frame_index)
         torn = 0
         while sent >= len(frames[torn].wire):
             sent -= len(frames[torn].wire)
             torn += 1
         self._keep(memoryview(frames[torn].wire)[sent:])
         if torn + 1 < len(frames):
-            super().offer_batch(kind, Batch(batch.messages[torn + 1 :]))
+            super().offer_batch(membership, Batch(batch.messages[torn + 1 :]))
 
     def _keep(self, rest: memoryview) -> None:
         self._unsent = rest

@@ -1,7 +1,7 @@
 """The side of a channel that its box and its connection see. Users see `Channel`."""
 
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,46 +12,50 @@ from trio.lowlevel import checkpoint
 
 from ..connections.last_calls import LastCall, make_last_calls
 from ..connections.session import Session
+from ..core.json import JsonDefault
 from ..core.lifecycle import Cause, End
-from ..core.message import KINDS, Batch, Frame, Kind, PayloadTypeEnum, encode
+from ..core.message import Batch, Frame, FrameIndex
+from ..core.payloads import FRAME_INDEXES, PayloadTypeEnum, encode
 from ..exceptions import MessageTooBig, WebSocketDisconnect
-from ..groups.memberships import Roster
-from ..pubsub.group import Backlog, Receiver
+from ..groups.memberships import BoxMember, Memberships
+from ..pubsub.group import Backlog, Membership, Receiver
 from .events import Event, Events
-from .override_queue import Relay
+from .override_queue import OverrideQueue
 
 logger = logging.getLogger("nexios_trio.channel")
 
 
-class _Relayed(Receiver):
-    """How a channel is reached whose class overrides `send`."""
+class _ThroughOverride(Receiver):
+    """Reaches a channel whose class overrides `send`."""
 
-    def __init__(self, relay: Callable[[Batch], Backlog | None]) -> None:
-        self._relay = relay
+    def __init__(self, offer: Callable[[Batch], Backlog | None]) -> None:
+        self._offer = offer
 
-    def offer_batch(self, kind: Kind, batch: Batch, written: int = 0) -> Backlog | None:
-        return self._relay(batch)
+    def offer_batch(self, membership: Membership[Any], batch: Batch, written: int = 0) -> Backlog | None:
+        return self._offer(batch)
 
 
-class Attachment(ABC):
+class ConnectionBinding(BoxMember):
     """One channel's tie to its connection, and to the boxes that know it.
 
     Args:
-        is_relayed: group messages go through `send`, which a subclass overrides.
+        overrides_send: group messages go through `send`, which a subclass overrides.
     Raises: WebSocketDisconnect when the connection has been cleaned up.
     """
 
-    def __init__(self, session: Session, kind: PayloadTypeEnum, *, is_relayed: bool, close_on_expire: bool) -> None:
+    def __init__(
+        self, session: Session, payload_type: PayloadTypeEnum, *, overrides_send: bool, close_on_expire: bool
+    ) -> None:
         self.uuid: UUID = uuid4()
         self.close_on_expire = close_on_expire
         self._session = session
-        self._kind: Kind = KINDS[kind]
-        self._encoding = kind
+        self._payload_type = payload_type
+        self._frame_index: FrameIndex = FRAME_INDEXES[payload_type]
         self._events = Events()
-        self._boxes: tuple[Roster, ...] = ()
+        self._boxes: tuple[Memberships, ...] = ()
         self._releases: tuple[Callable[[Any], None], ...] = ()
-        self._relay: Relay | None = None
-        self._is_relayed = is_relayed
+        self._override_queue: OverrideQueue | None = None
+        self._overrides_send = overrides_send
         self._is_connected_told = session.is_accepted
         self._is_over = False
         self._is_released = False
@@ -59,14 +63,6 @@ class Attachment(ABC):
         if session.is_released:
             raise self._gone()
         session.channels.append(self)
-
-    @property
-    @abstractmethod
-    def expires_at(self) -> float | None: ...
-
-    @property
-    @abstractmethod
-    def expired(self) -> bool: ...
 
     @abstractmethod
     async def send(self, payload: Any) -> None: ...
@@ -79,40 +75,49 @@ class Attachment(ABC):
         """Either side has closed, or the channel was released."""
         return self._is_released or self._session.transport.end is not None
 
-    def receiver(self) -> tuple[Receiver, Kind]:
-        return _Relayed(self._relayed) if self._is_relayed else self._session.transport, self._kind
+    @property
+    def identity(self) -> object:
+        return self._session.identity
 
-    def push(self, payload: Any) -> None:
-        frame = encode(payload, self._encoding)
+    def cancel_on_revoke(self, scope: trio.CancelScope) -> None:
+        """A plain channel's identity is read again after each wait; nobody tells it when it changes."""
+
+    def keep_on_revoke(self, scope: trio.CancelScope) -> None: ...
+
+    def receiver(self) -> tuple[Receiver, FrameIndex]:
+        receiver = _ThroughOverride(self._offer_batch) if self._overrides_send else self._session.transport
+        return receiver, self._frame_index
+
+    def push(self, payload: Any, json_default: JsonDefault | None = None) -> None:
+        frame = encode(payload, self._payload_type, json_default)
         limit = self._session.runtime.settings.outbox_bytes
         if frame.size > limit:
             raise MessageTooBig(f"a message of {frame.size} bytes: an outbox holds {limit}")
-        if self._is_relayed:
-            self._to_relay(payload, frame)
-            return
-        transport = self._session.transport
-        key_of = transport.policy.key
-        transport.offer(frame, None if key_of is None else key_of(payload))
+        if self._overrides_send:
+            self._offer(payload, frame)
+        else:
+            self._session.transport.offer_alone(frame, payload, self.uuid)
 
-    def _relayed(self, batch: Batch) -> Backlog | None:
+    def _offer_batch(self, batch: Batch) -> Backlog | None:
         for message in batch.messages:
-            self._to_relay(message.payload, message.frame(self._kind))
-        return self._relay if self._relay is not None and self._relay.is_high else None
+            self._offer(message.payload, message.frame(self._frame_index))
+        queue = self._override_queue
+        return queue if queue is not None and queue.is_high else None
 
-    def _to_relay(self, payload: Any, frame: Frame) -> None:
-        if self._relay is None:
-            self._relay = Relay(self._session, self.send, self._relay_failed)
-        self._relay.offer(payload, frame)
+    def _offer(self, payload: Any, frame: Frame) -> None:
+        if self._override_queue is None:
+            self._override_queue = OverrideQueue(self._session, self.send, self._override_failed)
+        self._override_queue.offer(payload, frame)
 
-    async def _relay_failed(self, error: Exception) -> None:
+    async def _override_failed(self, error: Exception) -> None:
         """An overridden `send` raised for a group message."""
         if isinstance(error, WebSocketDisconnect):
             await checkpoint()
         else:
             await self._events.failed("send", self, error)
 
-    def entered(self, roster: Roster) -> None:
-        self._boxes = (*self._boxes, roster)
+    def entered(self, box: Memberships) -> None:
+        self._boxes = (*self._boxes, box)
 
     def expire(self) -> None:
         """The time to live is over. Called for each box that knows the channel; told once."""
@@ -131,7 +136,7 @@ class Attachment(ABC):
 
     async def accepted(self) -> None:
         for box in self._boxes:
-            box.rewire(self)
+            box.renew_receiver(self)
         if not self._is_connected_told:
             self._is_connected_told = True
             await self._events.fire(Event.CONNECT, self)
@@ -173,7 +178,7 @@ class Attachment(ABC):
         for release in self._releases:
             release(self)
         self._boxes = self._releases = ()
-        self._relay = None
+        self._override_queue = None
         if self._session.is_released:  # else `on_disconnect` is still to come
             self._events.clear()
 

@@ -1,0 +1,46 @@
+"""What `ChannelBox.show_groups` gives: the groups, to be awaited."""
+
+from collections.abc import Generator, Mapping
+from typing import Any, NoReturn, TypeVar, overload
+from uuid import UUID
+
+from trio.lowlevel import checkpoint
+
+from ..pubsub.group import Group
+
+T = TypeVar("T")
+
+
+class GroupsView:
+    """The groups at the time it is awaited: `await view` or `await view.get(name, default)`."""
+
+    def __init__(self, groups: Mapping[str, Group[Any]]) -> None:
+        self._groups = groups
+
+    def __await__(self) -> "Generator[Any, Any, dict[str, dict[Any, UUID]]]":
+        return self._all().__await__()
+
+    async def _all(self) -> dict[str, dict[Any, UUID]]:
+        await checkpoint()
+        return {name: _members_of(group) for name, group in self._groups.items()}
+
+    @overload
+    async def get(self, name: str) -> dict[Any, UUID] | None: ...
+    @overload
+    async def get(self, name: str, default: dict[Any, UUID]) -> dict[Any, UUID]: ...
+    @overload
+    async def get(self, name: str, default: T) -> dict[Any, UUID] | T: ...
+    async def get(self, name: str, default: Any = None) -> Any:
+        """Return one group's channels, or `default` if there is no such group."""
+        await checkpoint()
+        group = self._groups.get(name)
+        return default if group is None else _members_of(group)
+
+    def _not_awaited(self, *_: object) -> NoReturn:
+        raise TypeError("show_groups() is awaited before it is looked into: (await show_groups())[name]")
+
+    __getitem__ = __iter__ = __contains__ = __len__ = __bool__ = _not_awaited
+
+
+def _members_of(group: Group[Any]) -> dict[Any, UUID]:
+    return {channel: channel.uuid for channel in group.members}
