@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 
 import pytest
 import trio
@@ -210,3 +211,42 @@ def test_settings_are_shown(invoke):
 
 def test_help_says_where_settings_are(invoke):
     assert "--show-settings" in invoke("--help").output
+
+
+async def test_the_package_is_the_command(log):
+    async with command(log, APP, *QUICK, program=(sys.executable, "-m", "nexios_trio")) as server:
+        assert (await server.get()).endswith(b"hello")
+        server.signal()
+        assert await server.status() == 0
+
+
+async def test_a_unix_socket_for_a_proxy_of_another_user(log, tmp_path):
+    async with command(log, APP, *QUICK, "--umask", "007", bind=f"unix:{tmp_path}/sock"):
+        assert (tmp_path / "sock").stat().st_mode & 0o777 == 0o770
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ('graceful_timeout = "5"', "graceful_timeout must be a number of seconds from 0, not '5'"),
+        ('verify_mode = "CERT_MAYBE"', "verify_mode must be one of CERT_NONE, CERT_OPTIONAL, CERT_REQUIRED"),
+        ('backlog = "many"', "backlog must be a whole number from 1, not 'many'"),
+        ("accesslog = 5", "accesslog must be a path"),
+    ],
+)
+@pytest.mark.parametrize("workers", [(), ("-w", "2")])
+def test_a_mistake_in_a_configuration_file_is_said_at_the_start(invoke, tmp_path, line, text, workers):
+    (tmp_path / "server.toml").write_text(line)
+    result = invoke(APP, "-b", "127.0.0.1:0", "-c", str(tmp_path / "server.toml"), *workers)
+    assert result.exit_code == 2
+    assert text in result.output
+
+
+def test_an_unknown_option_in_a_configuration_file_is_said(invoke, tmp_path):
+    (tmp_path / "server.toml").write_text("graceful_timout = 5\nbacklog = 0")
+    assert "did you mean graceful_timeout?" in invoke(APP, "-c", str(tmp_path / "server.toml")).output
+
+
+@pytest.mark.parametrize("umask", ["8", "rwx", "77777"])
+def test_a_umask_is_octal(invoke, umask):
+    assert "accepted are octal digits, as in 007" in invoke(APP, "--umask", umask).output

@@ -1,5 +1,7 @@
 """Defaults, checks, the environment and the table of settings."""
 
+import copy
+import pickle
 from ipaddress import ip_network
 from math import inf
 
@@ -226,3 +228,11 @@ def test_the_meaning_of_overflow_names_every_policy_that_has_a_name():
     for name in overflow._NAMED:
         assert name in row.meaning
         assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize("overflow", ["disconnect", "drop_oldest", "drop_latest", "max_lag:3"])
+def test_settings_can_be_pickled(overflow: str) -> None:
+    """As multiprocessing does with whatever it starts a process with."""
+    settings = Settings(overflow=overflow, trusted_proxies="unix, 10.0.0.0/8", ping_interval=inf, ping_timeout=inf)
+    assert pickle.loads(pickle.dumps(settings)) == settings
+    assert copy.deepcopy(settings) == settings

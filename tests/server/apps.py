@@ -1,6 +1,7 @@
 """Applications for servers in processes of their own."""
 
 import os
+import signal
 
 import trio
 
@@ -26,6 +27,15 @@ async def crash(req, res):
 
     app.start_soon(fail)
     return res.text("it will")
+
+
+@app.get("/fork")
+async def fork(req, res):
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+        os._exit(0)
+    return res.text(str(child))
 
 
 @app.get("/die")

@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -40,9 +40,11 @@ class Command(Running):
 
 
 @asynccontextmanager
-async def command(log: Path, *arguments: str, bind: str = "127.0.0.1:0") -> AsyncIterator[Command]:
+async def command(
+    log: Path, *arguments: str, bind: str = "127.0.0.1:0", program: Sequence[str] = (str(COMMAND),)
+) -> AsyncIterator[Command]:
     """`nexios-trio run ARGUMENTS` until the end of the block, from when it says that it serves."""
-    line, process = await start(log, *arguments, bind=bind)
+    line, process = await start(log, *arguments, bind=bind, program=program)
     try:
         assert line.startswith("Serving "), f"{line}\n{text_of(log)}"
         yield Command(process, line, log)
@@ -63,11 +65,13 @@ async def failed(log: Path, *arguments: str, bind: str = "127.0.0.1:0") -> int:
         kill(process)
 
 
-async def start(log: Path, *arguments: str, bind: str) -> tuple[str, trio.Process]:
+async def start(
+    log: Path, *arguments: str, bind: str, program: Sequence[str] = (str(COMMAND),)
+) -> tuple[str, trio.Process]:
     """The first line that it prints, or nothing; it is in a process group of its own."""
     with log.open("ab") as errors:
         process = await trio.lowlevel.open_process(
-            [str(COMMAND), "run", *arguments, "-b", bind],
+            [*program, "run", *arguments, "-b", bind],
             cwd=PROJECT,
             stdout=-1,
             stderr=errors,

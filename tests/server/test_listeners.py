@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from nexios_trio import serve
+from nexios_trio.server.listeners import open_listeners
 from tests.server.support import (
     Raw,
     ask,
@@ -54,3 +55,84 @@ async def test_an_address_in_use_is_said_before_the_application_starts():
             await serve(app, config(bind=[f"127.0.0.1:{port}"]), settings=settings())
     assert caught.value.errno == EADDRINUSE
     assert not started
+
+
+def connects(host, port):
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as client:
+        client.settimeout(5)
+        return client.connect_ex((host, port)) == 0
+
+
+@pytest.mark.parametrize("bind", ["localhost:0", "LOCALHOST:0"])
+async def test_localhost_is_both_families(bind):
+    async with running(make_app(), config(bind=[bind])) as server:
+        assert [address.rpartition(":")[0] for address in server.addresses] == ["http://127.0.0.1", "http://[::1]"]
+        for address in server.addresses:
+            host, _, port = address.removeprefix("http://").rpartition(":")
+            assert connects(host.strip("[]"), int(port))
+
+
+async def test_a_number_is_a_port(unused_port):
+    async with running(make_app(), config(bind=[str(unused_port)])) as server:
+        assert server.addresses == [f"http://127.0.0.1:{unused_port}"]
+
+
+@pytest.mark.parametrize("binds", [["0.0.0.0:{0}", "[::]:{0}"], ["[::]:{0}", "127.0.0.1:{0}"]])
+async def test_both_families_on_one_port(binds, unused_port):
+    async with running(make_app(), config(bind=[bind.format(unused_port) for bind in binds])):
+        assert connects("127.0.0.1", unused_port)
+        assert connects("::1", unused_port)
+
+
+async def test_all_of_ipv6_alone_is_ipv4_too(unused_port):
+    async with running(make_app(), config(bind=[f"[::]:{unused_port}"])):
+        assert connects("127.0.0.1", unused_port)
+        assert connects("::1", unused_port)
+
+
+@pytest.mark.parametrize(
+    "binds",
+    [
+        ["127.0.0.1:{0}", "127.0.0.1:{0}"],
+        ["0.0.0.0:{0}", "127.0.0.1:{0}"],
+        ["[::1]:{0}", "[::]:{0}"],
+        ["localhost:{0}", "127.0.0.1:{0}"],
+        ["unix:{1}/sock", "unix:{1}/sock"],
+    ],
+)
+async def test_binds_that_overlap_are_said_before_the_application_starts(binds, unused_port, tmp_path):
+    async def app(scope, receive, send):
+        raise AssertionError
+
+    with pytest.raises(ValueError, match="it overlaps with http.*, which is listed too"):
+        await serve(app, config(bind=[bind.format(unused_port, tmp_path) for bind in binds]))
+
+
+async def test_a_host_that_does_not_exist_is_said():
+    with pytest.raises(OSError, match=r"cannot listen on nowhere\.invalid:80: "):
+        await serve(make_app(), config(bind=["nowhere.invalid:80"]))
+
+
+async def test_descriptor_0_can_be_inherited():
+    """A worker's is its link to the parent."""
+    with socket.socket() as inherited:
+        inherited.bind(("127.0.0.1", 0))
+        kept = os.dup(0)
+        try:
+            os.dup2(inherited.fileno(), 0)
+            with open_listeners(config(bind=["fd://0"])) as [listener]:
+                assert listener.sock.fileno() > 2
+                assert listener.sock.getsockname() == inherited.getsockname()
+            assert os.fstat(0) == os.fstat(inherited.fileno())
+        finally:
+            os.dup2(kept, 0)
+            os.close(kept)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o700), (0o007, 0o770), (0o000, 0o777)])
+def test_a_socket_that_no_proxy_can_reach_is_said(umask, mode, tmp_path, caplog):
+    path = tmp_path / "sock"
+    caplog.set_level("INFO", "nexios_trio.server")
+    with open_listeners(config(bind=[f"unix:{path}"], umask=umask)):
+        assert path.stat().st_mode & 0o777 == mode
+    assert ("--umask 007" in caplog.text) == (mode == 0o700)

@@ -2,12 +2,15 @@
 
 import os
 import signal
+import socket
 
 import pytest
 import trio
 
-from tests.server.processes import QUICK, Command, command, failed
-from tests.server.support import DEADLINE, ask, websocket
+from nexios_trio import serve
+from nexios_trio.server import early_signals
+from tests.server.processes import COMMAND, PROJECT, QUICK, Command, command, failed, kill
+from tests.server.support import DEADLINE, ask, config, make_app, websocket
 
 APP = "tests.server.apps:app"
 TWO = ("--workers", "2")
@@ -140,3 +143,75 @@ async def test_workers_share_a_unix_socket(log, tmp_path):
         assert answer.endswith(b"hello")
         server.signal()
         assert await server.status() == 0
+
+
+async def test_a_stop_while_workers_are_importing_is_in_order(log, tmp_path, monkeypatch):
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    (tmp_path / "slow_to_import.py").write_text(f"open({str(gate)!r}).read()\nfrom tests.server.apps import app\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with log.open("ab") as errors:
+        process = await trio.lowlevel.open_process(
+            [str(COMMAND), "run", "slow_to_import:app", *QUICK, *TWO, "-b", "127.0.0.1:0"],
+            cwd=PROJECT,
+            stderr=errors,
+            start_new_session=True,
+        )
+    try:
+        with trio.fail_after(DEADLINE):
+            writer = await trio.to_thread.run_sync(os.open, gate, os.O_WRONLY)  # once a worker imports
+            process.terminate()
+            assert await process.wait() == 0, log.read_text()
+        os.close(writer)
+    finally:
+        kill(process)
+    assert "ERROR" not in log.read_text()
+
+
+async def test_workers_on_descriptor_0(log):
+    """As a supervisor may pass it on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        with log.open("ab") as errors:
+            process = await trio.lowlevel.open_process(
+                [str(COMMAND), "run", APP, *QUICK, *TWO, "-b", "fd://0"],
+                cwd=PROJECT,
+                stdin=listener.fileno(),
+                stdout=-1,
+                stderr=errors,
+                start_new_session=True,
+            )
+        try:
+            with trio.fail_after(DEADLINE):
+                assert b"with 2 workers" in await process.stdout.receive_some()
+                async with websocket(listener.getsockname()[1]) as client:
+                    assert await ask(client) == "are you there?"
+                process.terminate()
+                assert await process.wait() == 0, log.read_text()
+        finally:
+            kill(process)
+            await process.stdout.aclose()
+
+
+async def test_a_worker_whose_children_live_on_is_seen_to_end(log, tmp_path, monkeypatch):
+    """Its link is not theirs."""
+    (tmp_path / "has_a_child.py").write_text(
+        "import os, subprocess\nsubprocess.Popen(['sleep', '30'], stdout=subprocess.DEVNULL)\nos._exit(7)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert await failed(log, "has_a_child:app", *TWO) == 1
+    assert "ended with status 7" in log.read_text()
+
+
+async def test_a_signal_that_comes_before_the_server_looks_is_kept():
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        early_signals.keep(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        with trio.fail_after(DEADLINE):
+            await serve(make_app(), config())
+        signal.raise_signal(signal.SIGTERM)  # an old one
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        early_signals.raise_again()
+        signal.signal(signal.SIGTERM, handler)

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,8 +11,18 @@ from hypercorn.config import Config
 
 from ..config.settings import Settings
 from ..exceptions import SettingsError
+from ..server.hypercorn.options import unknown_options
 
-__all__ = ["read_options", "read_settings", "show_settings", "usage_error"]
+__all__ = ["read_options", "read_settings", "read_umask", "show_settings", "usage_error"]
+
+
+def read_umask(context: click.Context, option: click.Parameter, value: str | None) -> int | None:
+    """Read the permissions that a new file does not get, as the shell's umask takes them. A callback of click's."""
+    if value is None:
+        return None
+    if re.fullmatch(r"(0o)?[0-7]{1,4}", value) is None:
+        raise click.BadParameter(f"{value!r}: accepted are octal digits, as in 007")
+    return int(value.removeprefix("0o"), 8)
 
 
 def read_options(options: dict[str, Any]) -> Config:
@@ -20,9 +31,9 @@ def read_options(options: dict[str, Any]) -> Config:
     for name in ("bind", "insecure_bind"):
         if options[name]:
             setattr(config, name, list(options[name]))
-    for option, name in (("certfile", "certfile"), ("keyfile", "keyfile"), ("root_path", "root_path")):
-        if options[option] is not None:
-            setattr(config, name, options[option])
+    for name in ("certfile", "keyfile", "root_path", "umask"):
+        if options[name] is not None:
+            setattr(config, name, options[name])
     if options["access_log"] is not None:
         config.accesslog = options["access_log"]
     return config
@@ -34,11 +45,14 @@ def _read_config(source: str) -> Config:
             return Config.from_object(source.removeprefix("python:"))
         if source.startswith("file:"):
             return Config.from_pyfile(source.removeprefix("file:"))
-        return Config.from_toml(source)
+        config = Config.from_toml(source)
+        for problem in unknown_options(config):
+            click.echo(f"Warning: --config {source}: {problem}", err=True)
+        return config
     except (OSError, ValueError, ImportError, AttributeError, SyntaxError) as error:
-        problem = error.strerror if isinstance(error, OSError) and error.strerror else error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise click.UsageError(
-            f"--config {source}: {problem}; accepted are a TOML file, file:PYTHON_FILE and python:MODULE"
+            f"--config {source}: {reason}; accepted are a TOML file, file:PYTHON_FILE and python:MODULE"
         ) from None
 
 

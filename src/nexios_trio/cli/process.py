@@ -15,10 +15,10 @@ from hypercorn.config import Config
 from ..application import NexiosApp
 from ..asgi_types import ASGIApp
 from ..config.settings import Settings
-from ..server import ServerError, StartupFailed, serve
+from ..server import ServerError, StartupFailed, early_signals, serve
 from ..server.app_loader import LoadError, load_application
 from ..server.errors import sole
-from ..server.supervisor import follow_parent, say_ready
+from ..server.supervisor import follow_parent, say_ready, take_link
 from .options import usage_error
 
 __all__ = ["announce", "log_to_stderr", "serve_in_this_process", "write_pid"]
@@ -38,16 +38,17 @@ def serve_in_this_process(
         given: settings of the command line, NAME=VALUE.
         worker: the number of this worker; None for a process of its own.
     """
+    link = None if worker is None else take_link()  # before the application starts processes of its own
     app = _load(application)
     log_to_stderr(level)
     _check_settings(app, given)
     if worker == 0:
         _warn_of_islands(app)
-    if worker is None:
+    if link is None:
         write_pid(config)
-    else:  # while the server serves it has handlers of its own; a signal that comes behind its end is an old one
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    announcement = _Announcement(application, worker is not None)
+    else:
+        early_signals.keep(signal.SIGTERM)
+    announcement = _Announcement(application, link)
     try:
         trio.run(_run, app, config, announcement)
     except BaseExceptionGroup as group:
@@ -72,8 +73,8 @@ def _status_of(failure: BaseException, was_ready: bool) -> int:
 
 async def _run(app: ASGIApp, config: Config, announcement: "_Announcement") -> None:
     async with trio.open_nursery() as nursery:
-        if announcement.is_worker:
-            nursery.start_soon(follow_parent)
+        if announcement.link is not None:
+            nursery.start_soon(follow_parent, announcement.link)
         await serve(app, config, task_status=announcement)
         nursery.cancel_scope.cancel(reason="the server has stopped")
 
@@ -83,13 +84,13 @@ class _Announcement(trio.TaskStatus[list[str]]):
     """Says that the server is ready: to people, or to the parent of a worker."""
 
     application: str
-    is_worker: bool
+    link: int | None  # a worker's descriptor of it
     is_made: bool = False
 
     def started(self, value: list[str] | None = None) -> None:
         self.is_made = True
-        if self.is_worker:
-            say_ready()
+        if self.link is not None:
+            say_ready(self.link)
         else:
             announce(self.application, value or [])
 

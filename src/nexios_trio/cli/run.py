@@ -13,7 +13,7 @@ from ..config.settings import Settings
 from ..server.hypercorn.http_server import prepare, tls_context
 from ..server.listeners import Listener, open_listeners
 from ..server.supervisor import Supervisor
-from .options import read_options, read_settings, show_settings, usage_error
+from .options import read_options, read_settings, read_umask, show_settings, usage_error
 from .process import announce, log_to_stderr, serve_in_this_process, write_pid
 
 __all__ = ["run"]
@@ -31,6 +31,7 @@ LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 @click.option("-w", "--workers", type=click.IntRange(1), metavar="N", help="Processes on the same addresses.")
 @click.option("--certfile", metavar="FILE", help="TLS certificate chain.")
 @click.option("--keyfile", metavar="FILE", help="TLS private key.")
+@click.option("--umask", callback=read_umask, metavar="OCTAL", help="Of a Unix socket: 007 lets its group in, 000 all.")
 @click.option("--root-path", metavar="PATH", help="What a proxy in front cuts off, as in /chat.")
 @click.option("--access-log", metavar="FILE", help="Where requests are logged; - for standard output.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True)

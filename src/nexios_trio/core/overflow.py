@@ -120,13 +120,26 @@ class Policy:
         return verdict
 
 
-disconnect: Final = Policy("disconnect", lambda statistics, size: Verdict.DISCONNECT)
+# Functions with names, so that settings can be pickled.
+def _disconnect(statistics: OutboxStatistics, size: int) -> Verdict:
+    return Verdict.DISCONNECT
+
+
+def _drop_oldest(statistics: OutboxStatistics, size: int) -> Verdict:
+    return Verdict.DROP_OLDEST
+
+
+def _drop_latest(statistics: OutboxStatistics, size: int) -> Verdict:
+    return Verdict.DROP_LATEST
+
+
+disconnect: Final = Policy("disconnect", _disconnect)
 """End the connection with 1013: the peer knows that it missed something."""
 
-drop_oldest: Final = Policy("drop_oldest", lambda statistics, size: Verdict.DROP_OLDEST)
+drop_oldest: Final = Policy("drop_oldest", _drop_oldest)
 """Keep the newest messages. What is dropped is counted, and the peer is not told."""
 
-drop_latest: Final = Policy("drop_latest", lambda statistics, size: Verdict.DROP_LATEST)
+drop_latest: Final = Policy("drop_latest", _drop_latest)
 """Keep what is queued, drop the new message. What is dropped is counted, and the peer is not told."""
 
 

@@ -16,6 +16,7 @@ import attrs
 
 from ..config.settings import Settings
 from ..core.proxy_headers import Address, limit_key, plain_address
+from .forks import disown, own
 
 logger = logging.getLogger("nexios_trio.server")
 
@@ -48,10 +49,12 @@ class AcceptedConnection:
         self.server = server
         self.is_secure = is_secure
         self._release = release
+        own(sock)
 
     def close(self) -> None:
         """Close the socket, if it still is open, and free the place."""
         self.sock.close()
+        disown(self.sock)
         release, self._release = self._release, None
         if release is not None:
             release()

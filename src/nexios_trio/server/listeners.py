@@ -1,21 +1,29 @@
-"""Listening sockets, from the binds of a hypercorn configuration: `HOST:PORT`, `unix:PATH` and `fd://NUMBER`."""
+"""Listening sockets, from the binds of hypercorn's configuration: `HOST:PORT`, `unix:PATH`, `fd://NUMBER`."""
 
+import fcntl
+import logging
 import os
 import socket
 import stat
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack, contextmanager
-from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, EBADF, ECONNREFUSED, ENOTSOCK
-from typing import Final
+from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EBADF, ECONNREFUSED, ENOTSOCK
+from typing import Any, Final
 
 import attrs
 from hypercorn.config import Config
 
+from .forks import disown, own
+
 __all__ = ["Listener", "backlog_of", "open_listeners"]
 
+logger = logging.getLogger("nexios_trio.server")
+
+FIRST_FREE_DESCRIPTOR: Final = 3
 DEFAULT_PORT: Final = 8000
 BACKLOG: Final = 4096  # hypercorn's own default of 100 makes a storm of connections wait for seconds
 
+_ACCEPTED: Final = "a bind is HOST:PORT, unix:PATH or fd://NUMBER"
 _ADVICE: Final = {
     EADDRINUSE: "another program listens there; stop it, or bind to another port (0 for any that is free)",
     EACCES: "this is not permitted; ports below 1024 need a privilege, and a Unix socket a directory to write in",
@@ -45,17 +53,27 @@ class Listener:
 
 @contextmanager
 def open_listeners(config: Config) -> Generator[list[Listener]]:
-    """The sockets of `bind` and `insecure_bind`, bound; closed with the block.
+    """Bind the sockets of `bind` and `insecure_bind`; they are closed with the block.
 
     Raises:
-        OSError: an address that cannot be bound; ValueError: one that cannot be read. The text says which, and what to
-            change.
+        OSError: an address that cannot be bound. ValueError: one that cannot be read, or that is listed twice. The text
+            says which, and what to change.
     """
+    binds = [(bind, config.ssl_enabled) for bind in _list(config.bind)]
+    if config.ssl_enabled:
+        binds += [(bind, False) for bind in _list(config.insecure_bind)]
+    targets = [_read(bind, is_secure) for bind, is_secure in binds]
     with ExitStack() as stack:
-        opened = [Listener(_open(bind, config, stack), config.ssl_enabled) for bind in _list(config.bind)]
-        if config.ssl_enabled:
-            opened += [Listener(_open(bind, config, stack), False) for bind in _list(config.insecure_bind)]
-        yield opened
+        listeners: list[Listener] = []
+        for addresses in targets:
+            opened: list[Listener] = []
+            for target in addresses:
+                sock = _open(target, opened, [each for others in targets for each in others], config, stack)
+                if sock is not None:
+                    _check_overlap(target, sock, [*listeners, *opened])
+                    opened.append(Listener(sock, target.is_secure))
+            listeners += opened
+        yield listeners
 
 
 def backlog_of(config: Config) -> int:
@@ -68,28 +86,108 @@ def _list(binds: str | Iterable[str]) -> list[str]:
     return [binds] if isinstance(binds, str) else list(binds)
 
 
-def _open(bind: str, config: Config, stack: ExitStack) -> socket.socket:
+@attrs.frozen
+class Target:
+    """One socket to bind.
+
+    Args:
+        bind: what it was read from; a host name may stand for several.
+        family: None for an inherited descriptor.
+        address: host and port, a path, or the number of a descriptor.
+        is_one_of_several: the name stands for other addresses too, and this machine may lack some.
+    """
+
+    bind: str
+    is_secure: bool
+    family: int | None
+    address: Any
+    is_one_of_several: bool = False
+
+
+def _read(bind: str, is_secure: bool) -> list[Target]:
+    if bind.startswith("fd://"):
+        return [Target(bind, is_secure, None, _number(bind))]
+    if bind.startswith("unix:"):
+        return [Target(bind, is_secure, socket.AF_UNIX, bind.removeprefix("unix:"))]
+    host, port = _parse(bind)
+    if not host:
+        return [Target(bind, is_secure, socket.AF_INET, ("", port))]
     try:
-        if bind.startswith("fd://"):
-            sock = stack.enter_context(_inherited(bind))
-        elif bind.startswith("unix:"):
-            sock = stack.enter_context(socket.socket(socket.AF_UNIX))
-            _bind_unix(sock, bind.removeprefix("unix:"), config)
-        else:
-            host, port = _parse(bind)
-            sock = stack.enter_context(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((host, port))
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {bind}: {error.strerror}") from None
+    addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
+    if host.lower() == "localhost":  # which browsers take for both, whatever the machine's tables say
+        addresses |= dict.fromkeys(((socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port, 0, 0))))
+    return [Target(bind, is_secure, family, address, len(addresses) > 1) for family, address in addresses]
+
+
+def _open(
+    target: Target, opened: list[Listener], targets: list[Target], config: Config, stack: ExitStack
+) -> socket.socket | None:
+    """Return the bound socket; None for an address that this machine lacks, where the same name stands for others."""
+    try:
+        if target.family is None:
+            sock = stack.enter_context(_inherited(target))
+        elif target.family == socket.AF_UNIX:
+            sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+            _bind_unix(sock, target.address, config)
+        else:
+            sock = stack.enter_context(socket.socket(target.family))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if _has_ipv4_beside_it(target, targets):
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            _bind(sock, target.address, opened)
+    except OSError as error:
+        if target.is_one_of_several and opened and error.errno in (EADDRNOTAVAIL, EAFNOSUPPORT):
+            return None
         advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
-        raise OSError(error.errno, f"cannot listen on {bind}: {advice}") from None
+        raise OSError(error.errno, f"cannot listen on {target.bind}: {advice}") from None
     sock.setblocking(False)
+    own(sock)
+    stack.callback(disown, sock)
     return sock
 
 
+def _bind(sock: socket.socket, address: Any, opened: list[Listener]) -> None:
+    """Bind; where the system is to choose the port, take the one of the name's other addresses if it is free."""
+    if address[1] == 0 and opened:
+        try:
+            sock.bind((address[0], opened[0].sock.getsockname()[1], *address[2:]))
+            return
+        except OSError as error:
+            if error.errno != EADDRINUSE:
+                raise
+    sock.bind(address)
+
+
+def _has_ipv4_beside_it(target: Target, targets: list[Target]) -> bool:
+    """Whether this is all of IPv6, and IPv4 has a bind of its own on the same port: then it is IPv6 alone."""
+    if target.family != socket.AF_INET6 or target.address[0] != "::" or not target.address[1]:
+        return False
+    return any(other.family == socket.AF_INET and other.address[1] == target.address[1] for other in targets)
+
+
+def _check_overlap(target: Target, sock: socket.socket, listeners: list[Listener]) -> None:
+    """Raise ValueError where the kernel would refuse to listen on both, which it does not say before."""
+    for other in listeners:
+        if sock.family == other.sock.family and _overlap(sock.getsockname(), other.sock.getsockname()):
+            raise ValueError(f"cannot listen on {target.bind}: it overlaps with {other.address}, which is listed too")
+
+
+def _overlap(one: Any, other: Any) -> bool:
+    if not isinstance(one, tuple):
+        return bool(one == other)
+    wildcards = ("0.0.0.0", "::")
+    same_host = one[0] == other[0] or one[0] in wildcards or other[0] in wildcards
+    return bool(same_host and one[1] == other[1])
+
+
 def _parse(bind: str) -> tuple[str, int]:
-    """Host and port of `HOST:PORT`, `HOST`, `[HOST]:PORT`."""
-    if bind.startswith("["):
+    """Host and port of `HOST:PORT`, `HOST`, `PORT`, `[HOST]:PORT`."""
+    if bind.isascii() and bind.isdigit():
+        host, port = "127.0.0.1", bind
+    elif bind.startswith("["):
         host, _, rest = bind[1:].partition("]")
         port = rest.removeprefix(":")
     elif bind.count(":") > 1:
@@ -99,18 +197,26 @@ def _parse(bind: str) -> tuple[str, int]:
     if not port:
         return host, DEFAULT_PORT
     if not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"cannot listen on {bind}: a bind is HOST:PORT, unix:PATH or fd://NUMBER")
+        raise ValueError(f"cannot listen on {bind}: {_ACCEPTED}")
     return host, int(port)
 
 
-def _inherited(bind: str) -> socket.socket:
+def _number(bind: str) -> int:
     number = bind.removeprefix("fd://")
     if not number.isascii() or not number.isdigit():
-        raise ValueError(f"cannot listen on {bind}: a bind is HOST:PORT, unix:PATH or fd://NUMBER")
-    sock = socket.socket(fileno=int(number))
+        raise ValueError(f"cannot listen on {bind}: {_ACCEPTED}")
+    return int(number)
+
+
+def _inherited(target: Target) -> socket.socket:
+    """Return the socket of an inherited descriptor. One of the standard ones is copied: workers need those."""
+    number: int = target.address
+    if number < FIRST_FREE_DESCRIPTOR:
+        number = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE_DESCRIPTOR)
+    sock = socket.socket(fileno=number)
     if sock.type != socket.SOCK_STREAM:
         sock.close()
-        raise ValueError(f"cannot listen on {bind}: this is not a stream socket")
+        raise ValueError(f"cannot listen on {target.bind}: this is not a stream socket")
     return sock
 
 
@@ -126,6 +232,12 @@ def _bind_unix(sock: socket.socket, path: str, config: Config) -> None:
     finally:
         if before is not None:
             os.umask(before)
+    if not stat.S_IMODE(os.stat(path).st_mode) & (stat.S_IWGRP | stat.S_IWOTH):
+        logger.info(
+            "only this user can connect to %s, and a proxy of another user cannot (it says 502): "
+            "--umask 007 lets its group in, --umask 000 whoever can reach the directory",
+            path,
+        )
     if config.user is not None and config.group is not None:
         os.chown(path, config.user, config.group)
 

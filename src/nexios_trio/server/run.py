@@ -33,6 +33,7 @@ from ..core.proxy_headers import is_trusted
 from ..transports.epoll import Poller, open_poller
 from ..transports.server_context import CleanupLimit, current_server
 from ..transports.timers import Timers
+from . import early_signals
 from .accept import accept_forever
 from .connection_limits import ConnectionLimits, connection_capacity
 from .hypercorn.http_server import HttpServer, access_log, prepare, tls_context
@@ -254,6 +255,7 @@ async def _wait_for_stop(stop: StopRequest, trigger: Trigger | None) -> None:
 async def _wait_for_signals(stop: StopRequest) -> None:
     may_hurry = inf
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as numbers:
+        early_signals.raise_again()
         async for number in numbers:
             if trio.current_time() >= may_hurry:
                 logger.info("hurrying because of %s", signal.Signals(number).name)

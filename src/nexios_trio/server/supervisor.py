@@ -1,8 +1,8 @@
 """Several processes on shared sockets, and the parent that watches over them.
 
-Every worker is the same command on inherited sockets (`fd://`). Its standard input is one end of a link to the parent:
-a worker says there that it is ready, and stops when the parent's end closes, so that no worker outlives its parent.
-If one ends unasked, all do.
+Every worker is the same command on inherited sockets (`fd://`). It starts with one end of a link to the parent as its
+standard input: a worker says there that it is ready, and stops when the parent's end closes, so that no worker outlives
+its parent. If one ends unasked, all do.
 """
 
 import logging
@@ -15,7 +15,7 @@ from typing import Final
 import attrs
 import trio
 
-__all__ = ["READY", "Supervisor", "follow_parent", "say_ready"]
+__all__ = ["READY", "Supervisor", "follow_parent", "say_ready", "take_link"]
 
 logger = logging.getLogger("nexios_trio.workers")
 
@@ -30,6 +30,7 @@ class Worker:
     number: int
     process: trio.Process
     link: trio.SocketStream
+    is_ready: bool = False
 
 
 @attrs.define(eq=False)
@@ -93,18 +94,24 @@ class Supervisor:
             self._stop(signal.Signals(received).name)
 
     async def _watch(self, worker: Worker) -> None:
-        said = await _read_all(worker.link, READY)
-        if said == READY:
-            self._ready += 1
-            if self._ready == self.count and not self._is_stopping:
-                self.on_ready()
-        status = await worker.process.wait()
-        if status != 0:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._await_ready, worker)
+            status = await worker.process.wait()
+            nursery.cancel_scope.cancel(reason="the worker has ended")
+        is_early = self._is_stopping and not worker.is_ready and status == -signal.SIGTERM  # it was still importing
+        if status != 0 and not is_early:
             did = "stopped" if self._is_stopping else "ended"
             logger.error("worker %d (process %d) %s %s", worker.number, worker.process.pid, did, _how(status))
             self._status = 1
         if not self._is_stopping:  # with status 0: it got the signal that everyone gets sooner than we did
             self._stop("a worker's end")
+
+    async def _await_ready(self, worker: Worker) -> None:
+        if await _read_all(worker.link, READY) == READY:
+            worker.is_ready = True
+            self._ready += 1
+            if self._ready == self.count and not self._is_stopping:
+                self.on_ready()
 
     def _stop(self, why: str) -> None:
         """Tell every worker to stop; a later time, to hurry: they know what is the same signal."""
@@ -133,16 +140,28 @@ async def _read_all(link: trio.SocketStream, expected: bytes) -> bytes:
     return said
 
 
-def say_ready() -> None:
+def take_link() -> int:
+    """In a worker: return the descriptor of the link, which the processes that it starts do not get.
+
+    Standard input, where it was, is empty from here on.
+    """
+    link = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return link
+
+
+def say_ready(link: int) -> None:
     """In a worker: tell the parent."""
-    os.write(0, READY)
+    os.write(link, READY)
 
 
-async def follow_parent() -> None:
+async def follow_parent(link: int) -> None:
     """In a worker: when the parent is gone, stop as if it had said so."""
     while True:
-        await trio.lowlevel.wait_readable(0)
-        if not os.read(0, 64):
+        await trio.lowlevel.wait_readable(link)
+        if not os.read(link, 64):
             break
     signal.raise_signal(signal.SIGTERM)
     await trio.sleep_forever()

@@ -16,6 +16,7 @@ import trio
 from .connection_limits import AcceptedConnection
 from .cycles import break_cycles
 from .errors import ORDINARY, contained
+from .forks import disown, own
 from .hypercorn.stream import ConnectionStream
 from .server_settings import ServerSettings
 from .websocket_server import WebSocketServer
@@ -76,6 +77,19 @@ class TlsProxy:
             return
         near, far = socket.socketpair()
         far.setblocking(False)
+        own(near)
+        try:
+            await self._pump(stream, near, far, connection)
+        finally:
+            disown(near)
+
+    async def _pump(
+        self,
+        stream: trio.SSLStream[ConnectionStream],
+        near: socket.socket,
+        far: socket.socket,
+        connection: AcceptedConnection,
+    ) -> None:
         async with trio.SocketStream(trio.socket.from_stdlib_socket(near)) as inside:
             self._server.read_request(AcceptedConnection(far, connection.client, connection.server, is_secure=True))
             async with trio.open_nursery() as nursery:

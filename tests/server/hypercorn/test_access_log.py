@@ -4,6 +4,7 @@ import logging
 
 from hypercorn.config import Config
 
+from nexios_trio.server.hypercorn.access_log import safe_logger_class
 from tests.server.support import (
     config,
     make_app,
@@ -40,3 +41,20 @@ def test_its_log_is_safe():
     assert "TOPSECRET" not in line
     assert "\x1b" not in line
     assert "\n" not in line
+
+
+async def test_a_request_has_one_line(tmp_path):
+    """hypercorn comes twice for a WebSocket that its application never answers."""
+    file = tmp_path / "access.log"
+    server_config = Config.from_mapping(accesslog=str(file))
+    server_config.logger_class = safe_logger_class(server_config.logger_class)
+    scope = {
+        "type": "websocket", "path": "/ws", "query_string": b"", "http_version": "1.1", "headers": [],
+        "client": ("192.0.2.7", 1), "server": None, "scheme": "ws",
+    }  # fmt: skip
+    for _ in range(2):
+        await server_config.log.access(scope, {"status": 500, "headers": []}, 0.1)
+    await server_config.log.access({**scope, "path": "/other", "nexios_trio.is_logged": False}, None, 0.1)
+    for handler in server_config.log.access_logger.handlers:
+        handler.close()
+    assert [line.split('"')[1] for line in file.read_text().splitlines()] == ["GET /ws 1.1", "GET /other 1.1"]

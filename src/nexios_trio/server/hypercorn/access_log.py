@@ -13,6 +13,7 @@ from hypercorn.logging import Logger
 __all__ = ["SafeAtoms", "safe_logger_class"]
 
 _QUERY: Final = re.compile(r"\?\S*")
+_IS_LOGGED: Final = "nexios_trio.is_logged"  # in a scope
 _WITH_QUERY: Final = frozenset({"R", "Uq", "f", "{referer}i"})
 
 
@@ -43,6 +44,11 @@ def safe_logger_class(logger_class: type[Logger]) -> type[Logger]:
     """The same kind of logger, with safe atoms."""
 
     class SafeLogger(logger_class):  # type: ignore[misc,valid-type]
+        async def access(self, request: Any, response: Any, request_time: float) -> None:
+            if not request.get(_IS_LOGGED):  # hypercorn comes twice for a WebSocket that its application never answers
+                request[_IS_LOGGED] = True
+                await super().access(request, response, request_time)
+
         def atoms(self, request: Any, response: Any, request_time: float) -> Mapping[str, Any]:
             return SafeAtoms(super().atoms(request, response, request_time))
 

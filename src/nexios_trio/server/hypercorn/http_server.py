@@ -19,6 +19,7 @@ from ..server_settings import ServerSettings
 from ..websocket_server import AccessLog
 from .access_log import safe_logger_class
 from .http1 import HttpConnection
+from .options import check_options
 from .stream import ConnectionStream
 
 __all__ = ["HttpServer", "access_log", "prepare", "tls_context"]
@@ -29,15 +30,17 @@ logger = logging.getLogger("nexios_trio.server")
 def prepare(config: Config) -> Config:
     """A copy of the user's configuration with what our connections need.
 
-    Raises: ValueError for what we do not serve.
+    Raises:
+        ValueError: an option that is not accepted, or that we do not serve.
     """
+    ours = copy.copy(config)
+    check_options(ours)
     if config.quic_bind:
         raise ValueError("quic_bind is not served here: use hypercorn's own command for HTTP/3")
     if config.max_requests is not None:
         logger.warning("max_requests has no effect here: nothing restarts a worker")
     if (config.certfile is None) != (config.keyfile is None):
         raise ValueError("certfile and keyfile go together: give both for TLS, or neither")
-    ours = copy.copy(config)
     ours._log = None
     ours.alpn_protocols = ["http/1.1"]
     ours.set_statsd_logger_class(StatsdLogger)
