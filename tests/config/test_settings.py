@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 from ipaddress import ip_network
 from math import inf
 
@@ -236,3 +237,15 @@ def test_settings_can_be_pickled(overflow: str) -> None:
     settings = Settings(overflow=overflow, trusted_proxies="unix, 10.0.0.0/8", ping_interval=inf, ping_timeout=inf)
     assert pickle.loads(pickle.dumps(settings)) == settings
     assert copy.deepcopy(settings) == settings
+
+
+def test_raising_the_message_size_names_all_that_has_to_follow() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings(max_message_size=4_194_304)
+    assert str(caught.value) == (
+        "max_message_size (4194304) must not be above max_message_size_ceiling (1048576) and inbox_bytes (1048576); "
+        "set them together: max_message_size=4194304, max_message_size_ceiling=4194304, inbox_bytes=4194304, "
+        "outbox_bytes=4194304"
+    )
+    named = re.findall(r"(\w+)=(\d+)", str(caught.value))
+    assert Settings(**{name: int(value) for name, value in named}).max_message_size == 4_194_304

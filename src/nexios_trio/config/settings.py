@@ -139,8 +139,7 @@ class Settings:
     debug: bool = _field(False, Switch(), "", "show tracebacks and details to peers")
 
     def __attrs_post_init__(self) -> None:
-        _at_most(self, "max_message_size", "max_message_size_ceiling")
-        _at_most(self, "max_message_size", "inbox_bytes")
+        _check_sizes(self)
         if self.ping_interval < inf:
             _at_most(self, "ping_interval", "ping_timeout")
 
@@ -186,6 +185,18 @@ _NAMES: Final = tuple(field.name for field in attrs.fields(Settings))
 
 def _variable(name: str) -> str:
     return PREFIX + name.upper()
+
+
+def _check_sizes(settings: Settings) -> None:
+    """Check that the largest message fits everywhere; one error names all the settings that belong to it."""
+    largest = settings.max_message_size
+    low = [name for name in ("max_message_size_ceiling", "inbox_bytes") if getattr(settings, name) < largest]
+    if low:
+        bounds = " and ".join(f"{name} ({getattr(settings, name)})" for name in low)
+        if settings.outbox_bytes < largest:
+            low.append("outbox_bytes")  # no error: only who sends as much needs it
+        together = ", ".join(f"{name}={largest}" for name in ["max_message_size", *low])
+        raise SettingsError(f"max_message_size ({largest}) must not be above {bounds}; set them together: {together}")
 
 
 def _at_most(settings: Settings, low: str, high: str) -> None:
