@@ -29,6 +29,14 @@ async def crash(req, res):
     return res.text("it will")
 
 
+@app.ws_route("/who")
+async def who(ws):
+    await ws.accept()
+    await ws.send_json([ws.client.host if ws.client else None, ws.url.scheme])
+    async for text in ws.iter_text():
+        await ws.send_text(text)
+
+
 @app.get("/fork")
 async def fork(req, res):
     child = os.fork()

@@ -18,7 +18,7 @@ from ..groups.authorization import Authorize
 from ..groups.box import ChannelBox
 from ..http import error_response, serve_request
 from ..middleware.chain import Next
-from ..middleware.origin import origin_problem
+from ..middleware.origin import explain_origin, origin_problem
 from ..routing.paths import BadPath, request_path
 from ..routing.routes import Routes
 from ..transports.asgi import AsgiTransport
@@ -227,7 +227,7 @@ class NexiosApp(Routes):
         settings = self.settings
         problem = origin_problem(scope, settings.allowed_origins, required=settings.require_origin)
         if problem is not None:
-            return _refusal(403, problem)
+            return _refusal(403, problem, explain_origin(scope, problem))
         found = self.find_websocket(path)
         if found is None:
             return _refusal(404, "not found")
@@ -249,9 +249,9 @@ def get_application(**options: Any) -> NexiosApp:
     return NexiosApp(**options)
 
 
-def _refusal(status: int, reason: str) -> Next:
+def _refusal(status: int, reason: str, for_log: str = "") -> Next:
     async def refuse(websocket: WebSocket) -> None:
-        await websocket.deny(status, {"content-type": "text/plain; charset=utf-8"}, reason.encode(), reason)
+        await websocket.deny(status, {"content-type": "text/plain; charset=utf-8"}, reason.encode(), for_log or reason)
 
     return refuse
 

@@ -12,9 +12,10 @@ from ..config.validators import origins
 from ..connections.websocket import WebSocket
 from .chain import Next
 
-__all__ = ["OriginMiddleware", "origin_problem"]
+__all__ = ["OriginMiddleware", "explain_origin", "origin_problem"]
 
 _ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::([0-9]{1,5}))?")
+MAX_LOGGED_CHARACTERS: Final = 100  # of a header that anybody can send
 _DEFAULT_PORTS: Final = {"http": "80", "ws": "80", "https": "443", "wss": "443"}
 
 
@@ -44,6 +45,15 @@ def origin_problem(scope: Mapping[str, Any], allowed: Collection[str], *, requir
     if len(hosts) == 1 and scheme in own and _parse(f"{scheme}://{hosts[0]}") == origin:
         return None
     return "the Origin is another site"
+
+
+def explain_origin(scope: Mapping[str, Any], problem: str) -> str:
+    """Return the problem for the log: with what was compared, and what to do where a proxy stands in front."""
+    origin, host = (ascii(", ".join(_header(scope, name))[:MAX_LOGGED_CHARACTERS]) for name in (b"origin", b"host"))
+    return (
+        f"{problem}: Origin {origin}, Host {host}, {scope.get('scheme')}. Let a proxy pass the Host header on "
+        "(nginx: proxy_set_header Host $http_host), or name the origin in allowed_origins"
+    )
 
 
 def _header(scope: Mapping[str, Any], name: bytes) -> list[str]:
@@ -76,4 +86,4 @@ class OriginMiddleware:
         problem = origin_problem(websocket.scope, self._allowed, required=self._required)
         if problem is None:
             return await call_next(websocket)
-        return await websocket.deny(403, reason=problem)
+        return await websocket.deny(403, reason=explain_origin(websocket.scope, problem))

@@ -162,7 +162,7 @@ def _bind(sock: socket.socket, address: Any, opened: list[Listener]) -> None:
 
 
 def _has_ipv4_beside_it(target: Target, targets: list[Target]) -> bool:
-    """Whether this is all of IPv6, and IPv4 has a bind of its own on the same port: then it is IPv6 alone."""
+    """Tell whether this is all of IPv6, and IPv4 has a bind of its own on the same port: then it is IPv6 alone."""
     if target.family != socket.AF_INET6 or target.address[0] != "::" or not target.address[1]:
         return False
     return any(other.family == socket.AF_INET and other.address[1] == target.address[1] for other in targets)

@@ -105,7 +105,7 @@ def _read_enum(name: str, kind: type[IntEnum] | type[IntFlag], value: Any) -> An
 
 
 def unknown_options(config: Config) -> list[str]:
-    """What a file has set that hypercorn does not know, one sentence for each."""
+    """Return a sentence for each option that was set and that hypercorn does not know."""
     known = [name for name in dir(Config) if not name.startswith("_")]
     found = []
     for name in vars(config):
