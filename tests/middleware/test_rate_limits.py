@@ -132,3 +132,25 @@ def test_what_is_remembered_is_bounded() -> None:
 def test_wrong_arguments(make: Any) -> None:
     with pytest.raises(ValueError, match="must be"):
         make()
+
+
+async def is_refused(app: NexiosApp, forwarded: bytes, **scope: Any) -> bool:
+    async with connect(app, headers=[(b"x-forwarded-for", forwarded)], **scope) as client:
+        await client.accepted()
+        await client.send("x")
+        event: dict[str, Any] = await client.event()
+        return bool(event["type"] == "websocket.close")
+
+
+async def test_a_network_of_ipv6_is_one_client() -> None:
+    """Whoever has one address of a /64 has them all."""
+    app = limited(ConnectionRateLimitMiddleware(10), trusted_proxies=["192.0.2.0/24"])
+    refused = [await is_refused(app, b"[2001:db8:0:7:%x::1]:4711" % number) for number in range(20)]
+    assert refused == [False] * 10 + [True] * 10
+
+
+async def test_who_has_no_address_is_not_counted_as_one_client(caplog: Any) -> None:
+    """Behind a Unix socket that nobody is trusted on, everybody would be."""
+    app = limited(ConnectionRateLimitMiddleware(1))
+    assert [await is_refused(app, b"198.51.100.1", client=None) for _ in range(3)] == [False] * 3
+    assert caplog.text.count("trusted_proxies=unix") == 1

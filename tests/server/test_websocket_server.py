@@ -9,6 +9,7 @@ from starlette.routing import Route, WebSocketRoute
 
 from tests.server.support import (
     DEADLINE,
+    Raw,
     ask,
     config,
     frame,
@@ -154,3 +155,35 @@ async def test_only_the_named_hosts_are_served():
         assert (await server.request(upgrade().replace(b"localhost", b"\xff"))).startswith(b"HTTP/1.1 400")
         async with await server.connect() as client:
             assert (await client.handshake()).startswith(b"HTTP/1.1 101")
+
+
+@pytest.mark.parametrize(("trusted", "is_believed"), [("127.0.0.1", True), ("10.0.0.1", False), ("unix", False)])
+async def test_websockets_and_requests_see_the_same_client(trusted, is_believed, tmp_path):
+    app = make_app()
+
+    @app.ws_route("/client")
+    async def client(ws):
+        await ws.accept()
+        await ws.send_json([ws.client.host, ws.url.scheme, ws.url.hostname])
+
+    path = str(tmp_path / "server.sock")
+    headers = ("X-Forwarded-For: 198.51.100.7", "X-Forwarded-Proto: https", "X-Forwarded-Host: chat.example.com")
+    server_config = config(bind=["127.0.0.1:0", f"unix:{path}"])
+    async with running(app, server_config, settings(trusted_proxies=trusted)) as server:
+        async with await server.connect() as raw:
+            await raw.handshake("/client", *headers)
+            told = b'["198.51.100.7","wss","chat.example.com"]' if is_believed else b'["127.0.0.1","ws","localhost"]'
+            assert await raw.frame() == (1, told)
+        http = await server.get("/client", *headers)
+        assert http.endswith(b'["198.51.100.7","https"]' if is_believed else b'["127.0.0.1","http"]')
+        async with Raw(await trio.open_unix_socket(path)) as raw:
+            await raw.handshake("/client", *headers)
+            assert await raw.frame() == (1, b'["198.51.100.7","wss","chat.example.com"]')
+
+
+async def test_the_host_that_a_trusted_proxy_says_is_the_origins():
+    headers = ("Origin: https://chat.example.com", "X-Forwarded-Host: chat.example.com")
+    for trusted, status in (("127.0.0.1", b"101"), ("10.0.0.1", b"403")):
+        app = make_app(settings=settings(trusted_proxies=trusted))
+        async with running(app, None, app.settings) as server, await server.connect() as client:
+            assert (await client.handshake("/echo", *headers)).startswith(b"HTTP/1.1 " + status)
