@@ -1,14 +1,20 @@
 """Applications that know nothing of us: what they may send, what they are told, and what is not their fault."""
 
+import copy
+import json
 import logging
+import pickle
 
 import pytest
 import trio
+from hypercorn.middleware import ProxyFixMiddleware
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
 from trio.testing import MockClock
 
 from tests.rawframes import text
 from tests.server.adapter import ACCEPT, served
-from tests.server.support import eventually, running
+from tests.server.support import ask, eventually, make_app, running, upgrade, websocket
 from tests.transports.support import settle
 
 START = "websocket.http.response.start"
@@ -295,12 +301,6 @@ async def test_a_second_refusal_raises():
 
 async def test_an_application_of_ours_behind_a_copying_middleware_is_served():
     """hypercorn's ProxyFixMiddleware copies the scope, as others do."""
-    import copy
-    import json
-    import pickle
-
-    from tests.server.support import ask, make_app, websocket
-
     app = make_app()
     seen = []
 
@@ -316,3 +316,55 @@ async def test_an_application_of_ours_behind_a_copying_middleware_is_served():
         assert await ask(client) == "are you there?"
     assert seen[0]
     assert all(value == {} for value in seen[1].values())
+
+
+async def starlette_echo(websocket):
+    await websocket.accept()
+    await websocket.send_text("hello")
+    while True:
+        await websocket.send_text(await websocket.receive_text())
+
+
+async def plain(scope, receive, send):
+    if scope["type"] == "websocket":
+        await receive()
+        await send(ACCEPT)
+        while True:
+            await send({"type": "websocket.send", "text": "hello"})
+            if (await receive())["type"] == "websocket.disconnect":
+                break
+
+
+@pytest.mark.parametrize(
+    "app",
+    [Starlette(routes=[WebSocketRoute("/echo", starlette_echo)]), plain, make_app()],
+    ids=["starlette", "plain", "ours"],
+)
+async def test_many_who_come_and_leave_are_no_error(app, caplog):
+    async with running(app) as server:
+        for number in range(60):
+            client = await server.connect()
+            await client.send(upgrade())
+            if number % 3 == 0:
+                await client.until(b"\r\n\r\n")
+            if number % 2:
+                client.reset()
+            else:
+                await client.stream.aclose()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_hypercorns_proxy_fix_around_an_application_of_ours():
+    lanes = []
+    app = make_app()
+
+    @app.ws_route("/lane")
+    async def lane(ws):
+        lanes.append((ws._session.transport.name, ws.client.host))
+        await ws.accept()
+
+    async with running(ProxyFixMiddleware(app, mode="legacy", trusted_hops=1)) as server:
+        async with await server.connect() as client:
+            head = await client.handshake("/lane", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: https")
+            assert head.startswith(b"HTTP/1.1 101 ")
+    assert lanes == [("direct", "192.0.2.7")]
