@@ -88,7 +88,7 @@ class Lifespan:
         self._is_skip_told = True
         logger.warning(
             "%s of the application did not run: nobody has started it. Where it is mounted in another one, enter"
-            " `async with app.running():` in that one's lifespan",
+            " `async with app.running():` in that one's lifespan; in a test, `async with run_app(app):`",
             ", ".join(skipped),
         )
 

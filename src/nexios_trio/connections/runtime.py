@@ -266,6 +266,6 @@ class Runtime:
 
 _NOT_RUNNING = "the application is not running: call start_soon from a startup function or a handler"
 _NO_HOST = (
-    "no server has started this application, so a task of its own would have no parent: where it is mounted in another"
-    " one, enter `async with app.running():` in that one's lifespan"
+    "nobody has started this application, so a task of its own would have no parent: where it is mounted in another"
+    " one, enter `async with app.running():` in that one's lifespan; in a test, `async with run_app(app):`"
 )
