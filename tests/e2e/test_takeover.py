@@ -27,6 +27,7 @@ from trio.testing import MockClock
 from nexios_trio import ChannelBox, NexiosApp, WebSocket, open_channel
 from nexios_trio.core.lifecycle import Cause, End
 from nexios_trio.exceptions import WebSocketDisconnect
+from nexios_trio.testing import connect
 from nexios_trio.transports.hypercorn import hijack as takeover
 from nexios_trio.websockets import Channel
 from tests.rawframes import BINARY, CLOSE, PING, PONG, TEXT, ServerFrame, client_frame, close, deflated, text
@@ -638,6 +639,18 @@ async def test_middleware_that_wants_to_see_the_messages_sees_them(caplog: pytes
         assert found[:2] == ["asgi", "asgi"]
         assert found[2:] == ["WebSockets go the plain ASGI way: something stands between hypercorn and the application"]
     assert seen.count("websocket.send") == 2
+
+
+async def test_nothing_is_said_of_hypercorn_where_it_is_not_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    """It is imported, as in this process, and another server has called the application."""
+    application = Application()
+    takeover._told.clear()
+    with caplog.at_level(logging.INFO, "nexios_trio.takeover"):
+        async with connect(application.app, "/echo") as client:
+            await client.send_text("hello")
+            assert await client.receive_text() == "hello"
+    assert application.lanes == ["asgi"]
+    assert not caplog.records
 
 
 async def test_without_a_lifespan_sockets_are_taken_over_all_the_same(caplog: pytest.LogCaptureFixture) -> None:

@@ -136,6 +136,7 @@ class NexiosApp(Routes):
         Startup functions and `lifespan` run at its beginning, shutdown functions at its end. A task of the application
         that fails ends the block. Gives what `lifespan` yielded, which is in every connection's `state` in any case.
 
+        Checkpoint: always, at both ends. Cancellation: shutdown functions do not run.
         Raises: LifecycleError on asyncio; what startup, shutdown or a task of the application raised.
         """
         require_trio()

@@ -96,8 +96,10 @@ class Lifespan:
     async def running(self) -> AsyncGenerator[dict[str, Any]]:
         """Live for the length of the block, in a host whose server tells us nothing. Gives what `lifespan` yielded.
 
+        Checkpoint: always, at both ends. Cancellation: shutdown functions do not run.
         Raises: what startup or the shutdown raised, or a task of the application, which ends the block.
         """
+        await trio.lowlevel.checkpoint()
         life, is_own_error = _Life(), False
         try:
             async with self._alive(life):

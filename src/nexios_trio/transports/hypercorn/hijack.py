@@ -130,10 +130,20 @@ def claim(receive: Any, send: Any, settings: Settings) -> Claim | None:
         reason = str(mismatch)
     except (AttributeError, ImportError) as error:
         reason = f"hypercorn is not as expected: {error}"
-    if reason not in _told:
+    if reason not in _told and _serves_this_task():
         _told.add(reason)
         logger.info("WebSockets go the plain ASGI way: %s", reason)
     return None
+
+
+def _serves_this_task() -> bool:
+    """Tell whether hypercorn has called the application: it may be imported, and the server be another one."""
+    task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+    while task is not None:
+        if task.name.startswith("hypercorn."):
+            return True
+        task = task.parent_nursery.parent_task if task.parent_nursery is not None else None
+    return False
 
 
 class Mismatch(Exception):
