@@ -15,7 +15,7 @@ from nexios_trio import middleware
 
 # For connections alone: to tell their channels, and to be counted.
 INTERNAL = {
-    *("ConnectionBinding.accepted", "ConnectionBinding.disconnect_calls"),
+    *("ConnectionBinding.accepted", "ConnectionBinding.disconnected"),
     *("Memberships.begin_counting", "Memberships.end_counting"),
 }
 SPECIAL = ("__init__", "__call__", "__aenter__", "__anext__", "__await__")

@@ -9,6 +9,8 @@ import hypercorn.trio
 import pytest
 import trio
 from hypercorn.config import Config
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from nexios_trio import NexiosApp, WebSocket
 from nexios_trio import serve as serve_directly
@@ -125,3 +127,64 @@ async def test_two_servers_on_one_application(serve: Server, stops: int) -> None
             assert await ask(client, "2") == "2"
             async with websocket(port) as newcomer:
                 assert await ask(newcomer, "3") == "3"
+
+
+@SERVERS
+async def test_a_host_that_enters_running(serve: Server) -> None:
+    calls: list[str] = []
+
+    @asynccontextmanager
+    async def own_lifespan(app: NexiosApp) -> AsyncGenerator[dict[str, Any]]:
+        yield {"database": "db"}
+        calls.append("end of lifespan")
+
+    app = NexiosApp(lifespan=own_lifespan, drain_jitter=0)
+    app.on_startup(lambda: calls.append("startup"))
+    app.on_shutdown(lambda: calls.append("shutdown"))
+
+    async def work(name: str) -> None:
+        calls.append(f"{name}'s task")
+        await trio.sleep_forever()
+
+    @app.ws_route("/echo")
+    async def echo(ws: WebSocket) -> None:
+        await ws.accept()
+        app.start_soon(work, ws.state.database)
+        async for message in ws.iter_text():
+            await ws.send_text(message)
+
+    @asynccontextmanager
+    async def host_lifespan(host: Starlette) -> AsyncGenerator[None]:
+        async with app.running():
+            yield
+
+    host = Starlette(routes=[Mount("/", app)], lifespan=host_lifespan)
+    async with served(host, serve) as (port, _):
+        assert calls == ["startup"]
+        async with websocket(port) as client:
+            assert await ask(client, "1") == "1"
+        async with websocket(port) as client:
+            assert await ask(client, "2") == "2"
+        assert calls == ["startup", "db's task", "db's task"]
+    assert calls[3:] == ["shutdown", "end of lifespan"]
+
+
+async def test_a_host_whose_mounted_application_fails_stops() -> None:
+    app = NexiosApp(drain_jitter=0)
+    app.on_startup(lambda: app.start_soon(fail))
+    go_on = trio.Event()
+
+    async def fail() -> None:
+        await go_on.wait()
+        raise LookupError("broken")
+
+    @asynccontextmanager
+    async def host_lifespan(host: Starlette) -> AsyncGenerator[None]:
+        async with app.running():
+            yield
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with served(Starlette(routes=[Mount("/", app)], lifespan=host_lifespan), serve_directly):
+            go_on.set()
+            await trio.sleep_forever()
+    assert caught.group_contains(Exception, match="(?s)a task of the application failed.*broken")
