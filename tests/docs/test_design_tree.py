@@ -12,7 +12,7 @@ SOURCE = Path(next(iter(nexios_trio.__path__)))
 DESIGN = (ROOT / "docs/guides/design.md").read_text(encoding="utf-8")
 
 # What modules were called before they had a name of their field.
-METAPHORS = {"roster", "interposed", "farewell", "survival", "remains", "lane", "relay", "witness"}
+METAPHORS = {"roster", "attachment", "interposed", "farewell", "survival", "remains", "lane", "relay", "witness"}
 METAPHORS |= {"guest", "inside", "stuck"}
 
 
