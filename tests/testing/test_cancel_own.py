@@ -154,3 +154,50 @@ async def test_close_all():
         yield lambda: room.box.close_all_connections(1001)
         other.resume()
         ws.lose()
+
+
+def service_tasks() -> list[str]:
+    root = trio.lowlevel.current_root_task()
+    assert root is not None
+    names, tasks = [], [root]
+    while tasks:
+        task = tasks.pop()
+        names.append(task.name)
+        for nursery in task.child_nurseries:
+            tasks.extend(nursery.child_tasks)
+    return [name for name in names if name.startswith("nexios_trio ")]
+
+
+async def test_a_connection_of_an_application_that_nobody_has_started():
+    """Whoever is cancelled while the one system task starts or ends lets go of it."""
+    room = Room()
+
+    async def operation():
+        async with connect(room.app) as ws:
+            await ws.send_text("x")
+            await trio.sleep(1)
+
+    yield operation
+    await trio.sleep(2)  # what a server may still say is thrown away for a while
+    assert room.is_empty()
+    assert service_tasks() == []
+
+
+async def test_a_host_s_block():
+    room = Room()
+    room.app.on_startup(trio.lowlevel.checkpoint)
+    room.app.on_shutdown(trio.lowlevel.checkpoint)
+
+    async def operation():
+        async with room.app.running():
+            room.app.start_soon(trio.sleep_forever)
+            async with connect(room.app) as ws:
+                await ws.send_text("x")
+            await trio.sleep(1)
+
+    yield operation
+    await trio.sleep(2)
+    assert room.is_empty()
+    assert service_tasks() == []
+    async with room.app.running():  # and it can be started again
+        pass
