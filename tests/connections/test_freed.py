@@ -5,7 +5,6 @@ A cycle of the application's own may keep a closed WebSocket or Channel; never a
 
 import gc
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -44,7 +43,7 @@ from nexios_trio.websockets.middleware import (
     token_in_subprotocol,
     wrap_asgi,
 )
-from tests.asgi import connect
+from tests.asgi import connect, lifespan
 from tests.server.support import frame, running, upgrade
 
 CONNECTIONS = 24  # of each pattern; all together more than a thousand
@@ -377,11 +376,11 @@ async def test_on_our_own_sockets(parts: Parts, path: str) -> None:
 async def test_behind_any_server(parts: Parts, path: str) -> None:
     app = application()
     headers = [(b"cookie", b"token=ann")]
-    for _ in range(CONNECTIONS):
-        with suppress(trio.ClosedResourceError):
+    async with lifespan(app):
+        for _ in range(CONNECTIONS):
             async with connect(app, f"/{path}", headers=headers, subprotocols=["bearer", "ann"]) as client:
                 await client.send('"token"')
                 await client.send('"hello"')
                 await client.leave()
-    left = parts.left()
+        left = parts.left()
     assert len(left) <= MOST_ALIVE, left

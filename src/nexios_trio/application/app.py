@@ -22,7 +22,7 @@ from ..middleware.origin import explain_origin, origin_problem
 from ..routing.paths import BadPath, request_path
 from ..routing.routes import Routes
 from ..transports.asgi import AsgiTransport
-from ..transports.base import TRANSPORT_EXTENSION
+from ..transports.base import TRANSPORT_EXTENSION, Transport
 from ..transports.server_context import DirectOffer, find_offer
 from .gc_tuning import count_connection, count_request
 from .host import Host
@@ -177,15 +177,18 @@ class NexiosApp(Routes):
         await runtime.acquire()
         try:
             self._add_state(scope)
-            transport = None if offer is None else offer.take(receive, send)
-            if transport is None:
-                poller = self._host.poller(runtime.poller)
-                transport = AsgiTransport(scope, receive, send, self.settings, poller, runtime.leave_behind)
-            else:
-                transport.scope = scope  # which middleware may have changed
-            await serve_connection(transport, endpoint, runtime, self)
+            # No name for the transport here: an error that a handler keeps leads to this frame, and would keep it too.
+            await serve_connection(self._transport_for(scope, receive, send, offer), endpoint, runtime, self)
         finally:
             await runtime.release()
+
+    def _transport_for(self, scope: Scope, receive: Receive, send: Send, offer: DirectOffer | None) -> Transport:
+        transport = None if offer is None else offer.take(receive, send)
+        if transport is None:
+            poller = self._host.poller(self.runtime.poller)
+            return AsgiTransport(scope, receive, send, self.settings, poller, self.runtime.leave_behind)
+        transport.scope = scope  # which middleware may have changed
+        return transport
 
     async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         count_request()

@@ -73,6 +73,7 @@ async def _run_handler(session: Session, endpoint: Endpoint) -> tuple[End, Refus
     Cancellation and interrupts go on to the caller.
     """
     errors: list[Exception] = []  # emptied before this returns, or errors and this frame would be a cycle
+    nursery: trio.Nursery | None
     try:
         async with trio.open_nursery() as nursery:
             session.open_tasks(nursery)
@@ -86,6 +87,7 @@ async def _run_handler(session: Session, endpoint: Endpoint) -> tuple[End, Refus
     finally:
         ending = _ending_after(session, errors)
         errors.clear()
+        nursery = None  # nor must an error that a handler keeps lead to the tasks
     return ending
 
 

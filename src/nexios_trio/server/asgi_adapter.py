@@ -4,13 +4,14 @@ import logging
 from collections.abc import Callable
 from enum import Enum
 from math import inf
-from typing import Any
+from typing import Any, cast
 
 import trio
 from trio.lowlevel import checkpoint
 
 from ..asgi_types import ASGIApp, Event
 from ..config.settings import Settings
+from ..connections.closed_transport import ClosedTransport
 from ..core.asgi_events import received_event
 from ..core.close_codes import check_asgi_close_code, check_reason
 from ..core.lifecycle import Cause, End, Phase
@@ -92,6 +93,7 @@ class AsgiAdapter:
             with trio.CancelScope(shield=True):  # bounded by write_timeout and close_timeout
                 await self.finish(failed)
             on_over()
+            del on_over  # an error that an application keeps leads to this frame, which must not lead on to a socket
 
     async def _run_in_time(self, app: ASGIApp) -> None:
         timeout = self._transport.settings.accept_timeout
@@ -225,11 +227,16 @@ class AsgiAdapter:
         self._application = None
         self._timers.retire(self._timer)
         transport = self._transport
-        use = self.use
-        self.offer.withdraw()
-        if use is Use.TAKEN:
-            return
-        self._use_events()
+        try:
+            if self.use is not Use.TAKEN:
+                self._use_events()
+                await self._close_for_application(transport, failed)
+        finally:
+            self.offer.withdraw()
+            self._has_events = True  # whoever calls `receive` or `send` from here on has kept them after the end,
+            self._transport = cast(DirectTransport, ClosedTransport(transport))  # and must not keep the socket
+
+    async def _close_for_application(self, transport: DirectTransport, failed: bool) -> None:
         try:
             if transport.lifecycle.phase is Phase.CONNECTING:
                 cause = Cause.ACCEPT_TIMEOUT if self._is_late else Cause.HANDLER_ERROR
