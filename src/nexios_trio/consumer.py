@@ -95,23 +95,30 @@ class WebSocketConsumer:
     # To be overridden
 
     async def on_connect(self, websocket: WebSocket) -> None:
-        """The connection is here. Accepted for you afterwards, unless you accepted or refused it."""
+        """Greet a connection. It is accepted for you afterwards, unless you accepted or refused it.
+
+        Checkpoint: as it is overridden. An error ends the connection, as in a handler.
+        """
         await trio.lowlevel.checkpoint()
 
     async def on_receive(self, websocket: WebSocket, data: Any) -> None:
-        """One decoded message. The next is not read before this returns."""
+        """Handle one decoded message. The next is not read before this returns.
+
+        Checkpoint: as it is overridden. An error ends the connection, as in a handler.
+        """
         await trio.lowlevel.checkpoint()
 
     async def on_disconnect(self, websocket: WebSocket, close_code: int) -> None:
-        """Exactly once on every way out. Groups still count this channel; afterwards it leaves them by itself.
+        """Clean up: called once on every way out. Groups still count this channel, which leaves them afterwards.
 
-        Cancellation: shielded, bounded by the setting `cleanup_timeout`.
+        Checkpoint: as it is overridden. Cancellation: shielded, bounded by the setting `cleanup_timeout`.
         """
         await trio.lowlevel.checkpoint()
 
     async def on_decode_error(self, websocket: WebSocket, error: ValueError) -> None:
-        """A message did not decode. By default the connection is closed: 1007 for bad UTF-8, else 1003.
+        """Handle a message that does not decode. By default the connection is closed: 1007 for bad UTF-8, else 1003.
 
+        Checkpoint: as `WebSocket.close`, until it is overridden.
         With a `message_type`, what is not JSON is an invalid message, see `on_invalid`.
         """
         is_bad_text = isinstance(error.__cause__ or error, UnicodeDecodeError)
@@ -121,7 +128,10 @@ class WebSocketConsumer:
             await websocket.close(1007 if is_bad_text else 1003, f"the message is not {self.encoding}")
 
     async def on_invalid(self, websocket: WebSocket, error: InvalidMessage) -> None:
-        """A message is not what `message_type` takes. By default the peer gets `error.reply()`, and may go on."""
+        """Handle what `message_type` does not take. By default the peer gets `error.reply()`, and may go on.
+
+        Checkpoint: as `WebSocket.send_json`, until it is overridden.
+        """
         await websocket.send_json(error.reply())
 
     # For the methods above
@@ -145,7 +155,7 @@ class WebSocketConsumer:
         return await current_box().send_to(channel_id, payload)
 
     async def group(self, group_name: str) -> list[Channel]:
-        """The group's channels; an empty list if there is no such group."""
+        """Return the group's channels; an empty list if there is no such group. Checkpoint: always."""
         return list(await current_box().show_groups().get(group_name, {}))
 
     # The life of one connection

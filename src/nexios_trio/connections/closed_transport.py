@@ -17,7 +17,7 @@ class ClosedTransport:
     """Remembers how a connection ended and what its peer did not get: no socket, no queue and no task.
 
     Answers as a `Transport` whose connection is over: whoever kept a WebSocket or a Channel may ask it, and every send
-    raises WebSocketDisconnect. It is its own inbox, which has nothing but the end.
+    raises WebSocketDisconnect. It is its own inbox, which has nothing but the end. Every coroutine is a checkpoint.
     """
 
     __slots__ = ("counts", "latency", "lifecycle", "on_end", "policy", "scope", "settings")

@@ -19,7 +19,7 @@ __all__ = ["ReceivingConnection", "WebSocketState", "check_mode"]
 
 
 class WebSocketState(Enum):
-    """Where a connection is in its life."""
+    """The place of a connection in its life."""
 
     CONNECTING = 0
     CONNECTED = 1

@@ -48,7 +48,8 @@ NOTABLE = DROPPED | {
 async def serve_connection(transport: Transport, endpoint: Endpoint, runtime: Runtime, app: Any = None) -> None:
     """Run `endpoint` for one connection. When this returns, nothing of the connection is left.
 
-    Cancellation: the handler is cancelled, the peer gets 1012, cleanup is bounded by `cleanup_timeout`.
+    Checkpoint: always. Cancellation: the handler is cancelled, the peer gets 1012, cleanup is bounded by
+    `cleanup_timeout`.
     """
     session = Session(transport, runtime, app)
     runtime.box.begin_counting(session)

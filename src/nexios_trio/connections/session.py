@@ -33,7 +33,8 @@ class Attached(Protocol):
     def catch_up(self) -> None:
         """Queue the group messages that are on their way, before anything else is sent."""
 
-    async def accepted(self) -> None: ...
+    async def accepted(self) -> None:
+        """Tell `on_connect`. No checkpoint where nobody listens."""
 
     def disconnect_calls(self) -> list[LastCall]:
         """The connection is over; memberships still stand, unless we dropped the peer. Nothing the second time."""
@@ -52,7 +53,7 @@ class OverrideQueue(Protocol):
     def is_busy(self) -> bool: ...
 
     async def settle(self) -> None:
-        """Wait until what it has was sent."""
+        """Wait until what it has was sent. A checkpoint where it has something."""
 
     def discard(self) -> None:
         """Count what was not sent as lost, and let go of it."""
@@ -179,6 +180,10 @@ class Session:
         return await self.transport.inbox.get()
 
     async def accept(self, subprotocol: str | None, headers: Headers) -> None:
+        """Answer the handshake with 101, and tell the channels. Arguments have been checked.
+
+        Checkpoint, cancellation, raises: as `Transport.accept`.
+        """
         before = self.transport
         try:
             transport = await before.accept(subprotocol, headers)
@@ -206,7 +211,7 @@ class Session:
             await self.close(end)
 
     async def send(self, frame: Frame) -> None:
-        """Send after the group messages on their way; see `Transport.send`."""
+        """Send after the group messages on their way. Checkpoint, cancellation, raises: as `Transport.send`."""
         if self.runtime.box.broadcaster.dirty:
             self.catch_up()
         if self.override_queues:
@@ -217,7 +222,7 @@ class Session:
             raise error.with_traceback(None) from None  # whoever keeps it must not keep the transport's frames
 
     async def close(self, end: End) -> None:
-        """Close after the group messages on their way; see `Transport.close`."""
+        """Close after the group messages on their way. Checkpoint, cancellation: as `Transport.close`."""
         self.catch_up()
         await self.settle()
         await self.transport.close(end)

@@ -18,7 +18,10 @@ __all__ = ["TransportWrapper", "wrapped_transport"]
 
 
 class TransportWrapper:
-    """A transport around another. Override what is of interest, and go on with `inner`."""
+    """A transport around another. Override what is of interest, and go on with `inner`.
+
+    Checkpoints, cancellation and errors are those of `Transport`, which what is overridden has to keep.
+    """
 
     def __init__(self, inner: Transport) -> None:
         self.inner = inner

@@ -61,7 +61,7 @@ async def _enter(scope: MutableMapping[str, Any], receive: Receive, send: Send) 
 
 
 class _AsgiSide:
-    """One connection, as the ASGI middleware sees it."""
+    """One connection, as the ASGI middleware sees it. Checkpoints are the transport's."""
 
     def __init__(self, websocket: WebSocket, following: Next) -> None:
         self._websocket = websocket
@@ -141,7 +141,7 @@ class _AsgiSide:
 
 
 class _AsgiWrapper(TransportWrapper):
-    """Says everything in ASGI events, to the middleware."""
+    """Says everything in ASGI events, to the middleware, whose checkpoints these are."""
 
     def __init__(self, inner: Transport, receive: Receive, send: Send) -> None:
         super().__init__(inner)
