@@ -127,21 +127,18 @@ async def _end(session: Session, end: End, refusal: Refusal | None = None) -> No
     """Close, tell the channels, release. Shielded, and bounded."""
     settings = session.runtime.settings
     try:
-        with trio.move_on_after(settings.write_timeout + settings.close_timeout, shield=True):
-            await _close(session, end, refusal)
+        if session.transport.end is None:
+            with trio.move_on_after(settings.write_timeout + settings.close_timeout, shield=True):
+                await _close(session, end, refusal)
+        final = session.transport.end or end
         calls = [call for channel in session.channels for call in channel.disconnect_calls()]
         await make_last_calls(calls, settings.cleanup_timeout)
     finally:
         session.release()
-    final = session.transport.end or end
-    logger.log(
-        logging.INFO if final.cause in NOTABLE else logging.DEBUG,
-        "connection ended: %s, %d %s",
-        final.cause.value,
-        final.code,
-        final.reason,
-        extra=session.log_fields(code=final.code, cause=final.cause.value, reason=final.reason),
-    )
+    level = logging.INFO if final.cause in NOTABLE else logging.DEBUG
+    if logger.isEnabledFor(level):
+        fields = session.log_fields(code=final.code, cause=final.cause.value, reason=final.reason)
+        logger.log(level, "connection ended: %s, %d %s", final.cause.value, final.code, final.reason, extra=fields)
 
 
 async def _close(session: Session, end: End, refusal: Refusal | None) -> None:

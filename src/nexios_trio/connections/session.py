@@ -138,7 +138,8 @@ class Session:
         """Start no more tasks; stop every timer."""
         self._nursery = None
         self.runtime.timers.retire(self._deadline)
-        self.expire_at(None)
+        if self.expires_at is not None:
+            self.expire_at(None)
 
     def start_soon(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
         """Start a task of this connection: it acts for it, in its box, whoever calls.
@@ -255,9 +256,10 @@ class Session:
             channel.release()
         self.override_queues.clear()
         self.channels.clear()
-        before = self.transport
-        before.on_end = do_nothing
-        self.use(cast(Transport, ClosedTransport(before)))
+        self.transport.on_end = do_nothing
+        closed = ClosedTransport(self.transport)
+        self.transport = cast(Transport, closed)
+        self.receive = closed.get
 
     # Deadlines
 
