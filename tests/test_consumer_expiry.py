@@ -213,3 +213,35 @@ async def test_an_on_expire_that_fails_is_reported(autojump_clock: Any, caplog: 
         await trio.sleep(11)
         assert wire.closes == [(1001, "expired")]
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+async def test_on_expire_acts_for_its_connection_whoever_publishes_when_it_is_due(autojump_clock: Any) -> None:
+    asked = []
+
+    def authorize(channel: Any, group: str, action: str) -> bool:
+        asked.append((channel.websocket.url.path, group))
+        return True
+
+    async def bob(ws: Any) -> None:
+        await ws.accept()
+        channel = Channel(ws, expires=10)
+
+        @channel.on_expire
+        async def tell(channel: Any) -> None:
+            await ChannelBox.group_send("expired", 1)
+
+        await ws.receive()
+
+    async def alice(ws: Any) -> None:
+        await ws.accept()
+        channel = Channel(ws)
+        await ws.receive()
+        await ChannelBox.group_send("room", 1, exclude=channel)  # fires what is due
+
+    async with house(ChannelBox(authorize=authorize), running=False) as inside:
+        await inside.connect(bob, "/bob")
+        wire = await inside.connect(alice, "/alice")
+        await trio.sleep(11)
+        wire.say("now")
+        await settle()
+    assert sorted(asked) == [("/alice", "room"), ("/bob", "expired")]

@@ -3,11 +3,13 @@
 A cycle of the application's own may keep a closed WebSocket or Channel; never a transport, its buffers, or a task.
 """
 
+import functools
 import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
+import hypercorn.trio
 import pytest
 import trio
 
@@ -44,7 +46,7 @@ from nexios_trio.websockets.middleware import (
     wrap_asgi,
 )
 from tests.asgi import connect, lifespan
-from tests.server.support import frame, running, upgrade
+from tests.server.support import Running, config, frame, running, upgrade
 
 CONNECTIONS = 24  # of each pattern; all together more than a thousand
 MOST_ALIVE = 8
@@ -328,8 +330,8 @@ HANDLERS: dict[str, Any] = {
 }
 
 
-def application() -> NexiosApp:
-    app = NexiosApp()
+def application(**limits: Any) -> NexiosApp:
+    app = NexiosApp(**limits)
     for name, handler in HANDLERS.items():
         app.add_ws_route(f"/{name}", handler)
     for name, middleware in MIDDLEWARE.items():
@@ -383,4 +385,21 @@ async def test_behind_any_server(parts: Parts, path: str) -> None:
                 await client.send('"hello"')
                 await client.leave()
         left = parts.left()
+    assert len(left) <= MOST_ALIVE, left
+
+
+@pytest.mark.parametrize("takeover", [True, False])
+async def test_under_hypercorn(parts: Parts, takeover: bool) -> None:
+    stop = trio.Event()
+    serve = functools.partial(
+        hypercorn.trio.serve, application(takeover=takeover), config(graceful_timeout=0.1), shutdown_trigger=stop.wait
+    )
+    async with trio.open_nursery() as nursery:
+        server = Running(await nursery.start(serve), stop, trio.Event())
+        for path in PATHS:
+            for _ in range(3):
+                await talk(server, path)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        left = [part for part in parts.left() if part.endswith("Transport") or part == "TakenOver"]
+        stop.set()
     assert len(left) <= MOST_ALIVE, left
