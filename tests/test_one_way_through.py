@@ -21,7 +21,7 @@ from tests.server.support import Raw, frame, running
 OURS = Path(nexios_trio.__file__).parent
 ROOM = "room"
 TEXT = 1
-MESSAGE_FUNCTIONS, MESSAGE_FILES = 48, 19
+MESSAGE_FUNCTIONS, MESSAGE_FILES = 46, 19
 JOIN_FUNCTIONS = 24
 LEAVE_FUNCTIONS = 114
 RESUME, YIELD_VALUE = dis.opmap["RESUME"], dis.opmap["YIELD_VALUE"]

@@ -148,7 +148,7 @@ class Poller:
         share = LONG
         while True:
             before = share
-            if self._later:
+            if self._busy and self._later:  # who waits is busy or new
                 share = await _let_others_run()
             else:
                 await trio.lowlevel.wait_readable(descriptor)
@@ -162,7 +162,7 @@ class Poller:
                     self._tell_again(ready)
                     raise
                 ready = [turn for turn, owner in zip(ready, owners, strict=True) if self._owners.get(turn[0]) is owner]
-            if self._later:
+            if self._busy and self._later:
                 if self._is_calm:
                     self._serve_busy(BUSY_SHARE)
                 elif max(share, before) <= HURRIED or perf_counter() - self._served_at > PATIENCE:

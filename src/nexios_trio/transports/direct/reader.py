@@ -86,7 +86,7 @@ class Reader(ClosingWriter):
         finally:
             if self._pongs:
                 self._answer_pings()
-        if self.is_full:
+        if self.inbox.full and self.is_full:
             self._watch(self.interest & ~READ)
 
     def _violated(self, end: End) -> None:
