@@ -87,6 +87,8 @@ class Channel(ConnectionBinding):
 
     @property
     def expired(self) -> bool:
+        if self.expires is None:
+            return False
         expires_at = self.expires_at
         return expires_at is not None and expires_at <= trio.current_time()
 
@@ -165,7 +167,8 @@ class Channel(ConnectionBinding):
         except ValueError as error:
             await self._events.fire(Event.ERROR, self, error)
             raise
-        await self._events.fire(Event.MESSAGE, self, message)
+        if self._events.handlers:
+            await self._events.fire(Event.MESSAGE, self, message)
         return message
 
     def __aiter__(self) -> AsyncIterator[Any]:

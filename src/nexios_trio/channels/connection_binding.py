@@ -11,7 +11,7 @@ import trio
 from trio.lowlevel import checkpoint
 
 from ..connections.last_calls import LastCall, make_last_calls
-from ..connections.session import Session
+from ..connections.session import DROPPED, Session
 from ..core.json import JsonDefault
 from ..core.lifecycle import Cause, End
 from ..core.message import Batch, Frame, FrameIndex
@@ -164,7 +164,8 @@ class ConnectionBinding(BoxMember):
 
     def check_joinable(self) -> None:
         """Raises WebSocketDisconnect when there is nobody left who would take the channel out again."""
-        if self._is_released or self._session.is_dropped:
+        end = self._session.transport.end
+        if self._is_released or (end is not None and end.cause in DROPPED):
             raise self._gone()
 
     def leave_groups(self) -> None:

@@ -117,11 +117,6 @@ class Session:
         """The one the connection acts for: its user, as middleware or the application has it in the scope."""
         return self.scope.get("user")
 
-    @property
-    def is_dropped(self) -> bool:
-        end = self.transport.end
-        return end is not None and end.cause in DROPPED
-
     def log_fields(self, **more: Any) -> dict[str, Any]:
         """Return what every record about this connection carries (`extra=`)."""
         client = self.transport.scope.get("client")

@@ -226,14 +226,13 @@ class Message:
         """Return the message as it is written to channels of one payload type."""
         frame = self._frames[index]
         if frame is None:
-            self._frames[index] = frame = self._other_frame(index)
+            if isinstance(self._raw, str):
+                frame = Frame(self._raw.encode(), text=index == 1)
+            else:
+                json_frame = self.frame(0)
+                frame = json_frame if index == 1 else Frame(json_frame.payload, text=False)
+            self._frames[index] = frame
         return frame
-
-    def _other_frame(self, index: FrameIndex) -> Frame:
-        if isinstance(self._raw, str):
-            return Frame(self._raw.encode(), text=index == 1)
-        json_frame = self.frame(0)
-        return json_frame if index == 1 else Frame(json_frame.payload, text=False)
 
     @property
     def payload(self) -> Any:

@@ -91,7 +91,9 @@ class Broadcaster:
             or len(group.pending) >= self.max_pending
             or group.pending_bytes >= self.max_pending_bytes
         ):
-            self.flush(group)
+            self.dirty.pop(group, None)  # as in `flush`
+            for _ in self._flush_in_slices(group):
+                pass
         else:
             self._defer(group)
 
@@ -199,7 +201,7 @@ class Broadcaster:
         """Yield between the slices of a flush. There anything may happen, another flush of the group too."""
         group.backlogs.clear()
         top = group.base + len(group.pending)
-        batch = group.batch(group.base, top)
+        batch = Batch(tuple([message for message, _ in group.pending]))
         given = 0
         for member in tuple(group.left_out):
             if given >= MEMBERS_PER_SLICE:
