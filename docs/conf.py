@@ -10,6 +10,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import api_index  # beside this file
+import hops
 from sphinx.errors import SphinxError
 
 project = "nexios-trio"
@@ -61,6 +62,14 @@ def _insert_index(app: Any, name: str, content: list[str]) -> None:
         content[0] = content[0].replace("{api-index}", api_index.render(api_index.load()))
 
 
+def _insert_hops(app: Any, name: str, content: list[str]) -> None:
+    if name == "guides/life-of-a-message":
+        app.env.note_dependency(str(hops.FILE))
+        way = hops.Way.load()
+        picture = f"```{{raw}} html\n{hops.render_svg(way)}\n```"
+        content[0] = content[0].replace("{hops-picture}", picture).replace("{hops-table}", hops.render_table(way))
+
+
 def _insert_fragments(_app: Any, name: str, content: list[str]) -> None:
     """Put what `changes/` has above the released versions: what the next one will say."""
     if name == "changelog":
@@ -73,5 +82,6 @@ def _insert_fragments(_app: Any, name: str, content: list[str]) -> None:
 
 def setup(app: Any) -> None:
     app.connect("source-read", _insert_index)
+    app.connect("source-read", _insert_hops)
     app.connect("source-read", _insert_fragments)
     app.connect("autodoc-process-docstring", _open_up, priority=100)  # before napoleon reads the sections

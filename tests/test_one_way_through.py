@@ -6,6 +6,7 @@ Each test prints the functions in the order in which they begin, for those who w
 
 import dis
 import sys
+import tomllib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -21,6 +22,11 @@ from tests.server.support import Raw, frame, running
 OURS = Path(nexios_trio.__file__).parent
 ROOM = "room"
 TEXT = 1
+HOPS = [  # what the page "Life of a message" names
+    f"{hop['file']}: {hop['function']}"
+    for hop in tomllib.loads((Path(__file__).parents[1] / "docs" / "hops.toml").read_text())["hop"]
+    if hop["function"]
+]
 MESSAGE_FUNCTIONS, MESSAGE_FILES = 26, 13
 JOIN_FUNCTIONS = 13
 LEAVE_FUNCTIONS = 100
@@ -125,6 +131,7 @@ async def test_a_message_from_a_to_b():
             await say(a, a, b)
             await wait_all_tasks_blocked()
     passed.show("a message from A to B")
+    assert sorted(passed.functions) == sorted(HOPS)
     assert len(passed.functions) <= MESSAGE_FUNCTIONS
     assert len(passed.files) <= MESSAGE_FILES
 
