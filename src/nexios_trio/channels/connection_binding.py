@@ -145,7 +145,7 @@ class ConnectionBinding(BoxMember):
         if self._is_over:
             return []
         self._is_over = True
-        return self._last_calls(Event.DISCONNECT)
+        return self._last_calls(Event.DISCONNECT) if self._events.handlers else []
 
     def _last_calls(self, event: Event) -> list[LastCall]:
         name, fields = f"{event.value} of channel {self.uuid}", {"channel": self.uuid}

@@ -100,7 +100,8 @@ async def _call_handler(session: Session, endpoint: Endpoint, errors: list[Excep
     """
     try:
         await endpoint(WebSocket(session))
-        await session.settle()
+        if session.override_queues:
+            await session.settle()
     except Exception as error:
         errors.append(error)
 
@@ -132,7 +133,8 @@ async def _end(session: Session, end: End, refusal: Refusal | None = None) -> No
                 await _close(session, end, refusal)
         final = session.transport.end or end
         calls = [call for channel in session.channels for call in channel.disconnect_calls()]
-        await make_last_calls(calls, settings.cleanup_timeout)
+        if calls:
+            await make_last_calls(calls, settings.cleanup_timeout)
     finally:
         session.release()
     level = logging.INFO if final.cause in NOTABLE else logging.DEBUG

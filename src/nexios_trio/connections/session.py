@@ -220,7 +220,8 @@ class Session:
     async def close(self, end: End) -> None:
         """Close after the group messages on their way. Checkpoint, cancellation: as `Transport.close`."""
         self.catch_up()
-        await self.settle()
+        if self.override_queues:
+            await self.settle()
         await self.transport.close(end)
 
     def catch_up(self) -> None:

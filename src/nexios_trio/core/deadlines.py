@@ -80,15 +80,18 @@ class Deadlines(Generic[K]):
             record.order = order
         if when < record.rings:
             self._arm(key, record)
-            self._compact()
+            if len(self._heap) > 2 * len(self._records) + self.slack:
+                self._compact()
 
     def discard(self, key: K) -> bool:
         """Forget `key`. Returns whether it had a deadline."""
         record = self._records.pop(key, None)
         if record is None:
             return False
-        self._disarm(record)
-        self._compact()
+        if record.row is not None:
+            self._disarm(record)
+        if len(self._heap) > 2 * len(self._records) + self.slack:
+            self._compact()
         return True
 
     def clear(self) -> None:
@@ -122,7 +125,8 @@ class Deadlines(Generic[K]):
         return inf
 
     def _arm(self, key: K, record: _Record) -> None:
-        self._disarm(record)
+        if record.row is not None:
+            self._disarm(record)
         record.rings = record.when
         if record.when < inf:
             record.alarm = record.order
@@ -136,8 +140,7 @@ class Deadlines(Generic[K]):
             record.row = None
 
     def _compact(self) -> None:
-        if len(self._heap) <= 2 * len(self._records) + self.slack:
-            return
+        """Rebuild the heap without its stale alarms."""
         self._heap.clear()
         for key, record in self._records.items():
             self._disarm(record)

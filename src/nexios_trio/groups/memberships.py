@@ -117,7 +117,8 @@ class Memberships:
 
     def forget(self, channel: BoxMember) -> None:
         """Leave every group and the registry: the connection is over."""
-        self.leave_all(channel)
+        if channel in self._index.of:
+            self.leave_all(channel)
         if self._channels.get(channel.uuid) is channel:
             del self._channels[channel.uuid]
         timer = self._timers.pop(channel, None)

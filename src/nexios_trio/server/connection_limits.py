@@ -10,6 +10,7 @@ import resource
 import socket
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -89,7 +90,7 @@ class ConnectionLimits:
             self._by_key[key] += 1
         self.total += 1
         server = plain_address(sock.getsockname())
-        return AcceptedConnection(sock, client, server, release=lambda: self._release(key))
+        return AcceptedConnection(sock, client, server, release=partial(self._release, key))
 
     def admit_forwarded(self, address: str) -> Callable[[], None] | None:
         """Count a connection of an exempt peer, a proxy, for the address behind it. None if there is no place.

@@ -129,8 +129,8 @@ class Poller:
     def forget(self, sock: socket.socket) -> None:
         """Stop watching; must come before the socket is closed. A no-op for one that is not watched."""
         fd = sock.fileno()
-        self._busy.pop(fd, None)
-        self._later.discard(fd)
+        if self._busy.pop(fd, None) is not None:
+            self._later.discard(fd)
         if self._owners.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 

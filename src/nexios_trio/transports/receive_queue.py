@@ -64,7 +64,8 @@ class Inbox:
         if self.end is None:
             self.end = end
             self._wake()
-            self.on_room()
+            if self.full:  # what follows the messages may be read: it is thrown away
+                self.on_room()
 
     def discard(self) -> None:
         """Forget what is queued: the connection was killed."""
