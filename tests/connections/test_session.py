@@ -8,7 +8,7 @@ from nexios_trio.config.settings import Settings
 from nexios_trio.connections.runtime import Runtime
 from nexios_trio.connections.session import DROPPED, Session
 from nexios_trio.core.lifecycle import Cause, End
-from nexios_trio.exceptions import LifecycleError
+from nexios_trio.exceptions import LifecycleError, WebSocketDisconnect
 from nexios_trio.transports.asgi import AsgiTransport
 from nexios_trio.websockets import Channel
 from tests.wire import Wire, house, settle
@@ -48,10 +48,7 @@ async def test_what_its_log_records_carry(session):
     assert session.log_fields()["client"] is None
 
 
-async def test_one_is_dropped_by_us_only(session):
-    assert not session.is_dropped
-    session.transport.kill(End.of(Cause.ABORTED))
-    assert session.is_dropped
+def test_one_is_dropped_by_us_only():
     assert Cause.PEER_CLOSED not in DROPPED
     assert Cause.LOCAL_CLOSE not in DROPPED
 
@@ -74,6 +71,8 @@ async def test_whoever_is_dropped_leaves_every_group_at_once(cause):
         with assert_no_checkpoints():
             kept[0]._session.transport.evict(End.of(cause))
             assert inside.box.statistics().groups == 0
+        with pytest.raises(WebSocketDisconnect):
+            inside.box.join_nowait(kept[0], "a")
         assert inside.box.statistics().channels == 2  # until the handler has run out
 
 
