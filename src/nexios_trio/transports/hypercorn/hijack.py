@@ -76,7 +76,9 @@ class Claim:
         if data and not self._settled.is_set():
             self._received, data = self._received + data, b""
             await self._settled.wait()
-        if self._transport is not None:
+        if self._is_over.is_set() and self._server is None:
+            await trio.lowlevel.checkpoint()  # the connection was ours, and is over
+        elif self._transport is not None:
             if not self._has_arrived:
                 self._has_arrived = True
                 self._transport.inherit(self._received + data)
@@ -108,6 +110,7 @@ class Claim:
             self._server.stream.socket.close()  # or one that was refused would stay open as long as its peer likes
         self._settled.set()
         self._is_over.set()
+        self._transport = None  # hypercorn may keep this longer than the connection lasts
 
 
 def _detach(outer: trio.socket.SocketType) -> socket.socket:
