@@ -79,22 +79,23 @@ async def test_ws_route_as_a_call_returns_the_handler() -> None:
         lambda routes, handler: routes.add_ws_route(handler, path="/a/{x}"),
     ],
 )
-@pytest.mark.parametrize("handler", [hello, functools.partial(hello), Greeter, Greeter()])
-@pytest.mark.parametrize("kind", [NexiosApp, Router, WSRouter])
-async def test_regression_add_ws_route_takes_every_documented_form(add: Any, handler: Any, kind: Any) -> None:
-    routes = kind()
-    add(routes, handler)
-    app = routes
-    if kind is not NexiosApp:
-        app = NexiosApp()
-        app.mount_router(routes)
-    async with connect(app, "/a/1") as client:
-        await client.accepted()
-        if isinstance(handler, Greeter) or handler is Greeter:
-            await client.send("hi")
-            assert await client.text() == "hi {'x': '1'}"
-        else:
-            assert (await client.json())["params"] == {"x": "1"}
+async def test_regression_add_ws_route_takes_every_documented_form(add: Any) -> None:
+    """On an application and on both routers, of every kind of handler."""
+    for kind in (NexiosApp, Router, WSRouter):
+        for handler in (hello, functools.partial(hello), Greeter, Greeter()):
+            routes = kind()
+            add(routes, handler)
+            app = routes
+            if not isinstance(routes, NexiosApp):
+                app = NexiosApp()
+                app.mount_router(routes)
+            async with connect(app, "/a/1") as client:
+                await client.accepted()
+                if isinstance(handler, Greeter) or handler is Greeter:
+                    await client.send("hi")
+                    assert await client.text() == "hi {'x': '1'}", (kind, handler)
+                else:
+                    assert (await client.json())["params"] == {"x": "1"}, (kind, handler)
 
 
 @pytest.mark.parametrize(
