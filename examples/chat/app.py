@@ -83,6 +83,7 @@ async def chat(ws: WebSocket, room_id: str) -> None:
         user = User(checked_name(ws.query_params.get("username", "")), checked_room(room_id))
         async with channel.member(user.group), presence.of(user) as room:
             people = [{"user_id": other.id, "username": other.name} for other in room[:200]]
+            # It has joined: nothing is missed, and what is sent just now may come in the history and once more.
             history = [message.payload for message in await ChannelBox.show_history(user.group)]
             welcome = {"type": "welcome", "user_id": user.id, "users": len(room)}
             await channel.send({**welcome, "people": people, "history": history})

@@ -15,7 +15,7 @@ GUIDE = (PROJECT / "docs" / "guides" / "security.md").read_text()
 DEFAULTS = Settings()
 
 # Settings that protect from nothing: they say how, not whether.
-NO_PROTECTION = {"gc_tuning", "takeover", "disconnect_grace", "cleanup_timeout"}
+NO_PROTECTION = {"gc_tuning", "takeover", "disconnect_grace", "cleanup_timeout", "json_default"}
 
 
 def kib(size: int) -> str:
