@@ -37,7 +37,7 @@ async def push_metrics() -> None:
 async def dashboard(ws: WebSocket) -> None:
     await ws.accept()
     channel = Channel(websocket=ws, payload_type=PayloadTypeEnum.JSON.value, expires=3600)
-    # The history first: a value that comes between the two is missed, and the next one makes up for it. Whoever must not
+    # The history first: a value that comes between the two is missed; the next one makes up for it. Whoever must not
     # miss any joins first, and may get one twice.
     for message in (await ChannelBox.show_history(group_name="dashboard"))[-10:]:
         await channel.send(message.payload)
