@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import trio
 
@@ -15,8 +15,8 @@ from ..groups.authorization import acting_session
 from ..transports.base import Transport
 from ..transports.send_queue import DeliveryCounts
 from ..transports.timers import Timer, do_nothing
+from .attached import AttachedChannel, SendingQueue
 from .closed_transport import ClosedTransport
-from .last_calls import LastCall
 from .refusal import Refusal
 from .runtime import Runtime
 
@@ -25,38 +25,6 @@ logger = logging.getLogger("nexios_trio.connection")
 # We dropped the peer: its channels leave their groups at once. After any other end they are members until the handler
 # has run out, so that `on_disconnect` counts the one who leaves.
 DROPPED = frozenset({Cause.OVERFLOW, Cause.WRITE_TIMEOUT, Cause.HEARTBEAT_TIMEOUT, Cause.EXPIRED, Cause.ABORTED})
-
-
-class Attached(Protocol):
-    """A channel, as its connection knows it."""
-
-    def catch_up(self) -> None:
-        """Queue the group messages that are on their way, before anything else is sent."""
-
-    async def accepted(self) -> None:
-        """Tell `on_connect`. No checkpoint where nobody listens."""
-
-    def disconnect_calls(self) -> list[LastCall]:
-        """The connection is over; memberships still stand, unless we dropped the peer. Nothing the second time."""
-        ...
-
-    def leave_groups(self) -> None: ...
-
-    def release(self) -> None:
-        """Leave every group and registry, for good."""
-
-
-class OverrideQueue(Protocol):
-    """A task that sends what groups gave it, through an override of `send`."""
-
-    @property
-    def is_busy(self) -> bool: ...
-
-    async def settle(self) -> None:
-        """Wait until what it has was sent. A checkpoint where it has something."""
-
-    def discard(self) -> None:
-        """Count what was not sent as lost, and let go of it."""
 
 
 class Session:
@@ -92,8 +60,8 @@ class Session:
         self.runtime = runtime
         self.app = app
         self.id = secrets.token_hex(6)  # for logs; says nothing
-        self.channels: list[Attached] = []
-        self.override_queues: list[OverrideQueue] = []
+        self.channels: list[AttachedChannel] = []
+        self.override_queues: list[SendingQueue] = []
         self.is_accepted = False
         self.is_released = False
         self.verdict: End | None = None  # why we cancelled a handler that had not accepted

@@ -5,10 +5,10 @@ own. Its own are respected: the scope it passes on is the connection's from then
 `receive` or `send`, the handler's messages go through them.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from typing import Any, Final, cast
 
-from ..asgi_types import Headers
+from ..asgi_types import ASGIApp, Event, Headers, Receive, Scope, Send
 from ..connections.transport_wrapper import TransportWrapper, wrapped_transport
 from ..connections.websocket import WebSocket
 from ..core.asgi_events import received_event
@@ -22,11 +22,6 @@ from ..transports.base import Transport
 from .chain import Middleware, Next
 
 __all__ = ["wrap_asgi"]
-
-Event = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
-App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 _SIDE: Final = "nexios_trio.asgi_side"  # the scope's way back to its connection
 _CACHED: Final = ("_headers", "_cookies", "_url", "_base_url", "_query_params")  # by Starlette, from the scope
@@ -43,7 +38,7 @@ def wrap_asgi(cls: Callable[..., Any], **options: Any) -> Middleware:
     """
     if not callable(cls):
         raise TypeError(f"wrap_asgi takes an ASGI middleware class, not {cls!r}")
-    asgi = cast(App, cls(_enter, **options))
+    asgi = cast(ASGIApp, cls(_enter, **options))
 
     async def middleware(websocket: WebSocket, call_next: Next) -> None:
         side = _AsgiSide(websocket, call_next)
@@ -52,7 +47,7 @@ def wrap_asgi(cls: Callable[..., Any], **options: Any) -> Middleware:
     return middleware
 
 
-async def _enter(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+async def _enter(scope: Scope, receive: Receive, send: Send) -> None:
     """The application inside the middleware."""
     side = scope.get(_SIDE)
     if not isinstance(side, _AsgiSide):
@@ -70,7 +65,7 @@ class _AsgiSide:
         self._told_connect = False
         self._denial: Denial | None = None  # the HTTP response in place of the handshake's answer
 
-    async def enter(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         websocket = self._websocket
         websocket.scope.update(scope)
         for name in _CACHED:

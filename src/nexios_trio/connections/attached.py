@@ -1,0 +1,42 @@
+"""The channels of a connection, as far as their session knows them.
+
+`channels.Channel` puts itself, and the queue of its overridden `send`, into the session's lists.
+"""
+
+from typing import Protocol
+
+from .last_calls import LastCall
+
+__all__ = ["AttachedChannel", "SendingQueue"]
+
+
+class AttachedChannel(Protocol):
+    """A channel, as its connection knows it."""
+
+    def catch_up(self) -> None:
+        """Queue the group messages that are on their way, before anything else is sent."""
+
+    async def accepted(self) -> None:
+        """Tell `on_connect`. No checkpoint where nobody listens."""
+
+    def disconnect_calls(self) -> list[LastCall]:
+        """The connection is over; memberships still stand, unless we dropped the peer. Nothing the second time."""
+        ...
+
+    def leave_groups(self) -> None: ...
+
+    def release(self) -> None:
+        """Leave every group and registry, for good."""
+
+
+class SendingQueue(Protocol):
+    """A task that sends what groups gave it, through an override of `send`."""
+
+    @property
+    def is_busy(self) -> bool: ...
+
+    async def settle(self) -> None:
+        """Wait until what it has was sent. A checkpoint where it has something."""
+
+    def discard(self) -> None:
+        """Count what was not sent as lost, and let go of it."""
