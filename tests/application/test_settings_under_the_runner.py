@@ -17,7 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
 
 from nexios_trio import NexiosApp, Settings, WebSocket, serve
-from tests.server.support import DEADLINE, ask, websocket
+from tests.server.support import DEADLINE, Raw, ask, websocket
 
 
 @asynccontextmanager
@@ -112,6 +112,25 @@ async def test_smaller_and_larger_messages_than_the_environment_s(around: Any) -
     async with running(around(make_app(max_message_size=200_000))) as port:
         async with websocket(port, "/") as client:
             assert await ask(client, "x" * 150_000) == "150000"
+
+
+@pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)
+async def test_what_waits_for_a_peer_and_how_it_is_written(around: Any) -> None:
+    app = make_app(outbox_messages=7, inbox_messages=5, overflow="drop_oldest", compression=True)
+
+    @app.ws_route("/limits")
+    async def limits(ws: WebSocket) -> None:
+        await ws.accept()
+        transport = ws._session.transport
+        bounds = transport.settings
+        await ws.send_text(f"{bounds.outbox_messages} {bounds.inbox_messages} {transport.policy.name}")
+
+    async with running(around(app)) as port:
+        for _ in range(2):
+            async with Raw(await trio.open_tcp_stream("127.0.0.1", port)) as raw:
+                head = await raw.handshake("/limits", "Sec-WebSocket-Extensions: permessage-deflate")
+                assert b"permessage-deflate" in head
+                assert (await raw.frame())[1] == b"7 5 drop_oldest"
 
 
 @pytest.mark.parametrize("around", ["CORS", "a copied scope", "mounted, running"])
