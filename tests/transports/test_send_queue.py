@@ -68,6 +68,76 @@ async def test_send_waits_for_room_in_bytes(nursery):
     assert drain(outbox) == ["y" * 6]
 
 
+async def test_those_who_wait_are_served_in_the_order_of_their_calls(nursery):
+    outbox = make(max_messages=2)
+    for number in range(20):
+        nursery.start_soon(outbox.send, frame(str(number)))
+        await wait_all_tasks_blocked()
+    taken = []
+    while outbox.messages:
+        taken.append(int(outbox.take_nowait().payload))
+        if len(taken) % 5 == 0:  # newcomers stand behind those who wait, though there is room at this moment
+            nursery.start_soon(outbox.send, frame(str(100 + len(taken))))
+            await wait_all_tasks_blocked()
+    assert taken == [*range(20), 105, 110, 115, 120]
+
+
+async def test_a_newcomer_does_not_overtake_a_longer_message_that_waits(nursery):
+    outbox = make(max_bytes=10)
+    await outbox.send(frame("x" * 6))
+    nursery.start_soon(outbox.send, frame("y" * 6))
+    await wait_all_tasks_blocked()
+    nursery.start_soon(outbox.send, frame("z"))
+    await wait_all_tasks_blocked()
+    assert drain(outbox) == ["x" * 6, "y" * 6, "z"]
+
+
+async def test_when_the_first_of_those_who_wait_gives_up_the_others_get_its_room(nursery):
+    outbox = make(max_bytes=10)
+    await outbox.send(frame("x" * 6))
+    scope = trio.CancelScope()
+    nursery.start_soon(waiting_send, scope, outbox, frame("y" * 6))
+    await wait_all_tasks_blocked()
+    nursery.start_soon(outbox.send, frame("z"))
+    await wait_all_tasks_blocked()
+    scope.cancel()
+    await wait_all_tasks_blocked()
+    assert drain(outbox) == ["x" * 6, "z"]
+
+
+async def waiting_send(scope, outbox, frame):
+    with scope:
+        await outbox.send(frame)
+
+
+async def test_who_waits_when_the_queue_is_thrown_away_is_told_and_not_counted(nursery):
+    outbox = make(max_messages=1)
+    outbox.offer(frame("queued"))
+    told = []
+
+    async def send():
+        with pytest.raises(trio.ClosedResourceError):
+            await outbox.send(frame("waiting"))
+        told.append(True)
+
+    nursery.start_soon(send)
+    await wait_all_tasks_blocked()
+    outbox.discard()
+    outbox.close()
+    await wait_all_tasks_blocked()
+    assert (told, outbox.counts.lost, outbox.messages) == ([True], 1, 0)
+
+
+async def test_dropping_the_oldest_makes_room_for_the_new_one_and_not_for_those_who_wait(nursery):
+    outbox = make(drop_oldest, max_messages=2)
+    outbox.offer(frame("1"))
+    outbox.offer(frame("2"))
+    nursery.start_soon(outbox.send, frame("waiting"))
+    await wait_all_tasks_blocked()
+    outbox.offer(frame("3"))
+    assert drain(outbox) == ["2", "3", "waiting"]
+
+
 async def test_a_message_that_never_fits_is_refused_at_once():
     outbox = make(max_bytes=10)
     with pytest.raises(MessageTooBig, match="11 bytes; accepted: up to outbox_bytes=10"):

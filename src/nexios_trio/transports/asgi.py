@@ -180,8 +180,6 @@ class AsgiTransport(Transport):
         except MessageTooBig:
             await checkpoint()
             raise
-        if self._successor is not None:  # while this waited for room
-            self._successor.flush()
 
     def offer(self, frame: Frame, key: Hashable = None) -> None:
         if self._successor is not None:  # a group that was joined before the handshake was answered

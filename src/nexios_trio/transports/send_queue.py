@@ -1,7 +1,8 @@
 """One peer's send queue: a trio memory channel bounded in messages, plus a count of bytes.
 
 `offer` is the group's way in: it never waits, the overflow policy decides. `send` is the handler's way: it waits for
-room. Both share one order. One task takes frames out.
+room, in the order of the calls: the writer, when it takes a frame, queues in the place of those who wait what now fits.
+Both share one order. One task takes frames out.
 """
 
 from collections import deque
@@ -9,6 +10,16 @@ from collections.abc import Hashable
 
 import attrs
 import trio
+from outcome import Value
+from trio.lowlevel import (
+    Abort,
+    Task,
+    cancel_shielded_checkpoint,
+    checkpoint_if_cancelled,
+    current_task,
+    reschedule,
+    wait_task_rescheduled,
+)
 
 from ..core.message import Frame
 from ..core.overflow import OutboxStatistics, Policy, Verdict
@@ -54,8 +65,8 @@ class Outbox:
         "_is_closed",
         "_order",
         "_receive_end",
-        "_room",
         "_send_end",
+        "_waiting",
         "bytes",
         "counts",
         "max_bytes",
@@ -74,7 +85,7 @@ class Outbox:
         self.bytes = 0
         self.taken = 0  # ever
         self._send_end, self._receive_end = trio.open_memory_channel[Frame | Cell](max_messages)
-        self._room = trio.lowlevel.ParkingLot()  # senders that wait for bytes
+        self._waiting: deque[tuple[Task, Frame]] = deque()  # senders that wait for room, first come, first served
         self._is_closed = False
         # A memory channel cannot be looked into. Only policies that must know keep these:
         self._cells: dict[Hashable, Cell] = {}  # by key, for conflation
@@ -152,7 +163,7 @@ class Outbox:
     def _drop_one(self) -> bool:
         """Drop the oldest frame; False when none is left but the one that the writer is about to wake with."""
         try:
-            self.take_nowait()
+            self._taken(self._receive_end.receive_nowait())
         except trio.WouldBlock:
             return False
         self.counts.dropped_oldest += 1
@@ -178,22 +189,49 @@ class Outbox:
         """
         if frame.size > self.max_bytes:
             raise MessageTooBig(f"a message of {frame.size} bytes; accepted: up to outbox_bytes={self.max_bytes}")
-        await trio.lowlevel.checkpoint_if_cancelled()
-        while not self._is_closed and not self.fits(frame.size):
-            await self._room.park()
-        if self._is_closed:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            raise trio.ClosedResourceError("the connection has ended")
-        self._push(frame, None)
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        await checkpoint_if_cancelled()
+        if not self._is_closed and (self._waiting or not self.fits(frame.size)):
+            if await self._until_queued(frame):
+                return
+        elif not self._is_closed:
+            self._push(frame, None)
+            await cancel_shielded_checkpoint()
+            return
+        await cancel_shielded_checkpoint()
+        raise trio.ClosedResourceError("the connection has ended")
+
+    async def _until_queued(self, frame: Frame) -> bool:
+        """Wait until `_queue_waiting` has queued the frame; False when the outbox was closed before."""
+        place = (current_task(), frame)
+        self._waiting.append(place)
+
+        def abandon(_: object) -> Abort:
+            self._waiting.remove(place)
+            self._queue_waiting()  # a shorter one behind it may fit
+            return Abort.SUCCEEDED
+
+        is_queued: bool = await wait_task_rescheduled(abandon)
+        return is_queued
+
+    def _queue_waiting(self) -> None:
+        while self._waiting and self.fits(self._waiting[0][1].size):
+            task, frame = self._waiting.popleft()
+            self._push(frame, None)
+            reschedule(task, Value(True))
 
     def take_nowait(self) -> Frame:
         """Take the oldest frame. Raises: trio.WouldBlock, trio.EndOfChannel (closed and empty)."""
-        return self._taken(self._receive_end.receive_nowait())
+        frame = self._taken(self._receive_end.receive_nowait())
+        if self._waiting:
+            self._queue_waiting()
+        return frame
 
     async def take(self) -> Frame:
         """Take the oldest frame, waiting for one. Raises: trio.EndOfChannel (closed and empty)."""
-        return self._taken(await self._receive_end.receive())
+        frame = self._taken(await self._receive_end.receive())
+        if self._waiting:
+            self._queue_waiting()
+        return frame
 
     def _taken(self, item: Frame | Cell) -> Frame:
         if isinstance(item, Cell):
@@ -206,8 +244,6 @@ class Outbox:
         self.messages -= 1
         self.bytes -= frame.size
         self.taken += 1
-        if self._room:
-            self._room.unpark_all()
         return frame
 
     def close(self) -> None:
@@ -215,13 +251,14 @@ class Outbox:
         if not self._is_closed:
             self._is_closed = True
             self._send_end.close()
-            self._room.unpark_all()
+            while self._waiting:
+                reschedule(self._waiting.popleft()[0], Value(False))
 
     def discard(self) -> None:
         """Throw away what is queued, and count it."""
         while True:
             try:
-                self.take_nowait()
+                self._taken(self._receive_end.receive_nowait())
             except (trio.WouldBlock, trio.EndOfChannel):
                 return
             self.counts.lost += 1

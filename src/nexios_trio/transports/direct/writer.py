@@ -119,13 +119,6 @@ class Writer(DirectSocket):
         except MessageTooBig:
             await checkpoint()
             raise
-        self.flush()
-
-    def flush(self) -> None:
-        """Write what somebody queued who had waited for room, if the backlog has gone away meanwhile."""
-        if self.state is _CLEAR:
-            self._move(Step.BLOCKED)
-            self._drain()
 
     def offer(self, frame: Frame, key: Hashable = None) -> None:
         if self.state is _CLEAR:
