@@ -239,7 +239,9 @@ DEFLATE = "permessage-deflate"
         (f"{DEFLATE}; client_max_window_bits=8", True),
         (f'{DEFLATE}; client_max_window_bits="15"', True),
         (f"{DEFLATE}; server_no_context_takeover; client_no_context_takeover", True),
-        (f"{DEFLATE}; server_max_window_bits=15", False),
+        (f"{DEFLATE}; client_max_window_bits=15; server_max_window_bits=15", True),  # what wsproto offers
+        (f"{DEFLATE}; server_max_window_bits=14", False),
+        (f"{DEFLATE}; server_max_window_bits", False),
         (f"{DEFLATE}; server_max_window_bits=10, {DEFLATE}", True),
         (f"x-other; a=b, {DEFLATE}", True),
         ("x-webkit-deflate-frame", False),

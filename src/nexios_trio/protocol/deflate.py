@@ -4,27 +4,32 @@ from collections.abc import Sequence
 
 from websockets.headers import parse_extension
 
-# In the response to an offer that was taken
-RESPONSE = b"permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+# What is answered to an offer that is taken
+_ANSWER = b"permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 
-# Parameters of an offer, and their values; server_max_window_bits is none that we could keep to.
+# Parameters of an offer, and their values. Of server_max_window_bits we do what 15 says and no other; who asks for it
+# has to be told (section 7.1.2.1).
+_WINDOW_BITS = "server_max_window_bits"
 _VALUES: dict[str, tuple[str | None, ...]] = {
     "server_no_context_takeover": (None,),
     "client_no_context_takeover": (None,),
     "client_max_window_bits": (None, "8", "9", "10", "11", "12", "13", "14", "15"),
+    _WINDOW_BITS: ("15",),
 }
 
 
-def is_offered(values: Sequence[str]) -> bool:
-    """Tell whether some offer in these `Sec-WebSocket-Extensions` headers can be taken.
+def answer_offers(values: Sequence[str]) -> bytes | None:
+    """Take the first offer in these `Sec-WebSocket-Extensions` headers that can be taken.
 
+    Returns: the value of that header for the answer; None for no compression.
     Raises: websockets.exceptions.InvalidHeaderFormat.
     """
-    return any(
-        name == "permessage-deflate" and _is_in_order(parameters)
-        for value in values
-        for name, parameters in parse_extension(value)
-    )
+    for value in values:
+        for name, parameters in parse_extension(value):
+            if name == "permessage-deflate" and _is_in_order(parameters):
+                asks_for_window = any(parameter == _WINDOW_BITS for parameter, _ in parameters)
+                return _ANSWER + b"; server_max_window_bits=15" if asks_for_window else _ANSWER
+    return None
 
 
 def _is_in_order(parameters: Sequence[tuple[str, str | None]]) -> bool:

@@ -48,15 +48,20 @@ class Upgrade:
     headers: list[tuple[bytes, bytes]]  # names in lower case
     accept: str  # the value of Sec-WebSocket-Accept
     subprotocols: list[str]
-    deflate: bool  # an offer of permessage-deflate that needs no context takeover was taken
+    extension: bytes | None  # the value of Sec-WebSocket-Extensions: of permessage-deflate, where an offer was taken
+
+    @property
+    def deflate(self) -> bool:
+        """Messages may be compressed."""
+        return self.extension is not None
 
     def negotiate_again(self, *, compression: bool) -> None:
         """Take an offer of permessage-deflate, or none: the application has other settings than the server."""
         offers = [value.decode("latin-1") for name, value in self.headers if name == b"sec-websocket-extensions"]
         try:
-            self.deflate = compression and deflate.is_offered(offers)
+            self.extension = deflate.answer_offers(offers) if compression else None
         except InvalidHandshake:
-            self.deflate = False
+            self.extension = None
 
     def answer(self, subprotocol: str | None, headers: Headers) -> bytes:
         """The 101 response."""
@@ -68,8 +73,8 @@ class Upgrade:
         ]
         if subprotocol is not None:
             lines.append(b"Sec-WebSocket-Protocol: " + subprotocol.encode())
-        if self.deflate:
-            lines.append(b"Sec-WebSocket-Extensions: " + deflate.RESPONSE)
+        if self.extension is not None:
+            lines.append(b"Sec-WebSocket-Extensions: " + self.extension)
         lines += [name + b": " + value for name, value in headers]
         return b"\r\n".join(lines) + HEAD_END
 
@@ -117,14 +122,14 @@ def parse_upgrade(head: bytes, *, compression: bool = False) -> Upgrade:
         accept, _, _ = _HANDSHAKES.process_request(request)
         offered = request.headers.get_all("Sec-WebSocket-Protocol")
         subprotocols = [str(name) for value in offered for name in parse_subprotocol(value)]
-        takes_deflate = compression and deflate.is_offered(request.headers.get_all("Sec-WebSocket-Extensions"))
+        extension = deflate.answer_offers(request.headers.get_all("Sec-WebSocket-Extensions")) if compression else None
     except InvalidHandshake as error:
         status = 426 if isinstance(error, InvalidHeader) and error.name == "Sec-WebSocket-Version" else 400
         raise BadUpgrade(status, _problem(error), _SPOKEN) from None
     if not _TARGET.fullmatch(request.path):
         raise BadUpgrade(400, "the request target must be a path, of ASCII without control characters\n")
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in request.headers.raw_items()]
-    return Upgrade(request.path, headers, accept, subprotocols, takes_deflate)
+    return Upgrade(request.path, headers, accept, subprotocols, extension)
 
 
 def _problem(error: InvalidHandshake) -> str:

@@ -50,11 +50,11 @@ class TakenOver(DirectTransport):
 class Claim:
     """Stands for the protocol of one hypercorn connection, whose socket may become ours. `release` must follow."""
 
-    def __init__(self, server: Any, protocol: Any, websocket: Any, *, is_lost: bool, deflate: bool) -> None:
+    def __init__(self, server: Any, protocol: Any, websocket: Any, *, is_lost: bool, extension: bytes | None) -> None:
         self._server: Any = server
         self._protocol: Any = server.protocol
         self._websocket: Any = websocket
-        self._deflate = deflate
+        self._extension = extension  # the answer to an offer of compression
         self._received = bytes(protocol.connection.buffer)
         self._transport: TakenOver | None = None
         self._settled = trio.Event()  # who gets what is read
@@ -68,7 +68,7 @@ class Claim:
     @property
     def headers(self) -> Headers:
         """For the response to the handshake."""
-        return [(b"sec-websocket-extensions", deflate.RESPONSE)] if self._deflate else []
+        return [(b"sec-websocket-extensions", self._extension)] if self._extension is not None else []
 
     async def handle(self, event: Any) -> None:
         """Hypercorn's way in: its reader has read something (`data`, empty at the end), or the stream is `Closed`."""
@@ -97,7 +97,7 @@ class Claim:
         websocket.closed = True  # its pings end, and what its application still sends goes nowhere
         # Nobody looks at these again, and they are most of the connection's memory.
         websocket.send = websocket.connection = websocket.handshake = websocket.buffer = None
-        self._transport = TakenOver(asgi.scope, settings, _detach(outer), poller, deflate=self._deflate)
+        self._transport = TakenOver(asgi.scope, settings, _detach(outer), poller, deflate=self._extension is not None)
         self._server = self._protocol = self._websocket = None
         self._transport.adopt(asgi, outbox, timers)
         self._settled.set()
@@ -182,8 +182,8 @@ def _follow(receive: Any, send: Any, settings: Settings) -> Claim | None:
     if websocket.closed or websocket.state is not ASGIWebsocketState.HANDSHAKE or server.stream.socket.fileno() < 0:
         return None  # the peer has left
     is_answered = protocol.connection.h11_connection.our_state is not h11.SEND_RESPONSE
-    takes_deflate = settings.compression and _is_deflate_offered(websocket.handshake.extensions)
-    return Claim(server, protocol, websocket, is_lost=is_answered, deflate=takes_deflate)
+    extension = _answer_offers(websocket.handshake.extensions) if settings.compression else None
+    return Claim(server, protocol, websocket, is_lost=is_answered, extension=extension)
 
 
 def _owner(method: Any, owner: type, name: str, otherwise: str) -> Any:
@@ -199,8 +199,8 @@ def _exactly(value: object, kind: type, otherwise: str) -> None:
         raise Mismatch(otherwise)
 
 
-def _is_deflate_offered(extensions: list[str] | None) -> bool:
+def _answer_offers(extensions: list[str] | None) -> bytes | None:
     try:
-        return deflate.is_offered(extensions or ())
+        return deflate.answer_offers(extensions or ())
     except InvalidHeaderFormat:
-        return False
+        return None
