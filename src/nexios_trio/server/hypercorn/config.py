@@ -1,4 +1,5 @@
-"""Importing this module patches hypercorn's `TCPServer.run`: an error ends the connection that it belongs to, alone.
+"""Importing this module patches hypercorn: an error ends the connection that it belongs to, alone, and its WebSockets
+ping and end in time (`patch`, `websocket_patch`).
 
 It is a configuration for those who stay with hypercorn's own command, as close to our runner as it gets::
 
@@ -18,6 +19,7 @@ from hypercorn.logging import Logger
 from ...config.settings import Settings
 from .access_log import safe_logger_class
 from .patch import patch_tcp_server
+from .websocket_patch import patch_websocket_stream
 
 __all__ = ["SafeLogger", "hypercorn_options"]
 
@@ -54,6 +56,7 @@ def hypercorn_options(settings: Settings) -> dict[str, Any]:
 
 # Its worker processes import this module too, for `SafeLogger`.
 patch_tcp_server()
+patch_websocket_stream(Settings.from_environ(os.environ).close_timeout)
 
 _options = hypercorn_options(Settings.from_environ(os.environ))
 
