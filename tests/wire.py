@@ -40,6 +40,7 @@ class Wire:
         }
         self.events: list[dict[str, Any]] = []  # all that the application has said
         self.fault: Exception | None = None  # what `send` raises
+        self.answers_close = True  # the peer's half of the closing handshake
         self.error: BaseException | None = None  # what the connection's task raised
         self.done = trio.Event()
         self._looked_at = 0
@@ -121,6 +122,8 @@ class Wire:
         if self.fault is not None:
             raise self.fault
         self.events.append(event)
+        if event["type"] == "websocket.close" and self.answers_close:
+            self.leave(event.get("code", 1000), event.get("reason") or "")
 
 
 class House:

@@ -1,8 +1,7 @@
 """The way that every ASGI server offers: correct everywhere, as fast and as abortable as the server's `send`.
 
 Two tasks per connection: the reader takes every event the server has, so that the server never fills its own queue; the
-writer empties the outbox. Some servers shield their `send` from cancellation. A writer stuck in one holds nobody up but
-its own block: the connection ends, its memberships are gone, its handler runs out, and only then is it waited for.
+writer empties the outbox (`asgi_writer`).
 """
 
 import logging
@@ -16,28 +15,22 @@ from trio.lowlevel import checkpoint
 
 from ..asgi_types import Headers, Receive, Scope, Send
 from ..config.settings import Settings
-from ..core.lifecycle import Cause, End, Occurrence, Phase
-from ..core.message import Batch, Frame
-from ..exceptions import MessageTooBig
-from ..pubsub.group import Backlog, Membership
-from .base import SendStatistics, Transport
+from ..core.lifecycle import Cause, End, Occurrence
+from ..core.message import Frame
+from .asgi_writer import GONE, AsgiWriter
+from .base import Transport
 from .direct import DirectTransport
 from .epoll import Poller
-from .hypercorn import hijack as takeover
+from .hypercorn import hijack
 from .hypercorn.drain_receive import discard_remains, has_remains
-from .send_queue import Outbox
-from .timers import Timer, Timers
+from .timers import Timers
 
 logger = logging.getLogger("nexios_trio.transport")
 
 LeaveBehind = Callable[..., None]
 
-# How servers say that the peer is gone. ASGI asks for OSError. Hypercorn's stream is busy while hypercorn closes it, as
-# it does when peer and application close at the same time: it sends the end without its lock.
-GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError)
 
-
-class AsgiTransport(Transport):
+class AsgiTransport(AsgiWriter):
     """One peer behind an ASGI server's `receive` and `send`.
 
     Args:
@@ -57,36 +50,16 @@ class AsgiTransport(Transport):
         poller: Poller | None = None,
         leave_behind: LeaveBehind | None = None,
     ) -> None:
-        super().__init__(scope, settings)
-        self._outbox: Outbox | None = None
+        super().__init__(scope, send, settings)
         self._poller = poller
         self._leave_behind = leave_behind
-        self._claim: takeover.Claim | None = None
+        self._claim: hijack.Claim | None = None
         self._successor: DirectTransport | None = None
         self._receive = receive
-        self._send = send
         self._inbox_has_room = trio.Event()
-        self._may_write = trio.Event()  # the handshake is answered, or a goodbye is its answer
-        self._written = trio.Event()  # the writer is done
-        self._is_gone = False  # nothing more can be said to the peer
         self._is_disconnected = False  # the server has said so
         self._has_remains = has_remains(receive)
-        self._writing_since = inf
-        self._timer = Timer(self._check_write_deadline)
-        self._timer_is_set = False
-        self._timers: Timers | None = None
-        # A write is cancelled only to give its connection up: cancelling the handler leaves the writer alone, or the
-        # peer would not be told.
-        self._writing = trio.CancelScope(shield=True)
         self._reading = trio.CancelScope()
-
-    @property
-    def outbox(self) -> Outbox:
-        """Made when it is needed: a socket that is taken over may never need it."""
-        if self._outbox is None:
-            settings = self.settings
-            self._outbox = Outbox(settings.outbox_messages, settings.outbox_bytes, self.policy, self.counts)
-        return self._outbox
 
     @asynccontextmanager
     async def open(self, timers: Timers) -> AsyncGenerator[None]:
@@ -99,14 +72,18 @@ class AsgiTransport(Transport):
                 try:
                     yield
                 finally:
-                    await self._part()  # shielded, and bounded
-                    self._timers = None
-                    timers.retire(self._timer)
-                    self.inbox.on_room = self._inbox_has_room.set  # refers back to us no more
-                    self._writing.cancel(reason="the connection has ended")
-                    with trio.CancelScope(shield=True):  # while the reader reads on, or a server full of unread
-                        await self._written.wait()  # messages would never notice that the peer has left
-                    nursery.cancel_scope.cancel(reason="the connection has ended")
+                    try:
+                        await self._part()
+                    finally:
+                        self._gone.set()
+                        self._flushed.set()  # whoever waits in `close`, in another task
+                        self._timers = None
+                        timers.retire(self._timer)
+                        self.inbox.on_room = self._inbox_has_room.set  # refers back to us no more
+                        self._writing.cancel(reason="the connection has ended")
+                        with trio.CancelScope(shield=True):  # while the reader reads on, or a server full of unread
+                            await self._written.wait()  # messages would never notice that the peer has left
+                        nursery.cancel_scope.cancel(reason="the connection has ended")
         finally:
             if self._claim is not None:
                 self._claim.release()
@@ -114,17 +91,37 @@ class AsgiTransport(Transport):
                 self._leave_behind(discard_remains, self._receive, self._is_disconnected)
 
     async def _part(self) -> None:
-        """Let the goodbyes get through."""
+        """Let the goodbyes get through: ours as long as the peer reads, and the peer's within `close_timeout`.
+
+        A server closes the connection when its application has returned. If it has not read what the peer sent up to
+        then, that brings a reset, which takes our last messages away.
+
+        Cancellation: from then on only ours is waited for, `close_timeout` at most.
+        """
         if self._successor is not None:
             await self._successor.leave()
-        elif self.end is not None and self._may_write.is_set() and not self._is_gone:
-            with trio.move_on_after(self.settings.close_timeout, shield=True):
-                await self._written.wait()
+        elif self.end is not None and self._may_write.is_set() and not self._gone.is_set():
+            is_cancelled = trio.current_effective_deadline() == -inf
+            try:
+                if not is_cancelled:
+                    await self._until_flushed()
+                    if self._flushed.is_set():
+                        with trio.move_on_after(self.settings.close_timeout):
+                            await self._gone.wait()
+                    return
+            except trio.Cancelled:
+                await self._until_flushed_in_a_hurry()
+                raise
+            await self._until_flushed_in_a_hurry()
+
+    async def _until_flushed_in_a_hurry(self) -> None:
+        with trio.move_on_after(self.settings.close_timeout, shield=True):
+            await self._flushed.wait()
 
     def _lay_claim(self) -> None:
         """Lay claim to the server's socket, where it can be taken over, before anything can go wrong with it."""
         if self._poller is not None:
-            self._claim = takeover.claim(self._receive, self._send, self.settings)
+            self._claim = hijack.claim(self._receive, self._send, self.settings)
             if self._claim is not None and self._claim.is_lost:
                 self._lost()
 
@@ -166,66 +163,14 @@ class AsgiTransport(Transport):
             await self._say({"type": "websocket.http.response.body", "body": body})
         else:
             await self._say({"type": "websocket.close", "code": 4404 if status == 404 else 1008, "reason": reason})
-        self._is_gone = True
+        self._abort()
         await checkpoint()
-
-    async def send(self, frame: Frame) -> None:
-        if self.lifecycle.phase is not Phase.OPEN:
-            await checkpoint()  # or a loop of sends to a peer that has left would freeze the program
-            self._check_open()
-        try:
-            await self.outbox.send(frame)
-        except trio.ClosedResourceError:
-            raise self._disconnect() from None
-        except MessageTooBig:
-            await checkpoint()
-            raise
 
     def offer(self, frame: Frame, key: Hashable = None) -> None:
         if self._successor is not None:  # a group that was joined before the handshake was answered
             self._successor.offer(frame, key)
-        elif not self.outbox.offer(frame, key):
-            self.evict(End.of(Cause.OVERFLOW, "too slow"))
-
-    def offer_batch(self, membership: Membership[Any], batch: Batch, written: int = 0) -> Backlog | None:
-        super().offer_batch(membership, batch)
-        return self._outbox if self._outbox is not None and self._outbox.is_high else None
-
-    async def close(self, end: End) -> None:
-        is_connecting = self.lifecycle.phase is Phase.CONNECTING
-        if not self._ended(Occurrence.LOCAL_CLOSE, end):
-            await checkpoint()
-            return
-        self.outbox.close()
-        if is_connecting:
-            self._may_write.set()
-        with trio.move_on_after(self.settings.write_timeout) as scope:
-            await self._written.wait()  # cancelled from outside, the writer goes on until the block is left
-        if scope.cancelled_caught:
-            self._abort()
-
-    def evict(self, end: End) -> None:
-        is_connecting = self.lifecycle.phase is Phase.CONNECTING
-        self._ended(Occurrence.LOCAL_CLOSE, end)
-        self.inbox.discard()
-        self._discard()
-        if is_connecting:
-            self._may_write.set()
-
-    def statistics(self) -> SendStatistics:
-        return SendStatistics.of(self.outbox.messages, self.outbox.bytes, self.counts)
-
-    def _abort(self) -> None:
-        self._is_gone = True
-        self._discard()
-
-    def _discard(self) -> None:
-        self.outbox.discard()
-        self.outbox.close()
-
-    def _lost(self, end: End | None = None) -> None:
-        self._ended(Occurrence.LOST, end or End.of(Cause.PEER_LOST))
-        self._abort()
+        else:
+            super().offer(frame, key)
 
     # Reading: a task
 
@@ -274,58 +219,3 @@ class AsgiTransport(Transport):
 
     def _resume_reading(self) -> None:
         self._inbox_has_room.set()
-
-    # Writing: a task
-
-    async def _write(self) -> None:
-        try:
-            with self._writing:
-                await self._may_write.wait()
-                await self._write_all()
-        finally:
-            self._written.set()
-
-    async def _write_all(self) -> None:
-        try:
-            while True:
-                frame = await self.outbox.take()
-                await self._say(frame.event.copy())  # it is shared, and what stands in between may change it
-        except trio.EndOfChannel:
-            end = self.end
-            if end is not None:
-                await self._say({"type": "websocket.close", "code": end.code, "reason": end.reason})
-
-    async def _say(self, event: dict[str, Any]) -> bool:
-        """Hand one event to the server, under the write deadline; False when the peer is gone."""
-        if self._is_gone:
-            return False
-        self._writing_since = trio.current_time()
-        if not self._timer_is_set:
-            self._set_timer()
-        try:
-            await self._send(event)
-        except GONE:
-            self._lost()
-            return False
-        except Exception:
-            logger.exception("the server's send failed")
-            self._lost()
-            return False
-        finally:
-            self._writing_since = inf
-        return True
-
-    def _set_timer(self) -> None:
-        if self._timers is not None:
-            self._timer_is_set = True
-            self._timers.set(self._timer, self._writing_since + self.settings.write_timeout)
-
-    def _check_write_deadline(self) -> None:
-        """Kill the connection if one write has taken too long; else look again when the present one would have."""
-        self._timer_is_set = False
-        if self._writing_since == inf:
-            return
-        if self._writing_since + self.settings.write_timeout <= trio.current_time():
-            self.kill(End.of(Cause.WRITE_TIMEOUT, "the peer does not read"))
-        else:
-            self._set_timer()
