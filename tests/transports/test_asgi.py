@@ -509,3 +509,94 @@ async def test_an_error_in_the_block_goes_on(caplog):
         async with opened(Wire()):
             raise ZeroDivisionError
     assert caught.group_contains(ZeroDivisionError)
+
+
+# ---------------------------------------------------------------- peers that read slowly
+
+
+async def test_leaving_the_block_waits_for_the_peer_s_answer(autojump_clock):
+    """A server that is told that its application is done closes at once: with something unread, by a reset."""
+    wire = Wire()
+    wire.answers_close = False
+    start = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        async with opened(wire, close_timeout=5) as transport:
+            await transport.close(End.of(Cause.LOCAL_CLOSE))
+            nursery.start_soon(leave_later, wire, 2)
+        assert trio.current_time() - start == 2
+
+
+async def leave_later(wire, seconds):
+    await trio.sleep(seconds)
+    wire.leave(1000)
+
+
+async def test_and_no_longer_than_the_close_timeout(autojump_clock):
+    wire = Wire()
+    wire.answers_close = False
+    start = trio.current_time()
+    async with opened(wire, close_timeout=5) as transport:
+        await transport.close(End.of(Cause.LOCAL_CLOSE))
+    assert trio.current_time() - start == 5
+
+
+async def test_but_not_when_it_is_cancelled(autojump_clock):
+    wire = Wire()
+    wire.answers_close = False
+    start = trio.current_time()
+    with trio.CancelScope() as scope:
+        async with opened(wire, close_timeout=5) as transport:
+            transport.evict(End.of(Cause.SERVER_SHUTDOWN))
+            await wait_all_tasks_blocked()
+            scope.cancel()
+    assert trio.current_time() == start
+    assert wire.closes == [(1012, "")]
+
+
+async def test_a_long_message_may_take_as_long_as_the_least_rate_allows(autojump_clock):
+    wire = Wire()
+    async with opened(wire, write_timeout=5, min_read_rate=1000) as transport:
+        wire.stall()
+        await transport.send(binary_frame(bytes(60_000)))
+        await trio.sleep(59)
+        assert transport.is_open
+        await trio.sleep(2)
+        reason = "a message of 60000 bytes was not taken in 60 s"
+        assert transport.end == End(1013, reason, Cause.WRITE_TIMEOUT)
+        wire.flow()
+
+
+async def test_messages_that_trickle_are_not_read(autojump_clock, nursery):
+    """Each in time, but together they are fewer bytes than the least that counts as reading."""
+    wire = Wire()
+    async with opened(wire, write_timeout=5, min_read_rate=1000) as transport:
+        wire.stall()
+        nursery.start_soon(trickle, wire, 4)
+        for _ in range(100):
+            await transport.send(text_frame("x" * 100))
+        await trio.sleep(60)
+        assert transport.end.cause is Cause.WRITE_TIMEOUT
+        nursery.cancel_scope.cancel()
+        wire.flow()
+
+
+async def trickle(wire, seconds):
+    """Let one message pass every so many seconds."""
+    while True:
+        await trio.sleep(seconds)
+        wire.flow()
+        wire.stall()
+
+
+async def test_close_waits_for_who_takes_one_message_after_the_other(autojump_clock, nursery):
+    wire = Wire()
+    async with opened(wire, write_timeout=5, close_timeout=3, min_read_rate=1000) as transport:
+        wire.stall()
+        nursery.start_soon(trickle, wire, 4)
+        for _ in range(20):
+            await transport.send(text_frame("x" * 4000))
+        await transport.close(End.of(Cause.LOCAL_CLOSE))
+        nursery.cancel_scope.cancel()
+        wire.flow()
+    assert len(wire.messages) == 20
+    assert wire.closes == [(1000, "")]

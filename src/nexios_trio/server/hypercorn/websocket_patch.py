@@ -47,7 +47,7 @@ async def _send_pings(stream: Any) -> None:
 
 
 async def _handle_events(stream: Any, close_timeout: float) -> None:
-    """What hypercorn's own does, but for messages that are too big."""
+    """Do what hypercorn's own does, but for messages that are too big."""
     for event in stream.connection.events():
         if isinstance(event, Message):
             await _handle_message(stream, event, close_timeout)
