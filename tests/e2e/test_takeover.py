@@ -523,7 +523,7 @@ async def test_a_peer_that_does_not_answer_our_close_is_let_go(clock: MockClock)
         peer = await server.join("/bye")
         await later(clock, 6)
         assert trio.lowlevel.current_statistics().tasks_living == server.tasks
-        assert (await peer.rest())[1] == "reset"
+        assert (await peer.rest())[1] == "eof"  # it has everything
 
 
 # ---------------------------------------------------------------- the server stops
