@@ -149,6 +149,15 @@ def test_lanes_of_ours_run_in_the_process_that_is_counted():
         servers.launched(["python", "app.py"])
 
 
+def test_nobody_is_pinged_meanwhile():
+    kit = Kit(command.KEPT, command.KEPT.parent, 0)  # any file, in place of the peers' Python
+    for server in servers.counted():
+        if server.is_ours:
+            assert server.environment["NEXIOS_PING_INTERVAL"] == "inf"
+        elif server.name in ("starlette", "nexios"):
+            assert "--ws-ping-interval" in server.command(kit, 80)
+
+
 def test_versions_are_of_what_the_counts_depend_on():
     runner = next(server for server in servers.counted() if server.name == "runner")
     assert list(servers.versions(runner, Kit(None, command.KEPT.parent, 0))) == ["python", "trio"]
