@@ -31,7 +31,7 @@ HOPS = [  # what the page "Life of a message" names
 ]
 MESSAGE_FUNCTIONS, MESSAGE_FILES = 26, 13
 JOIN_FUNCTIONS = 13
-LEAVE_FUNCTIONS = 86
+LEAVE_FUNCTIONS = 77
 RESUME, YIELD_VALUE = dis.opmap["RESUME"], dis.opmap["YIELD_VALUE"]
 FROM_THE_START = 0  # as RESUME's argument; others go on after a yield or an await
 

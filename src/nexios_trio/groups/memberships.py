@@ -112,7 +112,8 @@ class Memberships:
 
     def leave_nowait(self, channel: BoxMember, group_name: str) -> ChannelRemoveStatusEnum:
         """`ChannelBox.remove_channel_from_group`, synchronously."""
-        self.catch_up(channel)
+        if self.broadcaster.dirty:
+            self.catch_up(channel)
         return _REMOVED[self._index.remove(channel, group_name)]
 
     def forget(self, channel: BoxMember) -> None:
@@ -183,8 +184,9 @@ class Memberships:
 
     def end_counting(self, connection: Counted) -> None:
         del self._connections[connection]
-        self._undelivered += connection.counts.undelivered
-        self._policy_errors += connection.counts.policy_errors
+        counts = connection.counts
+        self._undelivered += counts.undelivered
+        self._policy_errors += counts.policy_errors
 
     def channels(self) -> list[Any]:
         """Every channel that is connected."""
