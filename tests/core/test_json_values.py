@@ -131,6 +131,93 @@ def test_depth_is_bounded_beside_large_integers_too():
         decode_json("[" * 9 + str(2**70) + "]" * 9, 8)
 
 
+# ---------------------------------------------------------------- what JSON refuses, and what it takes
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(json_values)
+def test_json_comes_back(value):
+    assert json.loads(encode_json(value)) == value
+
+
+def test_json_is_compact_utf8():
+    assert encode_json({"a": [1, "ä"]}) == '{"a":[1,"ä"]}'.encode()
+
+
+def test_json_knows_more_than_the_standard_library():
+    assert encode_json({1: datetime(2024, 1, 2, tzinfo=UTC)}) == b'{"1":"2024-01-02T00:00:00+00:00"}'
+
+
+def test_integers_beyond_64_bits_are_exact():
+    assert encode_json({"n": 2**80}) == b'{"n":%d}' % 2**80
+
+
+@dataclasses.dataclass
+class Place:
+    x: float
+
+
+class Limit(Enum):
+    ENDLESS = math.inf
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda number: number,
+        lambda number: [1, [number]],
+        lambda number: (number,),
+        lambda number: {"a": {"b": number}},
+        lambda number: {number: 1},
+        lambda number: [None, Place(number)],
+        lambda number: {"big": 2**80, "n": number},
+    ],
+)
+def test_json_refuses_numbers_that_are_not_finite(number, around):
+    with pytest.raises(ValueError, match="finite|compliant"):
+        encode_json(around(number))
+
+
+def test_json_refuses_an_enum_member_that_is_not_finite():
+    with pytest.raises(ValueError, match="finite"):
+        encode_json([Limit.ENDLESS])
+
+
+def test_null_is_json():
+    assert encode_json({"a": None, "b": "null", "c": [1.5, Place(2.0)]}) == b'{"a":null,"b":"null","c":[1.5,{"x":2.0}]}'
+
+
+def endless_list():
+    inner = []
+    inner.append(inner)
+    return inner
+
+
+def deep_list():
+    value = []
+    for _ in range(100_000):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("wrong", [object(), {"a": {1, 2}}, [b"bytes"], "\ud800", {"\udfff": 1}, {"a": print}])
+def test_json_refuses_what_it_cannot_carry(wrong):
+    with pytest.raises(ValueError, match="JSON|surrogate"):
+        encode_json(wrong)
+
+
+@pytest.mark.parametrize("make", [endless_list, deep_list])
+def test_json_refuses_what_never_ends(make):
+    with pytest.raises(ValueError, match="Circular|deep"):
+        encode_json(make())
+
+
 # ---------------------------------------------------------------- what JSON does not know
 
 FOREIGN = [Decimal("1.5"), Fraction(1, 2), Money(Decimal(3)), {1, 2}, 1j, object]

@@ -1,17 +1,12 @@
-"""What a payload becomes: the table of encodings, what JSON refuses, and that nothing of the caller's is kept."""
+"""What travels: frames, and messages that keep nothing of the caller's."""
 
-import dataclasses
-import enum
-import json
 import math
 import zlib
-from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexios_trio.core.json import encode_json
 from nexios_trio.core.message import (
     MIN_DEFLATE_BYTES,
     Batch,
@@ -22,7 +17,7 @@ from nexios_trio.core.message import (
     text_frame,
     wire_header,
 )
-from nexios_trio.core.payloads import FRAME_INDEXES, PayloadTypeEnum, encode, payload_type
+from nexios_trio.core.payloads import FRAME_INDEXES, PayloadTypeEnum, encode
 
 JSON, TEXT, BYTES = PayloadTypeEnum
 
@@ -43,27 +38,6 @@ def read_frame(wire):
         length, start = int.from_bytes(wire[2:10], "big"), 10
     assert len(wire) == start + length
     return wire[0], wire[start:]
-
-
-# ---------------------------------------------------------------- payload types
-
-
-@pytest.mark.parametrize(
-    ("given_", "kind"), [("json", JSON), ("text", TEXT), ("bytes", BYTES), (JSON, JSON), (TEXT.value, TEXT)]
-)
-def test_a_payload_type_is_named_by_a_str_or_an_enum_member(given_, kind):
-    assert payload_type(given_) is kind
-
-
-@pytest.mark.parametrize("wrong", ["xml", "", "JSON", None, 1, b"json"])
-def test_a_wrong_payload_type_names_the_accepted_ones(wrong):
-    with pytest.raises(ValueError, match="'json', 'text', 'bytes'"):
-        payload_type(wrong)
-
-
-def test_payload_types_are_strings():
-    assert JSON == "json"
-    assert f"{TEXT}" == "text"
 
 
 # ---------------------------------------------------------------- frames
@@ -113,118 +87,6 @@ def test_a_binary_frame_does_not_follow_its_buffer():
 def test_text_with_a_lone_surrogate_is_refused_with_its_place():
     with pytest.raises(ValueError, match="lone surrogate at index 2"):
         text_frame("ab\ud800")
-
-
-# ---------------------------------------------------------------- JSON
-
-
-@given(json_values)
-def test_json_comes_back(value):
-    assert json.loads(encode_json(value)) == value
-
-
-def test_json_is_compact_utf8():
-    assert encode_json({"a": [1, "ä"]}) == '{"a":[1,"ä"]}'.encode()
-
-
-def test_json_knows_more_than_the_standard_library():
-    assert encode_json({1: datetime(2024, 1, 2, tzinfo=UTC)}) == b'{"1":"2024-01-02T00:00:00+00:00"}'
-
-
-def test_integers_beyond_64_bits_are_exact():
-    assert encode_json({"n": 2**80}) == b'{"n":%d}' % 2**80
-
-
-@dataclasses.dataclass
-class Point:
-    x: float
-
-
-class Limit(enum.Enum):
-    ENDLESS = math.inf
-
-
-@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize(
-    "around",
-    [
-        lambda number: number,
-        lambda number: [1, [number]],
-        lambda number: (number,),
-        lambda number: {"a": {"b": number}},
-        lambda number: {number: 1},
-        lambda number: [None, Point(number)],
-        lambda number: {"big": 2**80, "n": number},
-    ],
-)
-def test_json_refuses_numbers_that_are_not_finite(number, around):
-    with pytest.raises(ValueError, match="finite|compliant"):
-        encode_json(around(number))
-
-
-def test_json_refuses_an_enum_member_that_is_not_finite():
-    with pytest.raises(ValueError, match="finite"):
-        encode_json([Limit.ENDLESS])
-
-
-def test_null_is_json():
-    assert encode_json({"a": None, "b": "null", "c": [1.5, Point(2.0)]}) == b'{"a":null,"b":"null","c":[1.5,{"x":2.0}]}'
-
-
-def endless_list():
-    inner = []
-    inner.append(inner)
-    return inner
-
-
-def deep_list():
-    value = []
-    for _ in range(100_000):
-        value = [value]
-    return value
-
-
-@pytest.mark.parametrize("wrong", [object(), {"a": {1, 2}}, [b"bytes"], "\ud800", {"\udfff": 1}, {"a": print}])
-def test_json_refuses_what_it_cannot_carry(wrong):
-    with pytest.raises(ValueError, match="JSON|surrogate"):
-        encode_json(wrong)
-
-
-@pytest.mark.parametrize("make", [endless_list, deep_list])
-def test_json_refuses_what_never_ends(make):
-    with pytest.raises(ValueError, match="Circular|deep"):
-        encode_json(make())
-
-
-# ---------------------------------------------------------------- the table of encodings
-
-
-@pytest.mark.parametrize(
-    ("kind", "payload", "is_text", "data"),
-    [
-        (JSON, {"a": 1}, True, b'{"a":1}'),
-        (JSON, "hi", True, b'"hi"'),
-        (JSON, None, True, b"null"),
-        (JSON, b"\xff", False, b"\xff"),
-        (TEXT, "hi", True, b"hi"),
-        (TEXT, {"a": 1}, True, b'{"a":1}'),
-        (TEXT, 7, True, b"7"),
-        (TEXT, memoryview(b"\xff"), False, b"\xff"),
-        (BYTES, b"\xff", False, b"\xff"),
-        (BYTES, bytearray(b"\xff"), False, b"\xff"),
-        (BYTES, "ä", False, "ä".encode()),
-        (BYTES, {"a": 1}, False, b'{"a":1}'),
-    ],
-)
-def test_regression_wrong_types_went_to_asgi(kind, payload, is_text, data):
-    frame = encode(payload, kind)
-    assert (frame.text, frame.payload) == (is_text, data)
-
-
-@pytest.mark.parametrize("kind", PayloadTypeEnum)
-def test_a_lone_surrogate_has_no_encoding(kind):
-    with pytest.raises(ValueError, match="surrogate"):
-        encode("\ud800", kind)
 
 
 # ---------------------------------------------------------------- messages

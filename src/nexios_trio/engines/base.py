@@ -10,6 +10,7 @@ hands it to its own members. Subscribing is therefore local, and an engine knows
 - History outlives the last member, within its limits. A new `epoch` means that positions of the old one are void.
 """
 
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
@@ -17,9 +18,10 @@ from typing import ClassVar
 import attrs
 
 from ..core.message import Message, Position
+from ..exceptions import LifecycleError
 from ..pubsub.history import HistoryLimits
 
-__all__ = ["Deliver", "Engine", "HistoryLimits", "HistoryPage"]
+__all__ = ["Deliver", "Engine", "HistoryLimits", "HistoryPage", "claim_engine"]
 
 # Gives a message to this node's members of a group. A box gives `groups.broadcast.Broadcaster.deliver` to `attach`.
 Deliver = Callable[[str, Message], None]
@@ -63,3 +65,20 @@ class Engine(ABC):
     @abstractmethod
     async def aclose(self) -> None:
         """Let go of every resource. Idempotent."""
+
+
+_owners: "weakref.WeakKeyDictionary[Engine, weakref.ref[object]]" = weakref.WeakKeyDictionary()
+
+
+def claim_engine(engine: Engine, box: object) -> None:
+    """Give an engine to one box: a second one would take the messages of the first, whose members hear no more.
+
+    Raises: LifecycleError when another box has it, unless that is gone.
+    """
+    owner = _owners.get(engine)
+    if owner is not None and owner() is not None:
+        raise LifecycleError(
+            "this engine carries the messages of another ChannelBox: give each box an engine of its own, or share the"
+            " box, as in NexiosApp(box=box)"
+        )
+    _owners[engine] = weakref.ref(box)

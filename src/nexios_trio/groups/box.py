@@ -6,7 +6,6 @@ which gives each message its position and calls `Broadcaster.deliver`; the box i
 
 import logging
 import time
-import weakref
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from math import inf
@@ -21,9 +20,9 @@ from ..core.close_codes import check_close_code, check_reason
 from ..core.json import JsonDefault
 from ..core.message import Message
 from ..core.names import check_group_name
-from ..engines.base import Engine
+from ..engines.base import Engine, claim_engine
 from ..engines.memory import MemoryEngine
-from ..exceptions import LifecycleError, MessageTooBig
+from ..exceptions import MessageTooBig
 from ..pubsub.history import DEFAULT_MAX_BYTES, HistoryLimits
 from .authorization import Authorize, acting_channel, check_authorize, require
 from .current_box import OnCurrentBox, find_box
@@ -41,7 +40,6 @@ from .views import GroupsView
 logger = logging.getLogger("nexios_trio.box")
 
 MAX_HISTORY_MESSAGES = 10_000  # of one group, unless said otherwise; each takes 300 bytes besides its payload
-_boxes: "weakref.WeakKeyDictionary[Engine, weakref.ref[ChannelBox]]" = weakref.WeakKeyDictionary()  # by their engines
 _NO_PAYLOAD: Any = object()
 _EVERY_GROUP: Any = object()
 
@@ -83,7 +81,7 @@ class ChannelBox(Memberships):
     ) -> None:
         super().__init__(max_groups_per_channel)
         self.engine = engine if engine is not None else MemoryEngine()
-        _claim(self.engine, self)
+        claim_engine(self.engine, self)
         # With `history_bytes` of None, the bytes of each saved message's time take the place of the ones here.
         self._history_limits = HistoryLimits(
             max_bytes=DEFAULT_MAX_BYTES if history_bytes is None else history_bytes,
@@ -289,17 +287,6 @@ class ChannelBox(Memberships):
         if not self._reads_history_size:
             return self._history_limits
         return attrs.evolve(self._history_limits, max_bytes=history_size())
-
-
-def _claim(engine: Engine, box: ChannelBox) -> None:
-    """An engine delivers to one box: a second one would take the messages of the first, whose members hear no more."""
-    owner = _boxes.get(engine)
-    if owner is not None and owner() is not None:
-        raise LifecycleError(
-            "this engine carries the messages of another ChannelBox: give each box an engine of its own, or share the"
-            " box, as in NexiosApp(box=box)"
-        )
-    _boxes[engine] = weakref.ref(box)
 
 
 def current_box() -> ChannelBox:
