@@ -154,3 +154,35 @@ async def test_who_has_no_address_is_not_counted_as_one_client(caplog: Any) -> N
     app = limited(ConnectionRateLimitMiddleware(1))
     assert [await is_refused(app, b"198.51.100.1", client=None) for _ in range(3)] == [False] * 3
     assert caplog.text.count("trusted_proxies=unix") == 1
+
+
+def test_times_go_on_from_one_run_of_trio_to_the_next() -> None:
+    """Each run's clock begins somewhere else: nobody is refused for longer, or let in sooner, than the window says."""
+    for other in (1000.0, 1e6, -1e6):
+        limit = ConnectionRateLimitMiddleware(2, 60)
+        assert [_admits_in_a_run(limit, 1000.0) for _ in range(3)] == [True, True, False]
+        assert not _admits_in_a_run(limit, other)
+        assert _admits_in_a_run(limit, other, later=61.0)
+
+
+class ClockThatBegins(trio.abc.Clock):
+    """A run's clock, which begins at a time of its own and stands still."""
+
+    def __init__(self, begins: float) -> None:
+        self._now = begins
+
+    def start_clock(self) -> None:
+        pass
+
+    def current_time(self) -> float:
+        return self._now
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        return 0.0 if deadline <= self._now else 999.0
+
+
+def _admits_in_a_run(limit: ConnectionRateLimitMiddleware, begins: float, later: float = 0.0) -> bool:
+    async def admit() -> bool:
+        return limit.admit("a", trio.current_time() + later)
+
+    return trio.run(admit, clock=ClockThatBegins(begins))

@@ -12,6 +12,7 @@ from ..connections.transport_wrapper import TransportWrapper, wrapped_transport
 from ..connections.websocket import WebSocket
 from ..core.lifecycle import Cause, End
 from ..core.proxy_headers import client_key
+from ..engines.clock import ContinuousClock
 from ..exceptions import WebSocketDisconnect
 from ..transports.base import Transport
 from .chain import Next
@@ -116,6 +117,7 @@ class ConnectionRateLimitMiddleware:
         self._key = key or _client_key
         self._max_clients = max_clients
         self._has_warned = False
+        self._clock = ContinuousClock()  # the application may be served again, in another run of trio
         # When each client connected, oldest first; the client that connected last stands last.
         self._times: OrderedDict[str, list[float]] = OrderedDict()
 
@@ -136,7 +138,12 @@ class ConnectionRateLimitMiddleware:
             )
 
     def admit(self, client: str, now: float) -> bool:
-        """Count a connection of `client`, unless it is one too many."""
+        """Count a connection of `client`, unless it is one too many.
+
+        Args:
+            now: seconds of trio's clock, in this run of it.
+        """
+        now = self._continued(now)
         times = [time for time in self._times.get(client, ()) if now - time < self.time_window]
         if len(times) >= self.rate_limit:
             return False
@@ -146,6 +153,13 @@ class ConnectionRateLimitMiddleware:
         if len(self._times) > self._max_clients:
             self._times.popitem(last=False)
         return True
+
+    def _continued(self, now: float) -> float:
+        """Return a time of this run's clock as one of a clock that goes on over all runs."""
+        try:
+            return now + (self._clock() - trio.current_time())
+        except RuntimeError:  # outside of trio it is whatever the caller means by it
+            return now
 
 
 def _client_key(websocket: WebSocket) -> str | None:
