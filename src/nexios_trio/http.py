@@ -11,6 +11,7 @@ from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, Self
 
+import attrs
 import starlette.requests
 import starlette.responses
 import trio
@@ -36,6 +37,22 @@ class BadJson(HTTPException, ValueError):
     """The request's body is not JSON. Left uncaught it is answered with 400."""
 
 
+@attrs.define(eq=False)
+class ReceiveInTime:
+    """A request's `receive`, which waits for the client for so many seconds in all. Raises: HTTPException, for 408."""
+
+    _receive: Receive
+    _seconds_left: float
+
+    async def __call__(self) -> Event:
+        begun = trio.current_time()
+        with trio.move_on_after(self._seconds_left):
+            event: Event = await self._receive()
+            self._seconds_left = max(self._seconds_left - (trio.current_time() - begun), 0.0)
+            return event
+        raise HTTPException(408, "the body took too long")
+
+
 class Request(starlette.requests.Request):
     """A request: `method`, `url`, `headers`, `query_params` (the last value wins), `path_params`, `client`, `state`.
 
@@ -44,11 +61,8 @@ class Request(starlette.requests.Request):
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, settings: Settings) -> None:
-        super().__init__(scope, receive, send)
-        self._unbounded_receive = receive
-        self._receive = self._receive_in_time
+        super().__init__(scope, ReceiveInTime(receive, settings.handshake_timeout), send)
         self._settings = settings
-        self._seconds_left = settings.handshake_timeout  # to wait for the client, in all
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """Receive the body in pieces.
@@ -96,14 +110,6 @@ class Request(starlette.requests.Request):
             return decode_json(await self.body(), self._settings.max_json_depth)
         except InvalidJson as error:
             raise BadJson(400, f"the body is not JSON: {error}") from None
-
-    async def _receive_in_time(self) -> Event:
-        begun = trio.current_time()
-        with trio.move_on_after(self._seconds_left):
-            event: Event = await self._unbounded_receive()
-            self._seconds_left = max(self._seconds_left - (trio.current_time() - begun), 0.0)
-            return event
-        raise HTTPException(408, "the body took too long")
 
 
 class Response(starlette.responses.Response):

@@ -51,7 +51,7 @@ class _SystemTask:
     """The task that runs the services where no block is open."""
 
     def __init__(self) -> None:
-        self.scope = trio.CancelScope()
+        self.is_unused = trio.Event()
         self.is_ready = trio.Event()
         self.is_over = trio.Event()
         self.nursery: trio.Nursery | None = None
@@ -186,7 +186,7 @@ class Runtime:
         if self._references or task is None:
             return None
         self._system_task = None
-        task.scope.cancel(reason="the last connection has ended")
+        task.is_unused.set()
         return task
 
     def _start_system_task(self) -> _SystemTask:
@@ -197,10 +197,12 @@ class Runtime:
 
     async def _run_system_task(self, task: _SystemTask) -> None:
         try:
-            with task.scope:
-                async with self._services(None) as task.nursery:
-                    task.is_ready.set()
-                    await trio.sleep_forever()
+            async with self._services(None) as nursery:
+                task.nursery = nursery
+                task.is_ready.set()
+                # Not cancelled from without: from Python 3.12 on, a block of contextlib keeps what passes through it.
+                await task.is_unused.wait()
+                nursery.cancel_scope.cancel(reason="the last connection has ended")
         except Exception:  # an error of ours: it must not end the program
             logger.critical("what the connections of an application share has failed", exc_info=True)
         finally:

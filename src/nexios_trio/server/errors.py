@@ -1,8 +1,7 @@
 """How a server can fail as a whole. One connection's failure never gets here."""
 
 import logging
-from collections.abc import Generator
-from contextlib import contextmanager
+from types import TracebackType
 
 import starlette.websockets
 import trio
@@ -55,15 +54,33 @@ class PeerHasLeft(OSError):
 _PEER_LEFT = (PeerHasLeft, starlette.websockets.WebSocketDisconnect)
 
 
-@contextmanager
-def contained(logger: logging.Logger, what: str) -> Generator[None]:
+class contained:  # noqa: N801  # a block, as `suppress`
     """Log whatever is raised in the block and go on behind it; cancellation and KeyboardInterrupt pass through.
 
     That a peer has left is no failure: see `PeerHasLeft`.
+
+    A class, not a generator of `contextlib`, whose frame holds the error that passes through it: from Python 3.12 on,
+    the connection whose error it is would be kept until a full collection.
     """
-    try:
-        yield
-    except* _PEER_LEFT as errors:
-        logger.debug("the peer has left: %r", sole(errors))
-    except* (Exception, SystemExit) as errors:
-        logger.error(what, exc_info=sole(errors))  # noqa: TRY400  # not the group around it
+
+    def __init__(self, logger: logging.Logger, what: str) -> None:
+        self._logger = logger
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if error is None:
+            return False
+        try:
+            raise error
+        except* _PEER_LEFT as errors:
+            self._logger.debug("the peer has left: %r", sole(errors))
+        except* (Exception, SystemExit) as errors:
+            self._logger.error(self._what, exc_info=sole(errors))  # noqa: TRY400  # not the group around it
+        finally:
+            del error
+        return True

@@ -19,6 +19,7 @@ from .errors import ORDINARY, contained
 from .forks import disown, own
 from .hypercorn.stream import ConnectionStream
 from .server_settings import ServerSettings
+from .socket_stream import SocketStream
 from .websocket_server import WebSocketServer
 
 __all__ = ["DESCRIPTORS_PER_CONNECTION", "TlsProxy"]
@@ -70,10 +71,12 @@ class TlsProxy:
             break_cycles(stream)
 
     async def _proxy_through(self, stream: trio.SSLStream[ConnectionStream], connection: AcceptedConnection) -> None:
-        try:
-            with trio.fail_after(self._handshake_timeout):
+        with trio.move_on_after(self._handshake_timeout) as scope:
+            try:
                 await stream.do_handshake()
-        except (*ORDINARY, trio.TooSlowError):
+            except ORDINARY:
+                return
+        if scope.cancelled_caught:
             return
         near, far = socket.socketpair()
         far.setblocking(False)
@@ -90,7 +93,7 @@ class TlsProxy:
         far: socket.socket,
         connection: AcceptedConnection,
     ) -> None:
-        async with trio.SocketStream(trio.socket.from_stdlib_socket(near)) as inside:
+        async with SocketStream(trio.socket.from_stdlib_socket(near)) as inside:
             self._server.read_request(AcceptedConnection(far, connection.client, connection.server, is_secure=True))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_pump_in, stream, inside)
@@ -98,7 +101,7 @@ class TlsProxy:
                 nursery.cancel_scope.cancel(reason="the server has closed the connection")
 
 
-async def _pump_in(peer: trio.SSLStream[Any], inside: trio.SocketStream) -> None:
+async def _pump_in(peer: trio.SSLStream[Any], inside: SocketStream) -> None:
     """From the peer to the server. When the server stops reading, so do we, and TCP pushes back."""
     try:
         while data := await peer.receive_some(RECEIVE_BYTES):
@@ -108,7 +111,7 @@ async def _pump_in(peer: trio.SSLStream[Any], inside: trio.SocketStream) -> None
         await inside.aclose()  # which wakes the other one
 
 
-async def _pump_out(inside: trio.SocketStream, peer: trio.SSLStream[Any]) -> None:
+async def _pump_out(inside: SocketStream, peer: trio.SSLStream[Any]) -> None:
     """From the server to the peer, until the server closes; then TLS is closed too."""
     try:
         while data := await inside.receive_some(RECEIVE_BYTES):

@@ -24,6 +24,7 @@ from hypercorn.typing import AppWrapper, ConnectionState
 
 from ...config.settings import Settings
 from ..connection_limits import AcceptedConnection
+from ..cycles import break_cycles
 from ..errors import ORDINARY, sole
 from ..request_head import HEAD_END, WebSocketRequest, is_upgrade
 from .stream import ConnectionStream
@@ -55,7 +56,13 @@ class LenientConnection(h11.Connection):
             super().receive_data(data)
 
     def next_event(self) -> Any:
-        return h11.NEED_DATA if self.their_state is h11.MUST_CLOSE else super().next_event()
+        if self.their_state is h11.MUST_CLOSE:
+            return h11.NEED_DATA
+        try:
+            return super().next_event()
+        except h11.RemoteProtocolError as error:
+            error.__traceback__ = None  # h11's frames hold the error: a cycle
+            raise
 
 
 class Http1Protocol(H11Protocol):
@@ -110,6 +117,14 @@ def _has_unclear_end(request: h11.Request) -> bool:
     return b"transfer-encoding" in names and (b"content-length" in names or request.http_version == b"1.0")
 
 
+def _request_in(errors: BaseException) -> WebSocketRequest:
+    # In a function of its own: a local of the coroutine that raised it would hold the error, whose frames lead back
+    # to that coroutine; from Python 3.12 on, the connection would be kept until a full collection.
+    requested = sole(errors)
+    assert isinstance(requested, WebSocketRequested)  # one request at a time
+    return requested.request
+
+
 class HttpConnection(TCPServer):
     """One connection. `serve` never raises because of it."""
 
@@ -137,14 +152,21 @@ class HttpConnection(TCPServer):
         try:
             await self._serve()
         except* WebSocketRequested as errors:
-            requested = sole(errors)
-            assert isinstance(requested, WebSocketRequested)  # one request at a time
-            asked = requested.request
+            asked = _request_in(errors)
         except* ORDINARY as errors:
             logger.debug("a connection ended", exc_info=errors)
         except* (Exception, SystemExit) as errors:
             self._report(sole(errors))
         return asked
+
+    def break_cycles(self) -> None:
+        """Empty what is over: this connection and its protocol refer to each other and to themselves."""
+        protocol = vars(self).get("protocol")
+        if protocol is not None:
+            if protocol.stream is not None:  # of the last request
+                break_cycles(protocol.stream)
+            break_cycles(protocol)
+        break_cycles(self)
 
     async def _serve(self) -> None:
         connection = self._connection
@@ -169,10 +191,13 @@ class HttpConnection(TCPServer):
 
     async def _read_data(self) -> None:
         while True:
+            data: bytes | None = None
             try:
-                with trio.fail_after(self._read_timeout()):
+                with trio.move_on_after(self._read_timeout()):
                     data = await self.stream.receive_some(RECEIVE_BYTES)
-            except (*ORDINARY, trio.TooSlowError):
+            except ORDINARY:
+                break
+            if data is None:
                 break
             await self.protocol.handle(RawData(bytes(data)))
             if not data:

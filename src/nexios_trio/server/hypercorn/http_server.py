@@ -13,7 +13,6 @@ from hypercorn.trio.worker_context import WorkerContext
 from ...asgi_types import ASGIApp, Headers, Receive, Send
 from ...core.proxy_headers import believe_proxies
 from ..connection_limits import AcceptedConnection
-from ..cycles import break_cycles
 from ..request_head import WebSocketRequest
 from ..server_settings import ServerSettings
 from ..websocket_server import AccessLog
@@ -94,7 +93,7 @@ class HttpServer:
             asked = await server.serve()
         finally:
             self._streams.discard(stream)
-            break_cycles(server)
+            server.break_cycles()
             if asked is None:
                 stream.abort()
                 connection.close()

@@ -47,9 +47,12 @@ def contain_errors(run: Run) -> Run:
         except* (*ORDINARY, trio.BusyResourceError) as errors:  # busy: hypercorn pings while it closes
             logger.debug("a connection ended", exc_info=errors)
         except* Exception as errors:
-            # One line: what a client can cause as often as it likes must not fill the log.
-            error = sole(errors)
-            logger.warning("dropped a connection: %s: %r", type(error).__name__, str(error))
-            logger.debug("it was dropped because of", exc_info=error)
+            _report(sole(errors))
 
     return contained_run
+
+
+def _report(error: BaseException) -> None:
+    # One line: what a client can cause as often as it likes must not fill the log.
+    logger.warning("dropped a connection: %s: %r", type(error).__name__, str(error))
+    logger.debug("it was dropped because of", exc_info=error)

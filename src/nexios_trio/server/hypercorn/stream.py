@@ -9,6 +9,7 @@ import trio
 
 from ...config.settings import Settings
 from ...transports.progress import ReadingDeadline, unacknowledged_bytes
+from ..socket_stream import SocketStream
 
 __all__ = ["ConnectionStream"]
 
@@ -27,7 +28,7 @@ class ConnectionStream(trio.abc.HalfCloseableStream):
 
     def __init__(self, sock: socket.socket, received: bytes, settings: Settings) -> None:
         self.socket = trio.socket.from_stdlib_socket(sock)  # hypercorn looks at it
-        self._stream = trio.SocketStream(self.socket)
+        self._stream = SocketStream(self.socket)
         self._received = received
         self._sock = sock  # for the kernel's counts; closed with `socket`, whose descriptor it shares
         self._write_timeout = settings.write_timeout
