@@ -9,9 +9,9 @@ from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
 
-from nexios_trio import NexiosApp, Settings, serve
+from nexios_trio import Settings, serve
 from nexios_trio.server.server_settings import ServerSettings
-from tests.server.support import DEADLINE, Running, config, frame, make_app
+from tests.server.support import Running, config, frame, make_app
 
 LIMITS = {"max_message_size": 1000, "drain_jitter": 0.0, "drain_timeout": 2.0}
 
@@ -114,38 +114,3 @@ def test_given_settings_stay():
     server = ServerSettings(Settings(), is_explicit=True)
     assert not server.adopt(Settings(max_connections=5))
     assert server.settings == Settings()
-
-
-async def test_a_handler_that_shields_itself_does_not_outlast_the_drain(caplog):
-    app = NexiosApp(settings=Settings(drain_jitter=0.0, drain_timeout=0.4))
-    ended = []
-
-    @app.ws_route("/stubborn")
-    async def stubborn(ws):
-        await ws.accept()
-        with trio.CancelScope(shield=True):
-            try:
-                await trio.sleep_forever()
-            finally:
-                ended.append(True)
-
-    async with serving(app) as server, await server.connect() as client:
-        await client.handshake("/stubborn")
-        server.stop()
-        await server.stopped()
-    assert ended == [True]
-    assert "shielded itself from being cancelled" in caplog.text
-
-
-async def test_nor_does_a_shutdown_function_that_does():
-    app = NexiosApp(settings=Settings(drain_jitter=0.0, drain_timeout=0.1))
-
-    @app.on_shutdown
-    async def stubborn():
-        with trio.CancelScope(shield=True):
-            await trio.sleep_forever()
-
-    with trio.fail_after(DEADLINE), pytest.raises(Exception, match="shutdown was not done in time"):
-        stop = trio.Event()
-        stop.set()
-        await serve(app, config(), shutdown_trigger=stop.wait)

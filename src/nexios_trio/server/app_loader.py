@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,21 @@ def _get(module: Any, name: str, spec: str) -> Any:
         found = getattr(found, part)
     if not callable(found):
         raise LoadError(f"{spec!r} is of type {type(found).__name__}; an ASGI application is callable")
+    if not _takes_three(found):
+        hint = _suggest("", module)
+        raise LoadError(f"an ASGI application takes scope, receive and send, and {spec!r} does not{hint}")
     return found
+
+
+def _takes_three(found: Any) -> bool:
+    """Tell whether it can be called with three arguments. A handler, which is found beside its application, cannot."""
+    try:
+        inspect.signature(found).bind(None, None, None)
+    except TypeError:
+        return False
+    except ValueError:  # nobody knows
+        pass
+    return True
 
 
 def _suggest(name: str, owner: Any) -> str:
