@@ -7,11 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import api_index  # beside this file
 import hops
 from sphinx.errors import SphinxError
+
+from benchmarks.cost import table as cost_table
+from benchmarks.cost.workloads import TITLES as COST_TITLES
 
 project = "nexios-trio"
 author = "The nexios-trio contributors"
@@ -70,6 +74,13 @@ def _insert_hops(app: Any, name: str, content: list[str]) -> None:
         content[0] = content[0].replace("{hops-picture}", picture).replace("{hops-table}", hops.render_table(way))
 
 
+def _insert_counts(app: Any, name: str, content: list[str]) -> None:
+    if name == "guides/performance":
+        app.env.note_dependency(str(cost_table.KEPT))
+        shown = cost_table.show(cost_table.Table.load(cost_table.KEPT), COST_TITLES)
+        content[0] = content[0].replace("{cost-table}", shown)
+
+
 def _insert_fragments(_app: Any, name: str, content: list[str]) -> None:
     """Put what `changes/` has above the released versions: what the next one will say."""
     if name == "changelog":
@@ -83,5 +94,6 @@ def _insert_fragments(_app: Any, name: str, content: list[str]) -> None:
 def setup(app: Any) -> None:
     app.connect("source-read", _insert_index)
     app.connect("source-read", _insert_hops)
+    app.connect("source-read", _insert_counts)
     app.connect("source-read", _insert_fragments)
     app.connect("autodoc-process-docstring", _open_up, priority=100)  # before napoleon reads the sections

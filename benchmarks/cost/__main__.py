@@ -22,9 +22,7 @@ from benchmarks.servers import Kit, Server
 from .callgrind import counted_server, require_valgrind
 from .servers import OURS, PEERS, counted, versions
 from .table import KEPT, Row, Table, changes, median, other_versions, over, show, spread
-from .workloads import WORKLOADS, Workload
-
-TITLES = {workload.name: workload.title for workload in WORKLOADS}
+from .workloads import TITLES, WORKLOADS, Workload
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -143,3 +143,4 @@ WORKLOADS: Final = (
     Workload("connect", "connect and close", _connect_and_close, units=1, steps=16, slices=15, warm=32, part=MIDDLE),
     Workload("delivery", "delivery to 200", _delivery, units=MEMBERS, steps=1, slices=24, warm=12),
 )
+TITLES: Final = {workload.name: workload.title for workload in WORKLOADS}
