@@ -66,6 +66,7 @@ async def test_an_unasked_pong_is_ignored():
         await settle()
         assert transport.is_open
         assert transport.latency is None
+        assert transport.pong_at is not None  # it is a sign of life all the same
 
 
 # ---------------- reading

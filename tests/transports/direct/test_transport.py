@@ -315,6 +315,7 @@ async def test_pings_come_at_intervals_and_pongs_tell_the_latency(clock):
         await peer.send(client_frame(PONG, ping.payload))
         await settle()
         assert transport.latency == pytest.approx(0.25, abs=0.001)
+        assert transport.pong_at == trio.current_time()
         await later(clock, 20.5)
         assert (await peer.frame()).opcode == PING
         await peer.send(client_frame(PONG, ping.payload))  # the old one's

@@ -23,7 +23,7 @@ MAX_PONGS_PER_READ: Final = 16
 class Reader(ClosingWriter):
     """The way in: what the poller and the parser call."""
 
-    __slots__ = ("_is_silent", "_parser", "_pongs", "latency", "on_message")
+    __slots__ = ("_is_silent", "_parser", "_pongs", "latency", "on_message", "pong_at")
 
     def __init__(
         self, scope: Scope, settings: Settings, sock: socket.socket, poller: Poller, *, deflate: bool, **options: Any
@@ -36,6 +36,7 @@ class Reader(ClosingWriter):
         self._is_silent = True  # nothing heard since the heartbeat's last look
         self._pongs: list[bytes] = []  # to be sent together; of a flood of pings, the last ones
         self.latency: float | None = None  # seconds, of the last ping that was answered
+        self.pong_at: float | None = None
 
     def ready(self, events: int) -> None:
         if events == READ:
@@ -134,8 +135,9 @@ class Reader(ClosingWriter):
             self._pong = pongs[-1]  # of several unanswered pings, the last one's suffices
 
     def on_pong(self, payload: bytes) -> None:
+        self.pong_at = trio.current_time()
         if payload and payload == self._ping:
-            self.latency = trio.current_time() - SENT_AT.unpack(payload)[0]
+            self.latency = self.pong_at - SENT_AT.unpack(payload)[0]
             self._ping = b""
 
     def on_close(self, code: int, reason: str) -> None:
