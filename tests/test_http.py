@@ -1,6 +1,7 @@
 """HTTP handlers `(req, res)`."""
 
 import logging
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -109,6 +110,15 @@ async def test_what_a_handler_may_give(give: Any, status: int, content_type: str
     answer = await answer_with(handler)
     assert (answer.status, answer.headers.get("content-type"), answer.body) == (status, content_type, body)
     assert answer.headers["content-length"] == str(len(body))
+
+
+@pytest.mark.parametrize("through_res", [True, False])
+async def test_an_encoder_hook_makes_json_of_what_is_none(through_res: bool) -> None:
+    async def handler(req: Any, res: Any) -> Any:
+        data = {"price": Decimal("1.10")}
+        return res.json(data) if through_res else data
+
+    assert (await answer_with(handler, settings=Settings(json_default=str))).json() == {"price": "1.10"}
 
 
 async def test_headers_and_cookies_of_the_response() -> None:

@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from .asgi_types import Event, Receive, Scope, Send
 from .config.settings import Settings
-from .core.json import decode_json, encode_json
+from .core.json import JsonDefault, decode_json, encode_json
 from .exceptions import InvalidJson
 from .routing.paths import BadPath, request_path
 from .routing.tree import RouteTree
@@ -115,12 +115,13 @@ class Request(starlette.requests.Request):
 class Response(starlette.responses.Response):
     """The response that a handler is given to fill in. Its methods return it, so that they can be chained."""
 
-    def __init__(self) -> None:
+    def __init__(self, json_default: JsonDefault | None = None) -> None:
         super().__init__(None)
+        self._json_default = json_default
 
     def json(self, data: Any, status_code: int | None = None) -> Self:
         """Answer with JSON. Raises: ValueError for what JSON cannot carry."""
-        return self._fill(encode_json(data), "application/json", status_code)
+        return self._fill(encode_json(data, self._json_default), "application/json", status_code)
 
     def text(self, text: str, status_code: int | None = None) -> Self:
         """Answer with plain text."""
@@ -216,7 +217,7 @@ async def _call(
 ) -> starlette.responses.Response:
     params = {**scope.get("path_params", {}), **params}
     inner = {**scope, "path_params": params, "route_params": params, "app": app}
-    response = Response()
+    response = Response(settings.json_default)
     returned = await handler(Request(inner, receive, send, settings), response, params=params)
     match returned:
         case None:
