@@ -93,7 +93,7 @@ class ReceivingConnection(HTTPConnection):
         """This connection's name in the log, in the field `connection`."""
         return self._session.id
 
-    # Receiving
+    # Receiving: `Session.receive` is the transport's `Inbox.get`, which `Session.use` puts there
 
     async def receive(self) -> dict[str, Any]:
         """The next message as an ASGI event that has only the key it uses: "text" or "bytes".

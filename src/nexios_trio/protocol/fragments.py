@@ -16,7 +16,10 @@ class FrameHandler(Protocol):
     """Gets what the parser finds. None of these may block."""
 
     @property
-    def on_message(self) -> Callable[[str | bytes], None]: ...
+    def on_message(self) -> Callable[[str | bytes], None]:
+        """Take a message. A connection of ours has its `Inbox.put` here (`Reader.__init__`)."""
+        ...
+
     @property
     def is_full(self) -> bool:
         """No more compressed messages for now: a few bytes may become many. `feed(b"")` goes on."""

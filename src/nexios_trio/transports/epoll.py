@@ -46,7 +46,10 @@ ONCE = select.EPOLLONESHOT if IS_AVAILABLE else 0
 
 
 class Watched(Protocol):
-    """Who owns a socket."""
+    """Who owns a socket: a direct transport, who reads a request, who waits for a peer to hang up.
+
+    Puts itself here with `Poller.watch`; the poller's task calls it.
+    """
 
     interest: int  # what it is watched for; the poller sets it
 

@@ -49,7 +49,7 @@ class Inbox:
             return
         if self._waiter is not None:
             waiter, self._waiter = self._waiter, None
-            reschedule(waiter, Value(item))
+            reschedule(waiter, Value(item))  # goes on in `get`, in the handler's task
             return
         items = self._items
         if items is _NONE:

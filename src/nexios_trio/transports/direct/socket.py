@@ -83,7 +83,7 @@ class DirectSocket(Transport):
             return
         if self._is_watched:
             self._poller.change(self._sock, events)
-        else:
+        else:  # from here on the poller's task calls `Reader.ready`
             self._poller.watch(self._sock, cast(Watched, self), events)
             self._is_watched = True
 
