@@ -230,13 +230,20 @@ async def test_a_transport_that_the_server_has_ready_is_used() -> None:
 
     events: list[Any] = []
 
+    is_closed = trio.Event()
+
     async def send(event: Any) -> None:
         events.append(event)
+        if event["type"] == "websocket.close":
+            is_closed.set()
 
     incoming = [{"type": "websocket.connect"}]
 
     async def receive() -> Any:
-        return incoming.pop() if incoming else await trio.sleep_forever()
+        if incoming:
+            return incoming.pop()
+        await is_closed.wait()
+        return {"type": "websocket.disconnect", "code": 1000}
 
     app = serving(accepting)
     scope = websocket_scope("/")
