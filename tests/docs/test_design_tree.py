@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import nexios_trio
@@ -33,6 +34,7 @@ def shown() -> list[tuple[str, str]]:
     return entries
 
 
+@cache
 def on_disk() -> dict[str, str]:
     """Path below the package -> the first line of its docstring, of each folder and module. `__init__.py` is its folder."""
     found = {}

@@ -1,7 +1,7 @@
 """Docstrings: a function's begins with what it does, and where a name comes from stands in docs/api-index.toml alone."""
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import nexios_trio
@@ -13,12 +13,15 @@ QUESTIONS = {"What", "How", "Whether", "Which", "Who", "Whom", "Whose", "Why", "
 Node = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def docstrings() -> Iterator[tuple[str, Node, str]]:
+@cache
+def docstrings() -> list[tuple[str, Node, str]]:
     """(where, node, docstring) of everything in the package and the plugin that has one."""
+    found: list[tuple[str, Node, str]] = []
     for path in sorted([*SOURCE.glob("nexios_trio/**/*.py"), *SOURCE.glob("nexios_trio_pytest/**/*.py")]):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, Node) and (text := ast.get_docstring(node)):
-                yield f"{path.relative_to(SOURCE)}:{getattr(node, 'lineno', 1)}", node, text
+                found.append((f"{path.relative_to(SOURCE)}:{getattr(node, 'lineno', 1)}", node, text))
+    return found
 
 
 def test_functions_begin_with_what_they_do() -> None:

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -23,6 +24,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 LANE = '[[lane]]\nname = "a"\ntitle = "A"\n'
 
 
+@cache
 def defined(file: Path) -> set[str]:
     """The qualified names of the functions in a file, `Class.function` for those of a class."""
     names = set()
