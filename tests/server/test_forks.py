@@ -2,11 +2,13 @@
 
 import os
 import signal
+import sys
 
 import pytest
+import trio
 
-from tests.server.processes import QUICK, command
-from tests.server.support import CERTIFICATES, frame
+from tests.server.processes import PROJECT, QUICK, command
+from tests.server.support import CERTIFICATES, DEADLINE, Running, frame
 
 TLS = ("--certfile", str(CERTIFICATES / "certificate.pem"), "--keyfile", str(CERTIFICATES / "key.pem"))
 
@@ -30,3 +32,29 @@ async def test_connections_end_and_the_port_is_free_though_a_child_lives_on(tmp_
                     await server.connect()
             finally:
                 os.kill(child, signal.SIGKILL)
+
+
+async def test_a_socket_that_was_taken_over_ends_too(tmp_path, unused_port):
+    with (tmp_path / "log").open("wb") as log:
+        program = [sys.executable, "-m", "hypercorn", "-c", "python:nexios_trio.serving.hypercorn_config"]
+        process = await trio.lowlevel.open_process(
+            [*program, "-b", f"127.0.0.1:{unused_port}", "tests.server.apps:app"], cwd=PROJECT, stderr=log, stdout=log
+        )
+    server = Running([f"http://127.0.0.1:{unused_port}"], trio.Event(), trio.Event())
+    child = None
+    try:
+        with trio.fail_after(DEADLINE):
+            while not (tmp_path / "log").read_text().count("Running on"):
+                await trio.sleep(0.01)  # for another process, which has no condition to wait for
+        async with await server.connect() as client:
+            await client.handshake()
+            child = int((await server.get("/fork")).rpartition(b"\r\n\r\n")[2])
+            await client.send(frame(8, b"\x03\xe8"))
+            assert await client.closed() == 1000
+            assert await client.rest() == b""
+    finally:
+        process.kill()
+        if child is not None:
+            os.kill(child, signal.SIGKILL)
+        with trio.CancelScope(shield=True):
+            await process.wait()

@@ -114,3 +114,12 @@ def test_given_settings_stay():
     server = ServerSettings(Settings(), is_explicit=True)
     assert not server.adopt(Settings(max_connections=5))
     assert server.settings == Settings()
+
+
+async def test_a_setting_of_the_command_line_that_has_no_effect_is_said(monkeypatch, caplog):
+    monkeypatch.setenv("NEXIOS_MAX_MESSAGE_SIZE", "2000")
+    monkeypatch.setenv("NEXIOS_DRAIN_JITTER", "0")
+    async with serving(wrapped(make_app(settings=Settings(**LIMITS)))):
+        pass
+    [record] = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert record.getMessage().startswith("max_message_size: --set and the environment have no effect")

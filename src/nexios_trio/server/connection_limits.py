@@ -17,7 +17,7 @@ import attrs
 
 from ..config.settings import Settings
 from ..core.proxy_headers import Address, limit_key, plain_address
-from .forks import disown, own
+from ..transports.forks import disown, own
 
 logger = logging.getLogger("nexios_trio.server")
 

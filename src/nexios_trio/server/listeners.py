@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 from hypercorn.config import Config
 
-from .forks import disown, own
+from ..transports.forks import disown, own
 
 __all__ = ["Listener", "backlog_of", "open_listeners"]
 

@@ -83,13 +83,12 @@ async def serve(
         LifecycleError: called on asyncio.
     """
     require_trio()
-    is_explicit = settings is not None
-    settings = settings or _settings_of(app)
+    adopted = _first_settings(app, settings)
     config = prepare(config)
     ssl_context = tls_context(config)
     with open_listeners(config) as listeners, open_poller() as poller:
         stop = StopRequest()
-        server = Server(app, config, ServerSettings(settings, is_explicit), ssl_context, poller, stop)
+        server = Server(app, config, adopted, ssl_context, poller, stop)
         with _as_current_server(server):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_hurry_when_cancelled, stop)
@@ -228,9 +227,13 @@ class Server:
             listener.sock.close()
 
 
-def _settings_of(app: ASGIApp) -> Settings:
+def _first_settings(app: ASGIApp, given: Settings | None) -> ServerSettings:
+    if given is not None:
+        return ServerSettings(given, is_explicit=True)
     own = getattr(app, "settings", None)
-    return own if isinstance(own, Settings) else Settings.from_environ(os.environ)
+    if isinstance(own, Settings):
+        return ServerSettings(own)
+    return ServerSettings(Settings.from_environ(os.environ), environ=os.environ)
 
 
 async def _hurry_when_cancelled(stop: StopRequest) -> None:

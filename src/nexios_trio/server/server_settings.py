@@ -1,6 +1,7 @@
 """Decide whose settings a server goes by: given ones, its application's, or the environment's."""
 
 import logging
+from collections.abc import Mapping
 
 import attrs
 
@@ -20,10 +21,12 @@ class ServerSettings:
 
     Args:
         is_explicit: they were given to `serve`, which overrules every application.
+        environ: the variables that they were read from.
     """
 
     settings: Settings
     is_explicit: bool = False
+    environ: Mapping[str, str] = attrs.field(factory=dict)
     _is_adopted: bool = attrs.field(default=False, init=False)
     _has_warned: bool = attrs.field(default=False, init=False)
 
@@ -36,8 +39,18 @@ class ServerSettings:
             return False
         self._is_adopted = True
         has_changed = settings != self.settings
+        self._warn_of_overruled(settings)
         self.settings = settings
         return has_changed
+
+    def _warn_of_overruled(self, settings: Settings) -> None:
+        rows = [row for row in self.settings.describe() if row.variable in self.environ]
+        overruled = [row.name for row in rows if getattr(settings, row.name) != getattr(self.settings, row.name)]
+        if overruled:
+            names = ", ".join(overruled)
+            logger.warning(
+                "%s: --set and the environment have no effect, the application sets it in its own code", names
+            )
 
     def _warn_of_differences(self, settings: Settings) -> None:
         different = [name for name in SERVER_WIDE if getattr(settings, name) != getattr(self.settings, name)]

@@ -13,10 +13,10 @@ from typing import Any, Final
 import attrs
 import trio
 
+from ..transports.forks import disown, own
 from .connection_limits import AcceptedConnection
 from .cycles import break_cycles
 from .errors import ORDINARY, contained
-from .forks import disown, own
 from .hypercorn.stream import ConnectionStream
 from .server_settings import ServerSettings
 from .socket_stream import SocketStream

@@ -11,6 +11,7 @@ from ...asgi_types import Scope
 from ...config.settings import Settings
 from ..base import Transport
 from ..epoll import PEER_LEFT, READ, Poller, Watched
+from ..forks import disown
 from .states import State, Step, next_state
 
 # docs/decisions/005
@@ -110,6 +111,7 @@ class DirectSocket(Transport):
         if reset:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
         self._sock.close()
+        disown(self._sock)
 
     def _abort(self) -> None:
         self._let_go(reset=True)

@@ -30,6 +30,7 @@ from ...protocol import deflate
 from ..base import Transport
 from ..direct import DirectTransport
 from ..epoll import Poller
+from ..forks import own
 from ..send_queue import Outbox
 from ..timers import Timers
 
@@ -118,6 +119,7 @@ def _detach(outer: trio.socket.SocketType) -> socket.socket:
     trio.lowlevel.notify_closing(outer)
     sock = socket.socket(outer.family, outer.type, outer.proto, fileno=outer.detach())
     sock.setblocking(False)
+    own(sock)
     return sock
 
 
