@@ -50,6 +50,26 @@ async def test_release_is_synchronous_final_and_may_be_repeated():
             channel.check_joinable()
 
 
+async def test_a_callback_that_fails_at_the_release_leaves_nobody_behind(caplog):
+    told = []
+
+    def fail(channel):
+        raise ZeroDivisionError
+
+    async with house() as inside:
+        wire, channel = await connect(inside)
+        second = Channel(channel.websocket)
+        for one in (channel, second):
+            one.on_release(fail)
+            one.on_release(told.append)
+            inside.box.join_nowait(one, "room")
+        wire.leave()
+        await wire.done.wait()
+        assert told == [channel, second]
+        assert inside.box.statistics().groups == 0
+    assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError] * 2
+
+
 async def test_leaving_all_groups_does_not_forbid_to_join_again():
     async with house() as inside:
         _, channel = await connect(inside)

@@ -1,8 +1,10 @@
 """What JSON can carry, it carries anywhere: alone, beside other values, as a key; integers are exact or refused."""
 
 import dataclasses
+import inspect
 import json
 import math
+import sys
 from collections import defaultdict, namedtuple
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -113,6 +115,22 @@ def test_integers_beyond_64_bits_are_exact_when_received(number, text):
 def test_long_floats_stay_floats(text):
     assert decode_json(text, 8) == float(text)
     assert type(decode_json(f"[{text}]", 8)[0]) is float
+
+
+def test_more_digits_than_python_reads_are_no_number_inside_a_text():
+    text = f"see, {'9' * 5000} , and so on"
+    for message in (json.dumps([text]), json.dumps([text]).encode()):
+        assert decode_json(message, 8) == [text]
+
+
+def test_a_large_integer_deeper_than_the_stack_is_an_error_of_the_message():
+    deep = "[" * 900 + str(2**70) + "]" * 900
+
+    def further_down(levels):
+        return decode_json(deep, 1000) if not levels else further_down(levels - 1)
+
+    with pytest.raises(InvalidJson, match="deep"):
+        further_down(sys.getrecursionlimit() - len(inspect.stack(0)) - 100)
 
 
 def test_digits_in_a_text_are_no_number():

@@ -177,7 +177,10 @@ class ConnectionBinding(BoxMember):
         for box in self._boxes:
             box.forget(self)
         for release in self._releases:
-            release(self)
+            try:
+                release(self)
+            except Exception:  # the others must still let go of it, and of the connection's other channels
+                logger.exception("a callback at the release of channel %s failed", self.uuid)
         self._boxes = self._releases = ()
         self._override_queue = None
         if self._session.is_released:  # else `on_disconnect` is still to come

@@ -37,6 +37,7 @@ _MIN_LONG_DIGITS: Final = 19
 _SAMPLED_DIGITS: Final = re.compile("[0-9]{4}")
 _SAMPLED_DIGITS_IN_BYTES: Final = re.compile(b"[0-9]{4}")
 _LONG_INTEGER: Final = re.compile(r"(?<![^\s\[,:])-?[0-9]{19,}(?![^\s\],}])")
+_MAX_64_BIT_DIGITS: Final = 20  # and a sign
 _64_BITS: Final = range(-(2**63), 2**64)
 
 
@@ -87,9 +88,17 @@ def _may_have_long_integers(message: str | bytes) -> bool:
 def _with_long_integers(message: str | bytes) -> Any:
     """Decode what orjson has found to be JSON, with exact integers."""
     text = _text(message)
-    if any(int(found[0]) not in _64_BITS for found in _LONG_INTEGER.finditer(text)):
+    if not any(_is_beyond_64_bits(found[0]) for found in _LONG_INTEGER.finditer(text)):
+        return orjson.loads(text)
+    try:
         return json.loads(text)
-    return orjson.loads(text)
+    except RecursionError:
+        raise InvalidJson("more levels deep than there is room on the stack", text, 0) from None
+
+
+def _is_beyond_64_bits(digits: str) -> bool:
+    """Tell an integer beyond 64 bits, or the same inside a text, which may have more digits than Python reads."""
+    return len(digits) > _MAX_64_BIT_DIGITS or int(digits) not in _64_BITS
 
 
 def is_deeper(value: Any, limit: int) -> bool:
