@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import trio
 
 from .channels.channel import Channel
-from .connections.handler_errors import end_after, mistake_in
+from .connections.handler_errors import DISCONNECTS, end_after, mistake_in
 from .connections.last_calls import last_calls_scope
 from .connections.websocket import WebSocket
 from .core.lifecycle import Cause
@@ -174,7 +174,7 @@ class WebSocketConsumer:
             if not websocket.is_connected() and websocket.end is None:
                 await websocket.accept()
             await self._receive_all(websocket)
-        except WebSocketDisconnect:
+        except DISCONNECTS:
             pass
         except Exception as error:
             code = _close_code_for(error)

@@ -1,12 +1,11 @@
 """In place of a connection's transport, once the connection is released."""
 
-from collections.abc import Hashable
 from typing import Any, NoReturn
 
 from trio.lowlevel import checkpoint
 
 from ..core.lifecycle import End, Lifecycle
-from ..core.message import Frame
+from ..core.message import Batch, Frame
 from ..exceptions import WebSocketDisconnect
 from ..transports.base import SendStatistics, Transport
 
@@ -65,8 +64,18 @@ class ClosedTransport:
         await checkpoint()
         self._raise()
 
-    def offer(self, frame: Frame, key: Hashable = None) -> None:
+    def offer(self, frame: Frame, *_: object) -> None:
         self.counts.lost += 1
+
+    offer_alone = offer
+
+    def offer_batch(self, membership: object, batch: Batch, written: int = 0) -> None:
+        self.counts.lost += len(batch.messages)
+
+    def attach(self, membership: object) -> None:
+        pass
+
+    detach = attach
 
     async def close(self, end: End) -> None:
         await checkpoint()

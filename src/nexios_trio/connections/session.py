@@ -10,13 +10,14 @@ import trio
 from ..asgi_types import Headers
 from ..core.lifecycle import Cause, End, Phase
 from ..core.message import Frame
-from ..exceptions import LifecycleError, NexiosError, WebSocketDisconnect
+from ..exceptions import LifecycleError, NexiosError
 from ..groups.authorization import acting_session
 from ..transports.base import Transport
 from ..transports.send_queue import DeliveryCounts
 from ..transports.timers import Timer, do_nothing
 from .attached import AttachedChannel, SendingQueue
 from .closed_transport import ClosedTransport
+from .handler_errors import DISCONNECTS
 from .refusal import Refusal
 from .runtime import Runtime
 
@@ -126,7 +127,7 @@ class Session:
         """Run one task. One that stops because the peer has left does so alone: the handler may go on for a while."""
         try:
             await function(*args)
-        except* WebSocketDisconnect:
+        except* DISCONNECTS:
             if self.transport.end is None:
                 raise
 
