@@ -212,7 +212,7 @@ class NexiosApp(Routes):
 
         Returns: False when this WebSocket is bounded by other settings than ours, and we cannot reach its transport.
         """
-        self._lifespan.tell_of_what_is_skipped()
+        self._lifespan.warn_of_skipped_startup()
         return self._host.give_settings() or offer is not None
 
     def _add_state(self, scope: Scope) -> None:

@@ -1,4 +1,4 @@
-"""An application's life, as the ASGI lifespan protocol tells it, or a host that enters `running()`.
+"""An application's start and stop, as the ASGI lifespan protocol tells of them, or a host that enters `running()`.
 
     runtime.running()                     timers, flusher, what `start_soon` started
         lifespan(app)                     the user's own context manager
@@ -9,7 +9,7 @@
 
 A task that fails ends all of this. No server has asked for that end, so it is told "shutdown.failed": hypercorn stops
 then, and the error goes on to our own runner. Where a server serves on, `is_refusing` makes the application answer 503.
-Several lives may go on at a time, one for each server that serves the application.
+Several runs may go on at a time, one for each server that serves the application.
 """
 
 import inspect
@@ -41,7 +41,7 @@ class _Phase(Enum):
     STOPPING = "stopping"  # because the server said so, or because something failed
 
 
-class _Life:
+class _Run:
     """One start and stop."""
 
     def __init__(self) -> None:
@@ -58,34 +58,34 @@ class Lifespan:
     def __init__(self, runtime: Runtime, context: Callable[[], AbstractAsyncContextManager[Any]] | None) -> None:
         self._runtime = runtime
         self._context = context
-        self._lives: list[_Life] = []
+        self._runs: list[_Run] = []
         self._has_failed = False  # a task of the application, since it was started last
-        self._is_skip_told = False
+        self._has_warned = False
         self.startup: list[Function] = []
         self.shutdown: list[Function] = []
 
     @property
     def is_refusing(self) -> bool:
         """The application cannot serve: it stops, or has failed."""
-        if not self._lives:
+        if not self._runs:
             return self._has_failed
-        return all(life.phase is _Phase.STOPPING for life in self._lives)
+        return all(run.phase is _Phase.STOPPING for run in self._runs)
 
     @property
     def hosted_state(self) -> dict[str, Any]:
         """The state that `lifespan` gave for the connections, where no server hands it to them."""
-        return next((life.state for life in reversed(self._lives) if life.is_hosted), {})
+        return next((run.state for run in reversed(self._runs) if run.is_hosted), {})
 
-    def tell_of_what_is_skipped(self) -> None:
+    def warn_of_skipped_startup(self) -> None:
         """Warn, once, if there is something to do at the start or stop, and nobody has told us to."""
         skipped = [
             *(["lifespan"] if self._context is not None else []),
             *(["on_startup"] if self.startup else []),
             *(["on_shutdown"] if self.shutdown else []),
         ]
-        if self._runtime.is_started or self._is_skip_told or not skipped:
+        if self._runtime.is_started or self._has_warned or not skipped:
             return
-        self._is_skip_told = True
+        self._has_warned = True
         logger.warning(
             "%s of the application did not run: nobody has started it. Where it is mounted in another one, enter"
             " `async with app.running():` in that one's lifespan; in a test, `async with run_app(app):`",
@@ -94,32 +94,32 @@ class Lifespan:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[dict[str, Any]]:
-        """Live for the length of the block, in a host whose server tells us nothing. Gives what `lifespan` yielded.
+        """Run for the length of the block, in a host whose server tells us nothing. Gives what `lifespan` yielded.
 
         Checkpoint: always, at both ends. Cancellation: shutdown functions do not run.
         Raises: what startup or the shutdown raised, or a task of the application, which ends the block.
         """
         await trio.lowlevel.checkpoint()
-        life, is_own_error = _Life(), False
+        run, is_own_error = _Run(), False
         try:
-            async with self._alive(life):
-                life.is_hosted = True
-                life.phase = _Phase.RUNNING
+            async with self._started(run):
+                run.is_hosted = True
+                run.phase = _Phase.RUNNING
                 try:
-                    yield life.state
-                    life.was_asked = True
+                    yield run.state
+                    run.was_asked = True
                 except Exception:
                     is_own_error = True
                     raise
                 finally:
-                    life.phase = _Phase.STOPPING
+                    run.phase = _Phase.STOPPING
         except Exception as caught:
             error = _unwrap(caught)
-            if life.phase is _Phase.STOPPING and not life.was_asked and not is_own_error:
+            if run.phase is _Phase.STOPPING and not run.was_asked and not is_own_error:
                 await self._note_failure(error)
             raise error from None
-        if life.problem is not None:
-            raise life.problem
+        if run.problem is not None:
+            raise run.problem
 
     async def run(self, scope: Event, receive: Receive, send: Send) -> None:
         """Serve one lifespan connection.
@@ -128,43 +128,43 @@ class Lifespan:
         Raises: what a task of the application raised; the server is told before.
         """
         await receive()
-        life = _Life()
+        run = _Run()
         try:
-            async with self._alive(life):
-                scope.setdefault("state", {}).update(life.state)
+            async with self._started(run):
+                scope.setdefault("state", {}).update(run.state)
                 await send({"type": "lifespan.startup.complete"})
-                life.phase = _Phase.RUNNING
+                run.phase = _Phase.RUNNING
                 try:
                     await receive()
-                    life.was_asked = True
+                    run.was_asked = True
                 finally:
-                    life.phase = _Phase.STOPPING
+                    run.phase = _Phase.STOPPING
         except Exception as error:
-            await self._failed(life, _unwrap(error), send)
+            await self._failed(run, _unwrap(error), send)
             return
-        problem = None if life.problem is None else _describe_error(life.problem)
+        problem = None if run.problem is None else _describe_error(run.problem)
         await send(_told("lifespan.shutdown", problem))
 
     @asynccontextmanager
-    async def _alive(self, life: _Life) -> AsyncGenerator[None]:
+    async def _started(self, run: _Run) -> AsyncGenerator[None]:
         """Start, and stop in order unless something failed."""
         server = current_server.get()
         settings = self._runtime.settings
         if server is not None:
             server.adopt_settings(settings)
         self._has_failed = False
-        self._lives.append(life)
+        self._runs.append(run)
         try:
             async with self._runtime.running(), (self._context or nullcontext)() as state:
                 if state is not None:
-                    life.state.update(state)
+                    run.state.update(state)
                 for function in self.startup:
                     await _call(function)
                 with tuned_collector(settings.gc_tuning, leaves_no_cycles=server is not None):
                     yield
-                life.problem = await self._shut_down()
+                run.problem = await self._shut_down()
         finally:
-            self._lives.remove(life)
+            self._runs.remove(run)
 
     async def _shut_down(self) -> Exception | None:
         problem: Exception | None = None
@@ -176,12 +176,12 @@ class Lifespan:
                 problem = problem or error
         return problem
 
-    async def _failed(self, life: _Life, error: Exception, send: Send) -> None:
+    async def _failed(self, run: _Run, error: Exception, send: Send) -> None:
         explain(error)
-        if life.phase is _Phase.STARTING:
+        if run.phase is _Phase.STARTING:
             logger.error("the application failed to start", exc_info=error)
             await send(_told("lifespan.startup", _describe_error(error)))
-        elif life.was_asked:
+        elif run.was_asked:
             logger.error("the application failed to stop", exc_info=error)
             await send(_told("lifespan.shutdown", _describe_error(error)))
         else:
@@ -192,7 +192,7 @@ class Lifespan:
     async def _note_failure(self, error: Exception) -> None:
         """Serve no more, unless another server has started the application as well."""
         logger.critical("a task of the application failed: it serves no longer", exc_info=error)
-        if not self._lives:
+        if not self._runs:
             self._has_failed = True
             await self._runtime.box.close_all_connections(1011, "the application has failed")
 
