@@ -89,7 +89,7 @@ def test_every_protection_is_in_the_guide_with_its_argument(field: str) -> None:
         f"{seconds(D.accept_timeout)}, then 503",
         f"{seconds(D.auth_timeout)}, then 4001",
         f"{D.outbox_messages} messages and {kib(D.outbox_bytes)}; then it is closed with 1013",
-        f"A write that takes {seconds(D.write_timeout)} ends in a reset",
+        f"takes fewer than {D.min_read_rate} bytes a second for {seconds(D.write_timeout)} is reset",
         f"{D.inbox_messages} messages and {kib(D.inbox_bytes)}; then we stop reading",
         f"A ping every {seconds(D.ping_interval)}, with jitter; reset after {seconds(D.ping_timeout)} of silence",
         f"{D.max_groups_per_channel} groups for each channel",
