@@ -104,9 +104,9 @@ async def test_the_direct_lane_keeps_the_contract():
 
 
 class SendsTwice(AsgiTransport):
-    def offer(self, frame, key=None):
-        super().offer(frame, key)
-        super().offer(frame, key)
+    def offer(self, frame, key=None, policy=None):
+        super().offer(frame, key, policy)
+        super().offer(frame, key, policy)
 
 
 class OpenAtOnce(AsgiTransport):
@@ -114,10 +114,10 @@ class OpenAtOnce(AsgiTransport):
 
 
 class MixesUp(AsgiTransport):
-    def offer(self, frame, key=None):
+    def offer(self, frame, key=None, policy=None):
         if not frame.text:
             frame = text_frame(frame.payload.decode("latin-1"))
-        super().offer(frame, key)
+        super().offer(frame, key, policy)
 
 
 class ForgetsCodes(AsgiTransport):

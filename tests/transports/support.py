@@ -155,10 +155,17 @@ async def open_lane() -> AsyncGenerator[Lane]:
 
 @asynccontextmanager
 async def direct(
-    *, accepted: bool = True, small: bool = False, received: bytes = b"", deflate: bool = False, **settings: Any
+    *,
+    accepted: bool = True,
+    small: bool = False,
+    unix: bool = False,
+    received: bytes = b"",
+    deflate: bool = False,
+    **settings: Any,
 ) -> AsyncGenerator[tuple[Direct, Peer]]:
     """A transport in its block, and its peer. The peer hangs up at the end of the test, if it still is there."""
-    ours, theirs = connected(small)
+    ours, theirs = socket.socketpair() if unix else connected(small)
+    ours.setblocking(False)
     peer = Peer(theirs)
     try:
         async with open_lane() as lane:

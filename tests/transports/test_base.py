@@ -39,7 +39,7 @@ class Loopback(Transport):
     async def send(self, frame):
         self._check_open()
 
-    def offer(self, frame, key=None):
+    def offer(self, frame, key=None, policy=None):
         self.calls.append((frame.payload, key))
 
     async def close(self, end):

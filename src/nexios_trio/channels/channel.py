@@ -11,6 +11,7 @@ from trio.lowlevel import checkpoint
 
 from ..connections.until_disconnect import UntilDisconnect
 from ..connections.websocket import WebSocket
+from ..core.overflow import Decide, Policy, resolve_policy
 from ..core.payloads import PayloadTypeEnum, encode
 from ..core.payloads import payload_type as to_payload_type
 from ..groups.box import current_box
@@ -34,6 +35,8 @@ class Channel(ConnectionBinding):
         payload_type: "json", "text" or "bytes": how payloads are written and read.
         expires: seconds from now after which the channel leaves its groups; None for never.
         close_on_expire: also close the connection then, with 1001.
+        overflow: a policy for group messages that the peer has no room for; None for the connection's. Not for
+            subclasses that override `send`: what they do with a message is not dropped.
     Raises: ValueError, TypeError.
     """
 
@@ -57,6 +60,7 @@ class Channel(ConnectionBinding):
         expires: float | None = None,
         *,
         close_on_expire: bool = False,
+        overflow: Policy | str | Decide | None = None,
     ) -> None:
         if not isinstance(websocket, WebSocket):
             raise TypeError(f"a Channel wraps a WebSocket, not {type(websocket).__name__}")
@@ -66,6 +70,7 @@ class Channel(ConnectionBinding):
             websocket._session, type_of_payload, overrides_send=self._has_override, close_on_expire=close_on_expire
         )
         self.websocket = websocket
+        self.overflow = None if overflow is None else resolve_policy(overflow)
         self.payload_type: str = type_of_payload.value
         self.expires = expires
         self.created = time.time()  # wall clock: for people

@@ -96,7 +96,7 @@ class ConnectionBinding(BoxMember):
         if self._overrides_send:
             self._offer(payload, frame)
         else:
-            self._session.transport.offer_alone(frame, payload, self.uuid)
+            self._session.transport.offer_alone(frame, payload, self.uuid, self.overflow)
 
     def _offer_batch(self, batch: Batch) -> Backlog | None:
         for message in batch.messages:

@@ -80,6 +80,13 @@ class Settings:
         metadata={"unit": "", "meaning": "a function that makes JSON's own types of what JSON does not know"},
     )
 
+    send_buffer: int | None = _field(
+        None,
+        Size(1024, optional=True),
+        "bytes",
+        "unsent, that the kernel may hold for one peer; None: its own bound, and 8 KiB for conflate and max_lag",
+    )
+
     # how long things may take
     handshake_timeout: float = _field(10.0, Seconds(), "seconds", "for the opening request to arrive")
     accept_timeout: float = _field(10.0, Seconds(endless=True), "seconds", "for the handler to accept or refuse")

@@ -97,9 +97,12 @@ class Size(Count):
 
     @property
     def accepted(self) -> str:  # type: ignore[override]
-        return f"a whole number of bytes from {self.low} (in the environment also as 64KiB, 1MiB)"
+        nothing = ", or None" if self.optional else ""
+        return f"a whole number of bytes from {self.low} (in the environment also as 64KiB, 1MiB){nothing}"
 
-    def read(self, text: str) -> int:
+    def read(self, text: str) -> int | None:
+        if self.optional and text.lower() in ("", "none"):
+            return None
         found = re.fullmatch(r"([0-9_]+)\s*([a-z]*)", text.lower(), re.ASCII)
         if found is None or found[2] not in _UNITS:
             raise ValueError(text)

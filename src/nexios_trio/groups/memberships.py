@@ -9,12 +9,15 @@ import trio
 
 from ..core.json import JsonDefault
 from ..core.message import FrameIndex
+from ..core.names import check_group_name
+from ..core.overflow import Decide, Policy, resolve_policy
 from ..exceptions import LifecycleError
-from ..pubsub.group import Receiver
+from ..pubsub.group import Group, Receiver
 from ..pubsub.index import GroupIndex, Removed
 from ..transports.send_queue import DeliveryCounts
 from ..transports.timers import Timer, Timers
 from .broadcast import Broadcaster
+from .current_box import OnCurrentBox
 from .results import ChannelAddStatusEnum, ChannelRemoveStatusEnum
 
 _NOBODY = UUID(int=0)
@@ -30,6 +33,8 @@ _REMOVED = {
 
 class BoxMember(ABC):
     """What a box needs of a channel."""
+
+    overflow: Policy | None = None  # for what its peer has no room for; None: its connection's
 
     uuid: UUID
     close_on_expire: bool
@@ -104,6 +109,7 @@ class Memberships:
         self.broadcaster = Broadcaster(self._index, self._channels)
         self._timers: dict[BoxMember, Timer] = {}
         self._max_groups_per_channel = max_groups_per_channel
+        self._group_policies: dict[str, Policy] = {}
         self._expired = 0
         self._connections: dict[Counted, None] = {}
         # By connections that have ended:
@@ -152,7 +158,30 @@ class Memberships:
         joined = self._index.of.get(channel, ())
         if len(joined) >= self._max_groups_per_channel and group_name not in joined:
             raise ValueError(f"a channel may be in {self._max_groups_per_channel} groups at a time")
-        return _ADDED[self._index.add(channel, group_name, *channel.receiver())]
+        added = self._index.add(channel, group_name, *channel.receiver())
+        if channel.overflow is not None or self._group_policies:
+            self._set_policies(channel, self._index.groups[group_name])
+        return _ADDED[added]
+
+    def _set_policies(self, channel: BoxMember, group: Group[Any]) -> None:
+        if group.policy is None:
+            group.set_policy(self._group_policies.get(group.name))
+        group.members[channel].set_policy(channel.overflow)
+
+    @OnCurrentBox
+    def set_overflow(self, group_name: str, overflow: Policy | str | Decide | None) -> None:
+        """Choose the overflow policy of one group's messages, for every member, before its own; None: its own again.
+
+        Raises: ValueError, TypeError for what is no policy, or a bad group name.
+        """
+        check_group_name(group_name)
+        if overflow is None:
+            self._group_policies.pop(group_name, None)
+        else:
+            self._group_policies[group_name] = resolve_policy(overflow)
+        group = self._index.groups.get(group_name)
+        if group is not None:
+            group.set_policy(self._group_policies.get(group_name))
 
     def renew_receiver(self, channel: BoxMember) -> None:
         """Reach the channel another way from now on: it has another transport."""

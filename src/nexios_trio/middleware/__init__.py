@@ -10,6 +10,7 @@ from .authentication import AuthenticationMiddleware, token_in_cookie, token_in_
 from .chain import Middleware, Next
 from .heartbeat import HeartbeatMiddleware
 from .origin import OriginMiddleware
+from .overflow import OverflowMiddleware
 from .rate_limits import ConnectionRateLimitMiddleware, MessageRateLimitMiddleware
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Middleware",
     "Next",
     "OriginMiddleware",
+    "OverflowMiddleware",
     "token_in_cookie",
     "token_in_first_message",
     "token_in_subprotocol",

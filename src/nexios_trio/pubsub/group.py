@@ -34,6 +34,7 @@ from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..core.message import Batch, FrameIndex, Message
+from ..core.overflow import Policy
 
 # docs/decisions/001
 MAX_COHORT_MEMBERS = 500  # written to between two checkpoints, which takes two to five milliseconds
@@ -75,6 +76,9 @@ class Receiver:
     def detach(self, membership: "Membership[Any]") -> None:
         """Tell it no longer."""
 
+    def heed_policy(self, policy: Policy) -> None:
+        """Prepare for messages that go by this overflow policy."""
+
     def offer_batch(self, membership: "Membership[Any]", batch: Batch, written: int = 0) -> Backlog | None:
         """Take over a batch of which `write_now` has written so many bytes. Returns the backlog if it is high."""
         return None
@@ -86,7 +90,7 @@ NOWHERE = Receiver()
 class Membership(Generic[M]):
     """One member's place in one group."""
 
-    __slots__ = ("_cursor", "cohort", "frame_index", "group", "member", "receiver", "write_now")
+    __slots__ = ("_cursor", "cohort", "frame_index", "group", "member", "policy", "receiver", "write_now")
 
     def __init__(self, member: M, group: "Group[M]", receiver: Receiver, frame_index: FrameIndex) -> None:
         self.member = member
@@ -95,6 +99,7 @@ class Membership(Generic[M]):
         self.frame_index: FrameIndex = frame_index  # which form of a message the member gets
         self.write_now: WriteNow | None = None  # the receiver's; None while something is queued for the member
         self.cohort: Cohort[M] | None = None
+        self.policy: Policy | None = None  # for what the member has no room for; None: its connection's
         self._cursor = group.base + len(group.pending)
 
     @property
@@ -108,6 +113,17 @@ class Membership(Generic[M]):
         self.receiver = receiver
         self.frame_index = frame_index
         self.set_write_now(receiver.attach(self))
+        self._tell_policy()
+
+    def set_policy(self, policy: Policy | None) -> None:
+        """Go by this overflow policy for what the member has no room for; None: by its connection's."""
+        self.policy = policy
+        self._tell_policy()
+
+    def _tell_policy(self) -> None:
+        policy = self.group.policy or self.policy
+        if policy is not None:
+            self.receiver.heed_policy(policy)
 
     def set_write_now(self, write: WriteNow | None) -> None:
         """Note how the member can be written to without queueing, from now on; None for not at all."""
@@ -166,6 +182,7 @@ class Group(Generic[M]):
         "name",
         "pending",
         "pending_bytes",
+        "policy",
         "policy_error_told",
         "stragglers",
     )
@@ -186,7 +203,15 @@ class Group(Generic[M]):
         self.flushed_at = -inf
         self.is_lone = False
         self.backlogs: list[Backlog] = []  # high ones, some of them, as of the last flush
+        self.policy: Policy | None = None  # for what members have no room for, before their own
         self.policy_error_told = False  # the transports': an overflow policy has failed here, and the log says so
+
+    def set_policy(self, policy: Policy | None) -> None:
+        """Go by this overflow policy for all members, before their own; None: by their own."""
+        self.policy = policy
+        if policy is not None:
+            for membership in tuple(self.members.values()):
+                membership.receiver.heed_policy(policy)
 
     @property
     def top(self) -> int:

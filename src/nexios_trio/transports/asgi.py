@@ -17,6 +17,7 @@ from ..asgi_types import Headers, Receive, Scope, Send
 from ..config.settings import Settings
 from ..core.lifecycle import Cause, End, Occurrence
 from ..core.message import Frame
+from ..core.overflow import Policy
 from .asgi_writer import GONE, AsgiWriter
 from .base import Transport
 from .direct import DirectTransport
@@ -166,11 +167,11 @@ class AsgiTransport(AsgiWriter):
         self._abort()
         await checkpoint()
 
-    def offer(self, frame: Frame, key: Hashable = None) -> None:
+    def offer(self, frame: Frame, key: Hashable = None, policy: Policy | None = None) -> None:
         if self._successor is not None:  # a group that was joined before the handshake was answered
-            self._successor.offer(frame, key)
+            self._successor.offer(frame, key, policy)
         else:
-            super().offer(frame, key)
+            super().offer(frame, key, policy)
 
     # Reading: a task
 

@@ -20,6 +20,7 @@ from ..asgi_types import Scope, Send
 from ..config.settings import Settings
 from ..core.lifecycle import Cause, End, Occurrence, Phase
 from ..core.message import Batch, Frame
+from ..core.overflow import Policy
 from ..exceptions import MessageTooBig
 from ..pubsub.group import Backlog, Membership
 from .base import SendStatistics, Transport
@@ -74,8 +75,8 @@ class AsgiWriter(Transport):
             await checkpoint()
             raise
 
-    def offer(self, frame: Frame, key: Hashable = None) -> None:
-        if not self.outbox.offer(frame, key):
+    def offer(self, frame: Frame, key: Hashable = None, policy: Policy | None = None) -> None:
+        if not self.outbox.offer(frame, key, policy):
             self.evict(End.of(Cause.OVERFLOW, "too slow"))
 
     def offer_batch(self, membership: Membership[Any], batch: Batch, written: int = 0) -> Backlog | None:

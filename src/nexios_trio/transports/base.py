@@ -119,8 +119,12 @@ class Transport(Receiver, ABC):
         """
 
     @abstractmethod
-    def offer(self, frame: Frame, key: Hashable = None) -> None:
-        """Queue `frame`, or do with it what the overflow policy says. After the end it is counted as lost."""
+    def offer(self, frame: Frame, key: Hashable = None, policy: Policy | None = None) -> None:
+        """Queue `frame`, or do with it what the overflow policy says. After the end it is counted as lost.
+
+        Args:
+            policy: in place of the connection's.
+        """
 
     def offer_batch(self, membership: Membership[Any], batch: Batch, written: int = 0) -> Backlog | None:
         """`offer` each message of a group's batch. Returns what is queued, if that is more than half of the bounds.
@@ -128,21 +132,24 @@ class Transport(Receiver, ABC):
         `written`: bytes of it that the membership's `write_now` has written already.
         """
         index, group = membership.frame_index, membership.group
+        own = group.policy or membership.policy
+        policy = own or self.policy
         for message in batch.messages:
             key = None
-            if self.policy.key is not None:
-                key = self._key_of(self.policy.key, message.payload, id(membership.member), group.name)
-            self.offer(message.frame(index), key)
+            if policy.key is not None:
+                key = self._key_of(policy.key, message.payload, id(membership.member), group.name)
+            self.offer(message.frame(index), key, own)
         if self.counts.policy_error is not None and not group.policy_error_told:
             group.policy_error_told = True
             _log_policy_error(f"a member of group {group.name!r}", self.counts.policy_error)
         self.counts.policy_error = None
         return None
 
-    def offer_alone(self, frame: Frame, payload: Any, channel: Hashable) -> None:
+    def offer_alone(self, frame: Frame, payload: Any, channel: Hashable, policy: Policy | None = None) -> None:
         """`offer` a message that is for one channel, and was not sent to a group."""
-        key = None if self.policy.key is None else self._key_of(self.policy.key, payload, channel, None)
-        self.offer(frame, key)
+        key_of = (policy or self.policy).key
+        key = None if key_of is None else self._key_of(key_of, payload, channel, None)
+        self.offer(frame, key, policy)
         if self.counts.policy_error is not None and self.counts.policy_errors == 1:
             _log_policy_error(f"channel {channel}", self.counts.policy_error)
         self.counts.policy_error = None
@@ -156,6 +163,19 @@ class Transport(Receiver, ABC):
             self.counts.note_policy_error(error)
             return None
         return None if key is None else (channel, group, key)
+
+    def use_policy(self, policy: Policy) -> None:
+        """Go by another overflow policy from here on."""
+        self.policy = policy
+        self.heed_policy(policy)
+
+    def heed_policy(self, policy: Policy) -> None:
+        """Let the kernel hold little, for a policy that has to see what waits; where there is a socket for that."""
+        if policy.eager or self.settings.send_buffer is not None:
+            self.bound_kernel()
+
+    def bound_kernel(self) -> None:
+        """Bound what the kernel holds for the peer, where this way of reaching it can."""
 
     @abstractmethod
     async def close(self, end: End) -> None:

@@ -13,9 +13,10 @@ import socket
 import struct
 from typing import Final
 
-__all__ = ["ReadingDeadline", "acknowledged_bytes", "unacknowledged_bytes"]
+__all__ = ["ReadingDeadline", "acknowledged_bytes", "bound_send_buffer", "unacknowledged_bytes", "unsent_bytes"]
 
 SIOCOUTQ: Final = 0x5411  # TIOCOUTQ is the same number
+SIOCOUTQNSD: Final = 0x894B
 LOOKS_PER_PATIENCE: Final = 4
 # struct tcp_info: eight bytes, 24 numbers of four bytes, the two pacing rates; then tcpi_bytes_acked.
 TCP_INFO_BYTES: Final = 128
@@ -29,11 +30,34 @@ def unacknowledged_bytes(sock: socket.socket) -> int:
 
     Of a Unix socket, what its reader has not taken, with the kernel's own overhead.
     """
+    return _count(sock, SIOCOUTQ)
+
+
+def unsent_bytes(sock: socket.socket) -> int:
+    """Bytes that were written and that the kernel has not sent, since the peer's window is full; 0 if unknown."""
+    return _count(sock, SIOCOUTQNSD)
+
+
+def _count(sock: socket.socket, request: int) -> int:
     try:
-        count: int = _COUNT.unpack(fcntl.ioctl(sock.fileno(), SIOCOUTQ, bytes(_COUNT.size)))[0]
+        count: int = _COUNT.unpack(fcntl.ioctl(sock.fileno(), request, bytes(_COUNT.size)))[0]
     except (OSError, ValueError):
         return 0
     return count
+
+
+def bound_send_buffer(sock: socket.socket, size: int) -> bool:
+    """Have the kernel call `sock` writable only while it holds less than about `size` unsent bytes.
+
+    What the peer's own system has taken and its program has not read cannot be bounded from here.
+
+    Returns: whether `unsent_bytes` tells how much it holds. Of a Unix socket it does not; the kernel keeps the bound.
+    """
+    if sock.family == socket.AF_UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+        return False
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
+    return True
 
 
 def acknowledged_bytes(sock: socket.socket) -> int:

@@ -102,12 +102,13 @@ class Outbox:
     def fits(self, size: int) -> bool:
         return self.messages < self.max_messages and self.bytes + size <= self.max_bytes
 
-    def offer(self, frame: Frame, key: Hashable = None) -> bool:
-        """Queue `frame` or do what the policy says; False when the peer must be disconnected."""
+    def offer(self, frame: Frame, key: Hashable = None, policy: Policy | None = None) -> bool:
+        """Queue `frame` or do what the policy says, its own or this outbox's; False to disconnect the peer."""
+        policy = policy or self.policy
         if self._is_closed:
             self.counts.lost += 1
             return True
-        if not self.policy.eager and self.bytes + frame.size <= self.max_bytes:
+        if not policy.eager and self.bytes + frame.size <= self.max_bytes:
             try:
                 self._send_end.send_nowait(frame)
             except trio.WouldBlock:
@@ -117,12 +118,12 @@ class Outbox:
                 self.bytes += frame.size
                 return True
         try:
-            verdict = self.policy(self._statistics(key), frame.size)
+            verdict = policy(self._statistics(key), frame.size)
         except Exception as error:
             self.counts.note_policy_error(error)
             key = None
             verdict = Verdict.ENQUEUE if self.fits(frame.size) else Verdict.DISCONNECT
-        return self._obey(verdict, frame, key)
+        return self._obey(verdict, frame, key, policy.eager)
 
     def _statistics(self, key: Hashable) -> OutboxStatistics:
         cell = self._cells.get(key) if key is not None else None
@@ -135,15 +136,15 @@ class Outbox:
             replaceable=cell.frame.size if cell is not None else None,
         )
 
-    def _obey(self, verdict: Verdict, frame: Frame, key: Hashable) -> bool:
+    def _obey(self, verdict: Verdict, frame: Frame, key: Hashable, eager: bool) -> bool:
         match verdict:
             case Verdict.ENQUEUE:
-                self._push(frame, key)
+                self._push(frame, key, eager)
             case Verdict.DROP_LATEST:
                 self.counts.dropped_latest += 1
             case Verdict.DROP_OLDEST:
                 self._drop_oldest(frame.size)
-                self._push(frame, key)
+                self._push(frame, key, eager)
             case Verdict.REPLACE:
                 cell = self._cells[key]
                 self.bytes += frame.size - cell.frame.size
@@ -169,10 +170,10 @@ class Outbox:
         self.counts.dropped_oldest += 1
         return True
 
-    def _push(self, frame: Frame, key: Hashable) -> None:
+    def _push(self, frame: Frame, key: Hashable, eager: bool) -> None:
         self.messages += 1
         self.bytes += frame.size
-        if not self.policy.eager:
+        if not eager:
             self._send_end.send_nowait(frame)
             return
         cell = Cell(frame, key, trio.current_time())
@@ -194,7 +195,7 @@ class Outbox:
             if await self._until_queued(frame):
                 return
         elif not self._is_closed:
-            self._push(frame, None)
+            self._push(frame, None, self.policy.eager)
             await cancel_shielded_checkpoint()
             return
         await cancel_shielded_checkpoint()
@@ -216,7 +217,7 @@ class Outbox:
     def _queue_waiting(self) -> None:
         while self._waiting and self.fits(self._waiting[0][1].size):
             task, frame = self._waiting.popleft()
-            self._push(frame, None)
+            self._push(frame, None, self.policy.eager)
             reschedule(task, Value(True))
 
     def take_nowait(self) -> Frame:

@@ -64,6 +64,9 @@ class ClosingWriter(Writer):
             return
         self._move(step)
         self._goodbye = goodbye
+        if self._is_bounded and self._deadline is not None:  # silence was allowed until now
+            self._deadline = self._reading_deadline(self.settings.write_timeout)
+            self._set_timer()
         if self._unsent is None:
             self._drain()
 

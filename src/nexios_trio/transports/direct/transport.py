@@ -192,6 +192,7 @@ class DirectTransport(Reader):
         if self.state is State.GONE:
             return
         self._move(Step.BEGUN)
+        self.heed_policy(self.policy)
         now = trio.current_time()
         self._heard_at = now
         if self.settings.ping_interval < inf:

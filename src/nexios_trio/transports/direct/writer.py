@@ -25,14 +25,14 @@ from ...asgi_types import Scope
 from ...config.settings import Settings
 from ...core.lifecycle import Cause, End, Occurrence, Phase
 from ...core.message import Batch, Frame
+from ...core.overflow import Policy
 from ...exceptions import MessageTooBig
 from ...protocol.frames import PING, control_frame, messages_behind
-from ...pubsub.group import Membership, WriteNow
+from ...pubsub.group import Membership
 from ..base import SendStatistics
 from ..epoll import WRITE, Poller
-from ..progress import ReadingDeadline, unacknowledged_bytes
 from ..send_queue import Outbox
-from .socket import DirectSocket
+from .kernel import KernelWriter
 from .states import State, Step
 
 # Why there is no task that writes, and no lock: docs/decisions/002 and 006
@@ -42,59 +42,26 @@ SENT_AT: Final = struct.Struct("!d")  # the payload of our pings: seconds of tri
 _CLEAR = State.CLEAR
 
 
-class Writer(DirectSocket):
+class Writer(KernelWriter):
     """The way out."""
 
     __slots__ = (
-        "_deadline",
-        "_deflate",
         "_goodbye",
-        "_handed",
         "_is_ping_due",
         "_max_size",
-        "_memberships",
         "_outbox",
         "_ping",
         "_pong",
-        "_unsent",
     )
 
     def __init__(self, scope: Scope, settings: Settings, sock: socket.socket, poller: Poller, *, deflate: bool) -> None:
-        super().__init__(scope, settings, sock, poller)
-        self._deflate = deflate
+        super().__init__(scope, settings, sock, poller, deflate=deflate)
         self._outbox: Outbox | None = None  # made when there is something to queue
-        self._memberships: tuple[Membership[Any], ...] = ()
-        self._unsent: memoryview | None = None
         self._pong = b""  # that waits for the end of a frame
         self._ping = b""  # the payload of the last one, until it is answered
         self._is_ping_due = False
         self._goodbye = b""  # while it has to wait
         self._max_size = settings.outbox_bytes
-        self._deadline: ReadingDeadline | None = None  # while something waits for the kernel
-        self._handed = 0  # bytes that the kernel got of what had waited
-
-    # The write seam: while this socket is CLEAR, each of its memberships holds `socket.send`, a C function, as
-    # `Membership.write_now`. It comes from here and nowhere else: when a group is joined (`attach`), and with each move
-    # into CLEAR or out of it. Broadcasts call it (`groups/broadcast.py`, `_write_cohort`) without coming through here.
-
-    def _move(self, step: Step) -> None:
-        was_clear = self.state is _CLEAR
-        super()._move(step)
-        if was_clear is not (self.state is _CLEAR):
-            for membership in self._memberships:
-                # Compressed frames are not the group's.
-                membership.set_write_now(self._sock_send if self.state is _CLEAR and not self._deflate else None)
-
-    def attach(self, membership: Membership[Any]) -> WriteNow | None:
-        self._memberships = (*self._memberships, membership)
-        return self._sock_send if self.state is _CLEAR and not self._deflate else None
-
-    def detach(self, membership: Membership[Any]) -> None:
-        self._memberships = tuple(other for other in self._memberships if other is not membership)
-
-    @abstractmethod
-    def _set_timer(self) -> None:
-        """A deadline has changed."""
 
     @abstractmethod
     def _goodbye_written(self) -> None:
@@ -120,16 +87,16 @@ class Writer(DirectSocket):
             await checkpoint()
             raise
 
-    def offer(self, frame: Frame, key: Hashable = None) -> None:
+    def offer(self, frame: Frame, key: Hashable = None, policy: Policy | None = None) -> None:
         if self.state is _CLEAR:
             self._write(frame.deflated if self._deflate else frame.wire)
         elif self.lifecycle.end is not None:
             self.counts.lost += 1
-        elif not self._queue().offer(frame, key):
+        elif not self._queue().offer(frame, key, policy):
             self.evict(End.of(Cause.OVERFLOW, "too slow"))
 
     def offer_batch(self, membership: Membership[Any], batch: Batch, written: int = 0) -> None:
-        if self.state is not _CLEAR or self._deflate:
+        if self.state is not _CLEAR or self._deflate or self._is_bounded:
             super().offer_batch(membership, batch)
             return
         data = batch.wire(membership.frame_index)
@@ -144,18 +111,6 @@ class Writer(DirectSocket):
         if written != len(data):
             self._keep_rest_of_batch(membership, batch, written)
 
-    def _write(self, data: bytes) -> None:
-        """One non-blocking send of a whole frame; what the kernel does not take is kept."""
-        try:
-            sent = self._sock_send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._lost(data)
-            return
-        if sent != len(data):
-            self._keep(memoryview(data)[sent:])
-
     def _keep_rest_of_batch(self, membership: Membership[Any], batch: Batch, sent: int) -> None:
         """Keep the rest of a batch of which `sent` bytes are gone: the torn frame first, the others by the policy."""
         frames = batch.frames(membership.frame_index)
@@ -167,21 +122,6 @@ class Writer(DirectSocket):
         if torn + 1 < len(frames):
             super().offer_batch(membership, Batch(batch.messages[torn + 1 :]))
 
-    def _keep(self, rest: memoryview) -> None:
-        self._unsent = rest
-        self._move(Step.BLOCKED)
-        if self._deadline is None:
-            self._deadline = self._reading_deadline(self.settings.write_timeout)
-            self._set_timer()
-        self._watch(self.interest | WRITE)
-
-    def _reading_deadline(self, patience: float) -> ReadingDeadline:
-        return ReadingDeadline(patience, self.settings.min_read_rate, self._taken(), trio.current_time())
-
-    def _taken(self) -> int:
-        """Count the bytes that the peer has taken, from anywhere: only differences mean something."""
-        return self._handed - unacknowledged_bytes(self._sock)
-
     def _queue(self) -> Outbox:
         if self._outbox is None:
             settings = self.settings
@@ -191,16 +131,14 @@ class Writer(DirectSocket):
     def _drain(self) -> None:
         """Write what is queued until there is no more or the kernel is full."""
         while self._unsent is None and self.state is not State.GONE:
+            if self._kernel_limit and self._hold_back():
+                return
             data = self._next_bytes()
             if not data:
                 self._drained()
                 return
             self._write(data)
             self._handed += len(data) - self._unsent_bytes
-
-    @property
-    def _unsent_bytes(self) -> int:
-        return 0 if self._unsent is None else len(self._unsent)
 
     def _next_bytes(self) -> bytes:
         if self._pong:
@@ -212,7 +150,8 @@ class Writer(DirectSocket):
         parts: list[bytes] = []
         size = 0
         outbox = self._outbox
-        while outbox is not None and outbox.messages and size < MAX_WRITE_BYTES:
+        most = self._kernel_limit or MAX_WRITE_BYTES
+        while outbox is not None and outbox.messages and size < most:
             frame = outbox.take_nowait()
             parts.append(frame.deflated if self._deflate else frame.wire)
             size += frame.size
