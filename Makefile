@@ -16,7 +16,7 @@ export PYTHON SYSTEM
 
 BIN := .venv/bin
 # In parallel; `PYTEST_ARGS="-n 0 --pdb"` for one process. A test that hangs ends the run, as it would in one process.
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --max-worker-restart 0
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --max-worker-restart 0
 LOCK := requirements-dev.lock
 # Twice quiet: where pip has several places to look in, it warns about each that lacks a package.
 PIP_INSTALL := -m pip install -qq --disable-pip-version-check

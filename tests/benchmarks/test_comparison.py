@@ -15,6 +15,8 @@ from benchmarks.report import aligned, growth, plot, print_report, table
 from benchmarks.servers import SERVERS, Kit, Server, session
 from benchmarks.workloads import WORKLOADS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 BY_NAME = {server.name: server for server in SERVERS}
 F100, F1000 = (next(one for one in WORKLOADS if one.name == name) for name in ("f100", "f1000"))

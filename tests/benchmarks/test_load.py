@@ -15,6 +15,8 @@ from benchmarks.machine import Missing, build, processors
 from benchmarks.servers import SERVERS, Kit
 from benchmarks.workloads import WORKLOADS
 
+pytestmark = pytest.mark.slow
+
 PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
 HERE = ("runner", "takeover", "limit", "hypercorn-queues", "trio-websocket")
 KINDS = [one for one in WORKLOADS if one.name in ("f100", "e32", "storm", "memory", "slow")]

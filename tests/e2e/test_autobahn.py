@@ -14,6 +14,8 @@ import pytest
 
 from tests.e2e.support import Server
 
+pytestmark = pytest.mark.slow
+
 BIN = Path(sys.executable).parent
 TIME = 240.0  # seconds; ten are enough on an idle machine
 ALLOWED = {"7.1.5"}  # whether a message may be finished behind a close frame: opinions differ

@@ -10,6 +10,8 @@ from playwright.sync_api import Page, expect
 from tests.e2e.browser import InBrowser, Tabs
 from tests.e2e.support import Server, hypercorn, joined, open_proxy
 
+pytestmark = pytest.mark.slow
+
 
 def say(page: Page, text: str) -> None:
     box = page.get_by_role("textbox", name="Message #")

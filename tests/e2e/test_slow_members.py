@@ -12,6 +12,8 @@ import trio
 
 from tests.e2e.support import DEADLINE, Server, connect
 
+pytestmark = pytest.mark.slow
+
 MEMBERS, STALLED = 500, 5
 PADDING = "x" * 560  # a message then has about 600 bytes
 KIB_OF_GROWTH = 40_000  # far below what 495 queues or 5 endless ones would take

@@ -13,6 +13,8 @@ from nexios_trio.engines.memory import MemoryEngine
 from nexios_trio.exceptions import LifecycleError
 from nexios_trio.groups.box import ChannelBox
 
+pytestmark = pytest.mark.slow
+
 ROOMY = HistoryLimits(max_bytes=2**30, overflow="trim")
 
 PAYLOADS = {

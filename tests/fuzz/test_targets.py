@@ -34,6 +34,7 @@ def test_mutated_seeds_break_none(name, data):
     TARGETS[name](bytes(text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_moment_of_fuzzing_finds_nothing(name, tmp_path):
     command = [sys.executable, "-m", "fuzz", name, "--seconds", "2", "--found", str(tmp_path)]

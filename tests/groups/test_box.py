@@ -367,6 +367,7 @@ async def test_a_member_gets_what_was_sent_between_its_joining_and_its_leaving(m
     assert wire.json == ["in time"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [3, 40])
 @pytest.mark.parametrize("cls", [Channel, Overriding])
 async def test_regression_a_burst_disconnected_members_that_kept_up(members, size, cls):

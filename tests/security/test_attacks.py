@@ -11,6 +11,8 @@ from tests.attack.corpus import ATTACKS, Attack
 from tests.attack.target import RUNNER, Target, innocents
 from tests.server.support import DEADLINE, running
 
+pytestmark = pytest.mark.slow
+
 OURS = [attack for attack in ATTACKS if RUNNER in attack.servers]
 
 

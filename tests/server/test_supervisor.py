@@ -12,6 +12,8 @@ from nexios_trio.server import early_signals
 from tests.server.processes import COMMAND, PROJECT, QUICK, Command, command, failed, kill
 from tests.server.support import DEADLINE, ask, config, make_app, websocket
 
+pytestmark = pytest.mark.slow
+
 APP = "tests.server.apps:app"
 TWO = ("--workers", "2")
 

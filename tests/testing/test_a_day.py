@@ -5,8 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from examples.chat.day import day
 from nexios_trio.testing import run
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SEED = 7

@@ -9,6 +9,8 @@ from nexios_trio.testing import CancelledAt, Unmet, World, cancel_everywhere, ru
 from nexios_trio.testing.client import connect
 from tests.testing.planted import copy_of_chat
 
+pytestmark = pytest.mark.slow
+
 
 def line_of(folder, plant, text):
     """`file:line` of what was planted."""

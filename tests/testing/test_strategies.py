@@ -82,6 +82,7 @@ async def echoed(behaviour, seed):
         assert [message for message in other.unread() if message not in sent] == []
 
 
+@pytest.mark.slow
 @FEW
 @given(strategies.behaviours(st.text("abc", min_size=1, max_size=300)), strategies.seeds())
 def test_clients_behave_and_nothing_is_left(behaviour, seed):
