@@ -115,6 +115,7 @@ class Lifespan:
                     run.phase = _Phase.STOPPING
         except Exception as caught:
             error = _unwrap(caught)
+            explain(error)
             if run.phase is _Phase.STOPPING and not run.was_asked and not is_own_error:
                 await self._note_failure(error)
             raise error from None
