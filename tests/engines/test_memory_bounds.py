@@ -12,6 +12,7 @@ from nexios_trio.engines.clock import ContinuousClock
 from nexios_trio.engines.memory import MemoryEngine
 from nexios_trio.exceptions import LifecycleError
 from nexios_trio.groups.box import ChannelBox
+from tests.wire import house
 
 pytestmark = pytest.mark.slow
 
@@ -142,3 +143,16 @@ def test_an_engine_of_a_box_that_is_gone_may_serve_another():
     del box
     gc.collect()
     ChannelBox(engine)
+
+
+async def test_an_engine_of_a_box_whose_application_is_over_may_serve_another():
+    """As a server does that starts again in one process, with its history."""
+    engine = MemoryEngine()
+    boxes = []
+    for number in range(3):
+        boxes.append(ChannelBox(engine))
+        async with house(boxes[-1]):
+            with pytest.raises(LifecycleError, match="box="):
+                ChannelBox(engine)
+            await boxes[-1].group_send("room", number, save_history=True)
+    assert [message.payload for message in await boxes[-1].show_history("room")] == [0, 1, 2]

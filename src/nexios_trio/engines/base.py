@@ -13,7 +13,7 @@ hands it to its own members. Subscribing is therefore local, and an engine knows
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import attrs
 
@@ -67,16 +67,28 @@ class Engine(ABC):
         """Let go of every resource. Idempotent."""
 
 
-_owners: "weakref.WeakKeyDictionary[Engine, weakref.ref[object]]" = weakref.WeakKeyDictionary()
+class Owner(Protocol):
+    """A box, as the owner of an engine."""
+
+    @property
+    def is_over(self) -> bool:
+        """Its application has run, and runs no longer."""
+        ...
 
 
-def claim_engine(engine: Engine, box: object) -> None:
+_owners: "weakref.WeakKeyDictionary[Engine, weakref.ref[Owner]]" = weakref.WeakKeyDictionary()
+
+
+def claim_engine(engine: Engine, box: Owner) -> None:
     """Give an engine to one box: a second one would take the messages of the first, whose members hear no more.
 
-    Raises: LifecycleError when another box has it, unless that is gone.
+    A box whose application is over may be followed by another: the history goes on.
+
+    Raises: LifecycleError when another box has it.
     """
-    owner = _owners.get(engine)
-    if owner is not None and owner() is not None:
+    claim = _owners.get(engine)
+    owner = None if claim is None else claim()
+    if owner is not None and not owner.is_over:
         raise LifecycleError(
             "this engine carries the messages of another ChannelBox: give each box an engine of its own, or share the"
             " box, as in NexiosApp(box=box)"

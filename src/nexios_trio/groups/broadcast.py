@@ -71,7 +71,8 @@ class Broadcaster:
         self.deliveries = 0
         self._delivered = 0  # messages to groups with members, ever
         self._dirty_since = 0.0  # seconds of trio's clock
-        self._flushers = 0
+        self.flushers = 0  # that run now
+        self.has_run = False
         self._sleeper: Task | None = None
         self._flushing = trio.Lock()  # of several lifespans' flushers, one works and the others wait
 
@@ -86,7 +87,7 @@ class Broadcaster:
         group.publish(message, excluded)
         self._delivered += 1
         if (
-            not self._flushers
+            not self.flushers
             or len(group.members) <= SMALL_GROUP_MEMBERS
             or len(group.pending) >= self.max_pending
             or group.pending_bytes >= self.max_pending_bytes
@@ -147,7 +148,8 @@ class Broadcaster:
 
     async def run(self) -> None:
         """Flush large groups for ever. Cancellation: between two slices; what is pending then goes out at once."""
-        self._flushers += 1
+        self.flushers += 1
+        self.has_run = True
         try:
             async with self._flushing:
                 while True:
@@ -158,8 +160,8 @@ class Broadcaster:
                     await self._flush_dirty()
                     self._dirty_since = trio.current_time()
         finally:
-            self._flushers -= 1
-            if not self._flushers:
+            self.flushers -= 1
+            if not self.flushers:
                 for group in list(self.dirty):
                     self.flush(group)
 

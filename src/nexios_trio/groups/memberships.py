@@ -232,6 +232,11 @@ class Memberships:
         return None if channel is None or channel.is_over else channel
 
     @property
+    def is_over(self) -> bool:
+        """The application has run, and runs no longer."""
+        return self.broadcaster.has_run and not self.broadcaster.flushers and not self._channels
+
+    @property
     def undelivered(self) -> int:
         """Messages that peers were meant to get and did not."""
         return self._undelivered + sum(one.counts.undelivered for one in self._connections)
