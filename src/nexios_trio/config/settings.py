@@ -107,7 +107,7 @@ class Settings:
     ping_interval: float = _field(20.0, Seconds(endless=True), "seconds", "between pings; inf for none")
     ping_timeout: float = _field(60.0, Seconds(endless=True), "seconds", "of silence after which a peer is dead")
     drain_timeout: float = _field(10.0, Seconds(zero=True), "seconds", "for the whole shutdown, whatever peers do")
-    drain_jitter: float = _field(1.0, Seconds(zero=True), "seconds", "over which goodbyes (1012) are spread")
+    drain_jitter: float = _field(1.0, Seconds(zero=True), "seconds", "over which the closes (1012) are spread")
 
     # how many
     max_connections: int | None = _field(

@@ -1,4 +1,4 @@
-"""Our own runner: hypercorn for HTTP, the direct lane for WebSockets."""
+"""Our own runner: WebSockets on their sockets, HTTP through hypercorn."""
 
 from .errors import ApplicationFailed, ServerError, ShutdownFailed, StartupFailed
 from .run import serve

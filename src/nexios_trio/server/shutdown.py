@@ -119,6 +119,6 @@ class Drain:
 
 async def _close(transport: Transport) -> None:
     if transport.lifecycle.phase is Phase.CONNECTING:
-        await transport.deny(503, [], b"", "the server stops")
+        await transport.deny(Cause.SERVER_SHUTDOWN.http_status, [], b"", "the server stops")
     else:
         await transport.close(End.of(Cause.SERVER_SHUTDOWN, "the server stops"))

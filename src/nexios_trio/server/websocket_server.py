@@ -16,7 +16,7 @@ from ..core.proxy_headers import believe_proxies
 from ..transports.base import TRANSPORT_EXTENSION
 from ..transports.direct import DirectTransport
 from ..transports.epoll import Poller
-from ..transports.timers import Timers
+from ..transports.timers import Timers, do_nothing
 from .asgi_adapter import AsgiAdapter
 from .connection_limits import AcceptedConnection, ConnectionLimits
 from .lingering_close import LingeringCloses
@@ -137,7 +137,7 @@ class WebSocketServer:
         """Find a place for the client behind a proxy. Returns what frees it; None if there is none."""
         client = scope["client"]
         if client is None or client == connection.client:
-            return _hold_nothing
+            return do_nothing
         return self.limits.admit_forwarded(client[0])
 
     def _serve(
@@ -201,10 +201,6 @@ class WebSocketServer:
             return http_response(status, headers, body)
 
         return refuse
-
-
-def _hold_nothing() -> None:
-    """Frees the place of a client that has none besides its connection's."""
 
 
 def _is_for(server_names: Collection[str], scope: Scope) -> bool:
