@@ -14,8 +14,10 @@ TESTS = Path(__file__).parents[1]
 APP = "application/test_app.py"
 LIFESPAN = "application/test_lifespan.py"
 MESSAGES = "core/test_message.py"
+PAYLOADS = "core/test_payloads.py"
 ROUTES = "routing/test_routes.py"
 BASE = "connections/test_websocket.py"
+RECEIVING = "connections/test_receiving.py"
 BOX = "groups/test_box.py"
 CHANNEL = "channels/test_channel.py"
 CONNECTION = "connections/test_serve.py"
@@ -44,11 +46,11 @@ DEFECTS: dict[str, list[tuple[str, str]]] = {
     "matching changed the caller's scope": [(ROUTES, "the_callers_scope_is_not_changed")],
     "path_params raised KeyError": [
         (ROUTES, "path_params_are_a_dict_in_the_scope_and_always_there"),
-        (BASE, "path_params_raised_key_error"),
+        (RECEIVING, "path_params_raised_key_error"),
     ],
     "query_params raised KeyError": [
         (ROUTES, "query_params_are_in_the_scope"),
-        (BASE, "query_params_raised_key_error"),
+        (RECEIVING, "query_params_raised_key_error"),
     ],
     "the user was never set": [("middleware/test_authentication.py", "the_user_is_in_the_scope")],
     "no route gave close code 404": [(APP, "no_route_is_http_404_or_a_legal_close_code")],
@@ -74,13 +76,13 @@ DEFECTS: dict[str, list[tuple[str, str]]] = {
     "a failed startup was reported as complete": [(LIFESPAN, "a_failed_startup_is_reported_as_failed")],
     # connections
     "an unoffered subprotocol killed the server": [(BASE, "an_unoffered_subprotocol_killed_a_server")],
-    "a binary frame was answered with None": [(BASE, "a_binary_frame_was_answered_you_said_none")],
-    "a wrong frame type was KeyError or None": [(BASE, "a_wrong_frame_type_was_a_key_error_or_none")],
+    "a binary frame was answered with None": [(RECEIVING, "a_binary_frame_was_answered_you_said_none")],
+    "a wrong frame type was KeyError or None": [(RECEIVING, "a_wrong_frame_type_was_a_key_error_or_none")],
     "closing twice raised": [(BASE, "closing_twice_raised")],
     # channels
     "expires=None failed an assert": [(CHANNEL, "expires_none_failed_an_assert")],
     "every send moved created": [(CHANNEL, "every_send_moved_created")],
-    "payloads of wrong types went to ASGI": [(MESSAGES, "wrong_types_went_to_asgi")],
+    "payloads of wrong types went to ASGI": [(PAYLOADS, "wrong_types_went_to_asgi")],
     # boxes, groups, history
     "removing raised UnboundLocalError": [(BOX, "removing_raised_unbound_local_error")],
     "one slow member stalled all": [(BOX, "one_slow_member_stalled_all")],
