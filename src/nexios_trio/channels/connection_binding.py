@@ -191,14 +191,13 @@ class ConnectionBinding(BoxMember):
         return WebSocketDisconnect(1000) if end is None else WebSocketDisconnect(end.code, end.reason)
 
     async def shut(self, code: int, reason: str) -> None:
-        """`close`, whatever a subclass makes of it, in bounded time."""
+        """Call `close`, whatever a subclass makes of it, for `write_timeout` and `close_timeout` at most."""
         settings = self._session.runtime.settings
         with trio.move_on_after(settings.write_timeout + settings.close_timeout) as scope:
             try:
                 await self.close(code, reason)
             except Exception:
                 logger.exception("close of channel %s failed", self.uuid, extra={"channel": self.uuid})
-        if (
-            scope.cancelled_caught and self._session.transport.end is None
-        ):  # else it is closing, as fast as its peer reads
+        is_closing = self._session.transport.end is not None  # as fast as its peer reads
+        if scope.cancelled_caught and not is_closing:
             self._session.transport.kill(End(code, reason, Cause.LOCAL_CLOSE))

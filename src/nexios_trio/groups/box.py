@@ -252,7 +252,7 @@ class ChannelBox(Memberships):
 
     @OnCurrentBox
     async def close_all_connections(self, code: int = 1001, reason: str = "") -> None:
-        """Close every channel's connection, all at once; each is given its write deadline.
+        """Close every channel's connection, all at once, waiting `write_timeout` and `close_timeout` for each at most.
 
         Checkpoint: always. Raises: ValueError for a code that may not be sent.
         """

@@ -86,7 +86,7 @@ class BoxMember(ABC):
 
     @abstractmethod
     async def shut(self, code: int, reason: str) -> None:
-        """Close the connection, in bounded time, raising nothing."""
+        """Close the connection, waiting `write_timeout` and `close_timeout` at most, raising nothing."""
 
 
 class Counted(Protocol):

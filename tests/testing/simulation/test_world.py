@@ -219,7 +219,7 @@ async def test_a_gap_is_found(autojump_clock, monkeypatch):
             for number in range(4):
                 with monkeypatch.context() as patch:
                     if number == 2:  # this one is published and then forgotten
-                        patch.setattr(app.box.broadcaster, "flush", lambda group: group.pending.clear())
+                        patch.setattr(app.box.broadcaster, "_flush_in_slices", lambda group: (group.pending.clear(),))
                     await one.send_json(number)
                     await trio.sleep(1)
             await w.settle()
