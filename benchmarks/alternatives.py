@@ -21,8 +21,9 @@ from nexios_trio.application.gc_tuning import tuned_collector
 from nexios_trio.core.deadlines import Deadlines
 from nexios_trio.core.message import Batch, Message
 from nexios_trio.groups.broadcast import Broadcaster
-from nexios_trio.pubsub.group import Membership, Receiver, WriteNow
+from nexios_trio.pubsub.group import Membership, Receiver
 from nexios_trio.pubsub.index import GroupIndex
+from nexios_trio.pubsub.writing import WriteNow
 
 from .micro import PAYLOAD
 from .report import aligned

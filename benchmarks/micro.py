@@ -14,9 +14,10 @@ import attrs
 from nexios_trio.core.deadlines import Deadlines
 from nexios_trio.core.message import Message, Position
 from nexios_trio.groups.broadcast import Broadcaster
-from nexios_trio.pubsub.group import Membership, Receiver, WriteNow
+from nexios_trio.pubsub.group import Membership, Receiver
 from nexios_trio.pubsub.history import History, HistoryLimits
 from nexios_trio.pubsub.index import GroupIndex
+from nexios_trio.pubsub.writing import WriteNow
 
 from .report import aligned
 

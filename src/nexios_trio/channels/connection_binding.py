@@ -18,7 +18,8 @@ from ..core.message import Batch, Frame, FrameIndex
 from ..core.payloads import FRAME_INDEXES, PayloadTypeEnum, encode
 from ..exceptions import MessageTooBig, WebSocketDisconnect
 from ..groups.memberships import BoxMember, Memberships
-from ..pubsub.group import Backlog, Membership, Receiver
+from ..pubsub.group import Membership, Receiver
+from ..pubsub.writing import Backlog
 from .events import Event, Events
 from .override_queue import OverrideQueue
 

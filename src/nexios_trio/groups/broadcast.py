@@ -30,8 +30,9 @@ from trio.lowlevel import (
 )
 
 from ..core.message import Batch, Message
-from ..pubsub.group import Cohort, Group, Membership, WriteNow
+from ..pubsub.group import Cohort, Group, Membership
 from ..pubsub.index import GroupIndex
+from ..pubsub.writing import WriteNow
 
 logger = logging.getLogger("nexios_trio.fanout")
 

@@ -31,37 +31,17 @@ index.
 
 from collections.abc import Collection, Hashable
 from math import inf
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..core.message import Batch, FrameIndex, Message
 from ..core.overflow import Policy
+from .writing import Backlog, WriteNow
 
 # docs/decisions/001
 MAX_COHORT_MEMBERS = 500  # written to between two checkpoints, which takes two to five milliseconds
 MAX_WATCHED_BACKLOGS = 32  # of one group; whether some of its writers get on is what matters
 
 M = TypeVar("M", bound=Hashable)
-
-
-class WriteNow(Protocol):
-    """Writes the server frames of a batch, or their beginning, and returns how many bytes it took.
-
-    A receiver gives it to a membership while nothing is queued for the member: on a socket of ours it is the socket's
-    own `send`, and nothing of ours stands between. Raises OSError, upon which `offer_batch` finds out what to do.
-    """
-
-    def __call__(self, data: bytes, /) -> int: ...
-
-
-class Backlog(Protocol):
-    """What is queued for one member."""
-
-    taken: int  # messages that its writer has taken, ever
-
-    @property
-    def is_high(self) -> bool:
-        """More than half of what it may hold."""
-        ...
 
 
 class Receiver:

@@ -22,7 +22,8 @@ from ..core.lifecycle import Cause, End, Occurrence, Phase
 from ..core.message import Batch, Frame
 from ..core.overflow import Policy
 from ..exceptions import MessageTooBig
-from ..pubsub.group import Backlog, Membership
+from ..pubsub.group import Membership
+from ..pubsub.writing import Backlog
 from .base import SendStatistics, Transport
 from .send_queue import Outbox
 from .timers import Timer, Timers

@@ -27,7 +27,8 @@ from ..core.lifecycle import End, Lifecycle, Occurrence, Phase
 from ..core.message import Batch, Frame
 from ..core.overflow import Key, Policy, resolve_policy
 from ..exceptions import LifecycleError, WebSocketDisconnect
-from ..pubsub.group import Backlog, Membership, Receiver
+from ..pubsub.group import Membership, Receiver
+from ..pubsub.writing import Backlog
 from .receive_queue import Inbox
 from .send_queue import DeliveryCounts
 from .timers import Timers

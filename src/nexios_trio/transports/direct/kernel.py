@@ -13,7 +13,8 @@ import trio
 
 from ...asgi_types import Scope
 from ...config.settings import Settings
-from ...pubsub.group import Membership, WriteNow
+from ...pubsub.group import Membership
+from ...pubsub.writing import WriteNow
 from ..epoll import WRITE, Poller
 from ..progress import ReadingDeadline, bound_send_buffer, unacknowledged_bytes, unsent_bytes
 from .socket import DirectSocket
