@@ -50,13 +50,13 @@ def refused_inside(function: Any, *args: Any) -> None:
 
 
 CLIENT: dict[str, Recipe] = {
-    "Client.__init__": lambda s: Client(Link(), brief, s.client.scope, "direct", 1.0),
+    "ClientEndpoint.__init__": lambda s: Client(Link(), brief, s.client.scope, "direct", 1.0),
     "Client.app_finished": left,
-    "Client.could_hear": lambda s: s.client.could_hear(0),
+    "ClientEndpoint.must_have_received": lambda s: s.client.must_have_received(0),
     "Client.close": lambda s: s.client.close(),
-    "Client.cut_server": lambda s: s.client.cut_server(),
+    "ClientEndpoint.cut_server": lambda s: s.client.cut_server(),
     "Client.expect_nothing": lambda s: s.client.expect_nothing(),
-    "Client.go_away": lambda s: s.client.go_away(),
+    "ClientEndpoint.close_as_tab": lambda s: s.client.close_as_tab(),
     "Client.half_open": lambda s: s.client.half_open(),
     "Client.heal": lambda s: s.client.heal(),
     "Client.leave": lambda s: s.client.leave(),
@@ -67,11 +67,11 @@ CLIENT: dict[str, Recipe] = {
     "Client.receive_json": answered("1", Client.receive_json),
     "Client.receive_text": answered("x", Client.receive_text),
     "Client.resume": lambda s: s.client.resume(),
-    "Client.run": lambda s: Client(Link(), brief, s.client.scope, "direct", 1.0).run(),
+    "ClientEndpoint.run": lambda s: Client(Link(), brief, s.client.scope, "direct", 1.0).run(),
     "Client.send_bytes": lambda s: s.client.send_bytes(b"x"),
     "Client.send_json": lambda s: s.client.send_json(1),
     "Client.send_text": lambda s: s.client.send_text("x"),
-    "Client.shake_hands": lambda s: s.client.shake_hands(),
+    "ClientEndpoint.wait_for_handshake": lambda s: s.client.wait_for_handshake(),
     "Client.stall": lambda s: s.client.stall(),
     "Client.unread": lambda s: s.client.unread(),
 }

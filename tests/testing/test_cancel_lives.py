@@ -41,7 +41,7 @@ class Counting(WebSocketConsumer):
         type(self).ended += 1
 
 
-@pytest.mark.parametrize("end", ["close", "lose", "go_away"])
+@pytest.mark.parametrize("end", ["close", "lose", "close_as_tab"])
 @pytest.mark.parametrize("server", ["hypercorn", "direct"])
 async def test_consumer_life(server, end):
     app = NexiosApp()

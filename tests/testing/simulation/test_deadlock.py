@@ -7,8 +7,8 @@ import trio
 
 from nexios_trio.application import NexiosApp
 from nexios_trio.testing import Stuck, World, cancel_everywhere, run
-from nexios_trio.testing.simulation.deadlock import Guard
-from nexios_trio.testing.stateful.stepping import Guest
+from nexios_trio.testing.simulation.deadlock import DeadlockDetector
+from nexios_trio.testing.stateful.stepping import SteppedRun
 from nexios_trio.websockets import ChannelBox, WebSocket, open_channel
 
 
@@ -24,7 +24,7 @@ async def insisting():
 
 
 def test_a_task_that_spins_gets_the_error_where_it_stands(monkeypatch):
-    monkeypatch.setattr("nexios_trio.testing.simulation.deadlock.TOTAL", 5000)
+    monkeypatch.setattr("nexios_trio.testing.simulation.deadlock.MAX_PASSES", 5000)
     with pytest.raises(
         Stuck, match=r"no virtual time passed. What spins:\ntask .*\n.*going_round: await trio"
     ) as caught:
@@ -33,13 +33,13 @@ def test_a_task_that_spins_gets_the_error_where_it_stands(monkeypatch):
 
 
 def test_a_task_that_catches_everything_is_ended_too(monkeypatch):
-    monkeypatch.setattr("nexios_trio.testing.simulation.deadlock.TOTAL", 5000)
+    monkeypatch.setattr("nexios_trio.testing.simulation.deadlock.MAX_PASSES", 5000)
     with pytest.raises(Stuck, match="insisting: await trio.lowlevel.checkpoint"):
         run(insisting)
 
 
 def test_a_shield_does_not_help(monkeypatch):
-    monkeypatch.setattr("nexios_trio.testing.simulation.deadlock.TOTAL", 5000)
+    monkeypatch.setattr("nexios_trio.testing.simulation.deadlock.MAX_PASSES", 5000)
 
     async def scenario():
         with trio.CancelScope(shield=True):
@@ -78,7 +78,7 @@ def test_a_thread_is_waited_for():
 
 
 async def test_in_a_world_whoever_catches_it(autojump_clock, monkeypatch):
-    monkeypatch.setattr("nexios_trio.testing.simulation.deadlock.QUIET", 5000)
+    monkeypatch.setattr("nexios_trio.testing.simulation.deadlock.MAX_IDLE_PASSES", 5000)
     app = NexiosApp()
 
     @app.ws_route("/")
@@ -110,7 +110,7 @@ async def test_much_ado_at_one_moment_is_no_spin(autojump_clock, monkeypatch):
                 await ChannelBox.group_send("all", message)
 
     async with World(app) as w, w.connect("/") as ws:
-        monkeypatch.setattr(w._guard, "_limit", 3000)  # more than the passes of one answer, less than those of all
+        monkeypatch.setattr(w._detector, "_limit", 3000)  # more than the passes of one answer, less than those of all
         begin = w.now
         for number in range(1000):
             await ws.send_json(number)
@@ -119,7 +119,7 @@ async def test_much_ado_at_one_moment_is_no_spin(autojump_clock, monkeypatch):
 
 
 def test_a_scenario_that_spins_when_it_is_cancelled(monkeypatch):
-    monkeypatch.setattr("nexios_trio.testing.simulation.deadlock.TOTAL", 5000)
+    monkeypatch.setattr("nexios_trio.testing.simulation.deadlock.MAX_PASSES", 5000)
 
     async def scenario():
         try:
@@ -133,32 +133,32 @@ def test_a_scenario_that_spins_when_it_is_cancelled(monkeypatch):
         cancel_everywhere(scenario)
 
 
-class TestGuest:
+class TestSteppedRun:
     @pytest.fixture
-    def guest(self):
-        guest = Guest()
-        yield guest
-        guest.close()
+    def stepped_run(self):
+        stepped_run = SteppedRun()
+        yield stepped_run
+        stepped_run.close()
 
-    def test_a_call_that_spins(self, guest):
+    def test_a_call_that_spins(self, stepped_run):
         with pytest.raises(Stuck, match="going_round"):
-            guest.call(going_round)
-        assert guest.call(self.answer) == 42
+            stepped_run.call(going_round)
+        assert stepped_run.call(self.answer) == 42
 
-    def test_a_call_that_waits_for_ever(self, guest):
+    def test_a_call_that_waits_for_ever(self, stepped_run):
         with pytest.raises(Stuck, match="every task waits"):
-            guest.call(trio.sleep_forever)
-        assert guest.call(self.answer) == 42
+            stepped_run.call(trio.sleep_forever)
+        assert stepped_run.call(self.answer) == 42
 
-    def test_timeouts_come(self, guest):
+    def test_timeouts_come(self, stepped_run):
         async def wait():
             with trio.move_on_after(3600):
                 await trio.sleep_forever()
             return trio.current_time()
 
-        begin = guest.call(self.now)
-        assert guest.call(wait) == begin + 3600
-        assert guest.call(self.now) == begin + 3600
+        begin = stepped_run.call(self.now)
+        assert stepped_run.call(wait) == begin + 3600
+        assert stepped_run.call(self.now) == begin + 3600
 
     async def answer(self):
         await trio.lowlevel.checkpoint()
@@ -170,11 +170,11 @@ class TestGuest:
 
 
 async def test_what_is_found_is_raised_once():
-    guard = Guard()
-    with guard.enforced():
+    detector = DeadlockDetector()
+    with detector.enforced():
         pass
-    guard.error = Stuck("so it is")
-    with pytest.raises(Stuck, match="so it is"), guard.enforced():
+    detector.error = Stuck("so it is")
+    with pytest.raises(Stuck, match="so it is"), detector.enforced():
         raise ValueError("a consequence")
-    with pytest.raises(KeyboardInterrupt), guard.enforced():
+    with pytest.raises(KeyboardInterrupt), detector.enforced():
         raise KeyboardInterrupt

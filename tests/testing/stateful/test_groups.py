@@ -112,7 +112,7 @@ class Waiting(GroupMembershipMachine):
 
 @pytest.mark.parametrize(("machine", "text"), [(Spinning, "What spins"), (Waiting, "every task waits")])
 def test_what_never_ends_is_found(machine, text, monkeypatch):
-    monkeypatch.setattr("nexios_trio.testing.stateful.stepping.QUIET_CALL", 3000)
+    monkeypatch.setattr("nexios_trio.testing.stateful.stepping.MAX_IDLE_PASSES_PER_CALL", 3000)
     once = settings(FEW, database=None, phases=[Phase.generate])
     with pytest.raises(Stuck, match=f"(?s){text}.*in {machine.__name__}.leave"):
         run_state_machine_as_test(machine, settings=once)

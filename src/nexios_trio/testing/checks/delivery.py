@@ -20,7 +20,7 @@ from ...groups.box import ChannelBox
 from ...transports.send_queue import DeliveryCounts
 from ..internals import counts_of, deliver_of, extensions_of, frame_for, has_ended, members_of, overrides_send
 
-__all__ = ["MARK", "Record", "Witness"]
+__all__ = ["MARK", "DeliveryObserver", "Record"]
 
 MARK = "nexios_trio.testing"  # in `scope["extensions"]`: the record of the connection
 
@@ -70,7 +70,7 @@ class Record:
         return counts is not None and bool(counts.dropped_oldest or counts.dropped_latest or counts.replaced)
 
 
-class Witness:
+class DeliveryObserver:
     """Watches the boxes of some nodes."""
 
     def __init__(self) -> None:

@@ -16,10 +16,10 @@ from ..simulation.node import Node
 from .delivery import MARK
 from .stacks import where
 
-__all__ = ["Census", "check_none", "leaks_of"]
+__all__ = ["LeakBaseline", "check_none", "leaks_of"]
 
 
-class Census:
+class LeakBaseline:
     """Which objects have come into being since it began, and are alive.
 
     While it is taken the collector runs only when told to: finalizers at unpredictable moments would change the order
@@ -80,7 +80,7 @@ def check_none(expected: str, problems: list[str]) -> None:
         raise Unmet(expected, "\n".join(shown))
 
 
-def leaks_of(node: Node, census: Census) -> Iterator[str]:
+def leaks_of(node: Node, baseline: LeakBaseline) -> Iterator[str]:
     """One text for each thing that a connection has left behind on this server."""
     for client, task in node.clients.items():
         if client.end is not None and task is not None:
@@ -88,18 +88,18 @@ def leaks_of(node: Node, census: Census) -> Iterator[str]:
     for task in node.extra_tasks():
         yield f"task {task.name} runs on {node.name}, outside of every connection, at\n{where(task)}"
     alive = {id(client.scope["extensions"].get(MARK)) for client in node.clients}
-    for channel, where_it_is in _channels(node.app, census):
+    for channel, where_it_is in _channels(node.app, baseline):
         record = extensions_of(channel).get(MARK)
         if record is not None and id(record) not in alive:
             yield f"{channel} of {record.name} is still {where_it_is}, and its connection is over"
 
 
-def _channels(app: Any, census: Census) -> Iterator[tuple[Channel, str]]:
+def _channels(app: Any, baseline: LeakBaseline) -> Iterator[tuple[Channel, str]]:
     """Every channel that something of the application still holds, and what that is."""
     box = box_of(app)
     if box is not None:
         yield from ((channel, "known to the box") for channel in box.channels())
         for name in groups_of(box):
             yield from ((channel, f"a member of group {name!r}") for channel in members_of(box, name))
-    for registry in census.registries():
+    for registry in baseline.registries():
         yield from ((channel, "in a ChannelRegistry") for channel in registry._channels.values())

@@ -1,56 +1,24 @@
 """One client's end of an in-memory connection."""
 
 import json
-from collections import deque
-from collections.abc import Callable
-from math import inf
 from typing import Any
 
 import trio
 from trio.lowlevel import checkpoint
 
-from ...asgi_types import ASGIApp
-from ..checks.stacks import where
-from ..errors import ConnectionOver, Denied, Unmet
-from ..servers.table import SERVERS, ServerName
-from .link import Goodbye, Hello, Letter, Link, Lost, Welcome
+from ..errors import Unmet
+from .endpoint import ClientEndpoint
+from .link import CloseFrame, DataMessage
 
 __all__ = ["Client"]
 
 
-class Client:
+class Client(ClientEndpoint):
     """One client's end of a connection. Made by `connect`.
 
     Every wait ends within its `timeout`, seconds of trio's clock; None takes the one given to `connect`. What did not
     come, and what came instead, is in the error.
     """
-
-    def __init__(self, link: Link, app: ASGIApp, scope: dict[str, Any], server: ServerName, timeout: float) -> None:
-        self.scope = scope
-        self.timeout = timeout
-        self.accepted_subprotocol: str | None = None
-        self.accepted_headers: dict[str, str] = {}
-        self.app_error: Exception | None = None
-        self.end: Goodbye | None = None  # how the connection ended, as this client saw it
-        self.note: Callable[[str, Any], None] = lambda what, data: None  # told of all that this client sees and does
-        self.name = ""  # in the world that it lives in
-        self.background: Callable[[], list[trio.lowlevel.Task]] = list  # of the application's other tasks
-        self._link = link
-        self._app = app
-        self._server = SERVERS[server](link)
-        self._welcome: Welcome | None = None
-        self._inbox: deque[str | bytes] = deque()
-        self._is_stalled = False
-        self._hears_since = -inf  # seconds of trio's clock
-        self._said_goodbye = False
-        self._news = trio.Event()
-        self._app_done = trio.Event()
-        self._app_task: trio.lowlevel.Task | None = None
-        link.down.on_arrival = self._pull
-
-    def __repr__(self) -> str:
-        state = f"closed {self.end.code}" if self.end else "open" if self._welcome else "connecting"
-        return f"<Client {self.scope['path']} {state}>"
 
     # Receiving
 
@@ -112,15 +80,15 @@ class Client:
 
         Raises: Unmet when it takes too long; ConnectionOver when the connection has ended.
         """
-        await self._send(Letter(text), timeout)
+        await self._send(DataMessage(text), timeout)
 
     async def send_bytes(self, data: bytes, *, timeout: float | None = None) -> None:
         """Send a binary message. Otherwise as `send_text`."""
-        await self._send(Letter(bytes(data)), timeout)
+        await self._send(DataMessage(bytes(data)), timeout)
 
     async def send_json(self, data: Any, *, timeout: float | None = None) -> None:
         """Send compact JSON as a text message. Otherwise as `send_text`."""
-        await self._send(Letter(json.dumps(data, separators=(",", ":"))), timeout)
+        await self._send(DataMessage(json.dumps(data, separators=(",", ":"))), timeout)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Say goodbye, and wait until the server has answered, or is gone.
@@ -129,8 +97,8 @@ class Client:
             code: any, also what a server must not accept; 1005 sends an empty close frame.
         Raises: Unmet when the server does not answer in time.
         """
-        if self.end is None and not self._said_goodbye:
-            self._say_goodbye(Goodbye(code, reason))
+        if self.end is None and not self._has_sent_close:
+            self._send_close(CloseFrame(code, reason))
         while self.end is None:
             await self._news_within(self.timeout, "the server's answer to a close frame")
         await checkpoint()
@@ -140,7 +108,7 @@ class Client:
     def lose(self) -> None:
         """Vanish without a close frame, as a killed process does: the connection is reset."""
         self.note("vanishes", None)
-        self._over(Goodbye(1006))
+        self._over(CloseFrame(1006))
         self._link.up.lose()
 
     def stall(self) -> None:
@@ -181,93 +149,19 @@ class Client:
         if scope.cancelled_caught:
             raise Unmet(f"the application to be done with {self.scope['path']} within {limit:g} s", *self._nothing())
 
-    # What `connect` uses
-
-    async def run(self) -> None:
-        self._app_task = trio.lowlevel.current_task()
-        self._link.up.put_nowait(Hello())
-        try:
-            await self._server.run(self._app, self.scope)
-        except Exception as error:
-            self.app_error = error
-        finally:
-            self._app_done.set()
-            self._tell()
-
-    def cut_server(self) -> None:
-        """The server is killed: nothing that it still sends gets out."""
-        self._link.down.lose()
-        self._link.up.shatter()
-
-    def could_hear(self, since: float) -> bool:
-        """Tell whether it must have got what was sent to it at `since` or later."""
-        is_deaf = self.end is not None or self._is_stalled or self._link.down.is_held
-        return not is_deaf and self._hears_since <= since
-
-    async def shake_hands(self) -> None:
-        await checkpoint()
-        while self._welcome is None:
-            if self.end is not None:
-                raise self._gone("an answer to the handshake") from self.app_error
-            await self._news_within(self.timeout, "an answer to the handshake")
-        if self._welcome.status != 101:
-            raise Denied(self._welcome.status, self._welcome.headers, self._welcome.body) from self.app_error
-        self.accepted_subprotocol = self._welcome.subprotocol
-        self.accepted_headers = {n.decode("latin-1").lower(): v.decode("latin-1") for n, v in self._welcome.headers}
+    # For `connect`
 
     async def leave(self) -> None:
         """Go away as a browser tab does, and see that the application notices."""
         self.resume()
         self.heal()
-        self.go_away()
+        self.close_as_tab()
         await self.app_finished()
-
-    def go_away(self) -> None:
-        if self.end is None and not self._said_goodbye:
-            self._say_goodbye(Goodbye(1001))
 
     # Inside
 
-    def _pull(self) -> None:
-        while not self._is_stalled:
-            item = self._link.down.take()
-            if item is None:
-                return
-            match item:  # pyright: ignore[reportMatchNotExhaustive]
-                case Welcome():
-                    self._welcome = item
-                    self.note("answered", item.status)
-                    if item.status != 101:
-                        self._over(Goodbye(1006))
-                case Letter():
-                    self.note("got", item.data)
-                    self._inbox.append(item.data)
-                case Goodbye():
-                    self._over(item)
-                    if not self._said_goodbye:
-                        self._said_goodbye = True
-                        self._link.up.put_nowait(item)
-                case Lost():
-                    self._over(Goodbye(1006))
-            self._tell()
-
-    def _say_goodbye(self, goodbye: Goodbye) -> None:
-        self._said_goodbye = True
-        self.note("closes", (goodbye.code, goodbye.reason))
-        self._link.up.put_nowait(goodbye)
-
-    def _over(self, end: Goodbye) -> None:
-        if self.end is None:
-            self.end = end
-            self.note("ended", (end.code, end.reason))
-            self._tell()
-
-    def _tell(self) -> None:
-        self._news.set()
-        self._news = trio.Event()
-
-    async def _send(self, item: Letter, timeout: float | None) -> None:
-        if self._said_goodbye and self.end is None:
+    async def _send(self, item: DataMessage, timeout: float | None) -> None:
+        if self._has_sent_close and self.end is None:
             raise Unmet("to send a message", "this client has said goodbye")
         limit = self.timeout if timeout is None else timeout
         if self.end is not None:
@@ -293,29 +187,6 @@ class Client:
             await checkpoint()
         while not self._inbox and self.end is None:
             await self._news_within(self.timeout if timeout is None else timeout, expected)
-
-    async def _news_within(self, limit: float, expected: str) -> None:
-        with trio.move_on_after(limit) as scope:
-            await self._news.wait()
-        if scope.cancelled_caught:
-            raise Unmet(f"{expected} within {limit:g} s", *self._nothing()) from self.app_error
-
-    def _gone(self, expected: str) -> ConnectionOver:
-        end = self.end or Goodbye(1006)
-        return ConnectionOver(expected, end.code, end.reason, self._stand())
-
-    def _nothing(self) -> tuple[str, str]:
-        return f"nothing came to {self.name} on {self.scope['path']}" if self.name else "nothing came", self._stand()
-
-    def _stand(self) -> str:
-        """Describe where the application stands, for errors."""
-        if self.app_error is not None:
-            return f"the application failed: {self.app_error!r}"
-        if self._app_done.is_set() or self._app_task is None:
-            return "the application is done with this connection"
-        places = [f"the application's task stands at:\n{where(self._app_task)}"]
-        places += [f"and its task {task.name} at:\n{where(task)}" for task in self.background()]
-        return "\n".join(places)
 
 
 def _shown(item: str | bytes) -> str:

@@ -69,7 +69,7 @@ async def connect(
             nursery.start_soon(traffic.run, name="network")
         nursery.start_soon(peer.run, name=f"ASGI application {scope['path']}")
         try:
-            await peer.shake_hands()
+            await peer.wait_for_handshake()
             yield peer
             await peer.leave()
         except Exception as error:

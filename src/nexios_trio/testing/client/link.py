@@ -18,18 +18,27 @@ import attrs
 import trio
 from trio.lowlevel import checkpoint
 
-__all__ = ["Goodbye", "Hello", "Letter", "Link", "Lost", "Pipe", "Schedule", "Welcome"]
+__all__ = [
+    "CloseFrame",
+    "DataMessage",
+    "EndOfStream",
+    "HandshakeRequest",
+    "HandshakeResponse",
+    "Link",
+    "Pipe",
+    "Schedule",
+]
 
 
 @attrs.frozen
-class Hello:
+class HandshakeRequest:
     """The client's opening request."""
 
     size: int = 0
 
 
 @attrs.frozen
-class Letter:
+class DataMessage:
     """One message."""
 
     data: str | bytes
@@ -40,7 +49,7 @@ class Letter:
 
 
 @attrs.frozen
-class Goodbye:
+class CloseFrame:
     """A close frame; code 1005 for an empty one."""
 
     code: int
@@ -49,14 +58,14 @@ class Goodbye:
 
 
 @attrs.frozen
-class Lost:
+class EndOfStream:
     """The end of the stream without a close frame."""
 
     size: int = 0
 
 
 @attrs.frozen
-class Welcome:
+class HandshakeResponse:
     """The server's answer to the handshake: 101, or an HTTP response when `status` is another."""
 
     status: int
@@ -85,7 +94,7 @@ class Pipe:
         self.is_held = False
         self.is_broken = False
         self.on_arrival: Callable[[], None] = lambda: None  # something can be taken
-        self.on_loss: Callable[[], None] = lambda: None  # `Lost` has arrived, though it may not be taken yet
+        self.on_loss: Callable[[], None] = lambda: None  # `EndOfStream` has arrived, though it may not be taken yet
         self._schedule = schedule
         self._items: deque[Any] = deque()
         self._arrived = 0  # of the items, from the left
@@ -154,7 +163,7 @@ class Pipe:
         if self.is_broken:
             return
         self._clear()
-        self.put_nowait(Lost())
+        self.put_nowait(EndOfStream())
         self.is_broken = True
         self._room.unpark_all()
 
@@ -175,7 +184,7 @@ class Pipe:
             self._tell()
 
     def _tell(self) -> None:
-        if isinstance(self._items[self._arrived - 1], Lost):
+        if isinstance(self._items[self._arrived - 1], EndOfStream):
             self.on_loss()
         self.on_arrival()
 

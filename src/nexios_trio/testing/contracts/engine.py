@@ -17,7 +17,7 @@ __all__ = ["MakeEngine", "check_engine"]
 MakeEngine = Callable[[], Engine | AbstractAsyncContextManager[Engine]]
 
 LIMITS = HistoryLimits(max_bytes=100_000)
-AGE = 0.25  # seconds: where the engine's clock is a real one, this is waited for
+MAX_AGE_SECONDS = 0.25  # seconds: where the engine's clock is a real one, this is waited for
 
 
 @attrs.define
@@ -199,11 +199,15 @@ async def _limits(sentence: str, nodes: list[_Node], timeout: float) -> None:
 
 async def _age(sentence: str, nodes: list[_Node], timeout: float) -> None:
     group = _group()
-    limits = HistoryLimits(max_bytes=1_000, max_age=AGE)
+    limits = HistoryLimits(max_bytes=1_000, max_age=MAX_AGE_SECONDS)
     first = await nodes[0].publish(group, "old", limits)
-    await trio.sleep(2 * AGE)
+    await trio.sleep(2 * MAX_AGE_SECONDS)
     got = await nodes[-1].kept(group)
-    hold(got == ([], True), sentence, f"a message may be {AGE} s old, and after {2 * AGE} s there is {got}")
+    hold(
+        got == ([], True),
+        sentence,
+        f"a message may be {MAX_AGE_SECONDS} s old, and after {2 * MAX_AGE_SECONDS} s there is {got}",
+    )
     since = Position(first.offset - 1, first.epoch)
     _, complete = await nodes[-1].kept(group, since=since)
     hold(not complete, sentence, "what became too old is no gap for somebody who has not seen it")

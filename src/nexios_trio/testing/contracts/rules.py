@@ -14,7 +14,7 @@ __all__ = ["checkpointing", "hold", "rule", "until"]
 
 T = TypeVar("T")
 
-POLL = 0.005  # seconds
+POLL_SECONDS = 0.005  # seconds
 
 
 def hold(condition: object, sentence: str, seen: str) -> None:
@@ -61,5 +61,5 @@ async def until(condition: Callable[[], Any], timeout: float) -> bool:
     """Wait for what others do. Returns whether it came."""
     with trio.move_on_after(timeout):
         while not condition():  # noqa: ASYNC110 - whoever does it knows nothing of us
-            await trio.sleep(POLL)
+            await trio.sleep(POLL_SECONDS)
     return bool(condition())

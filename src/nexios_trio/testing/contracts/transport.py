@@ -33,9 +33,9 @@ MakeTransport = Callable[[Settings], AbstractAsyncContextManager[tuple[Transport
 
 BYE = End(4000, "bye", Cause.LOCAL_CLOSE)
 MARK = "that was all"
-BIG = 8192  # bytes of one message where buffers have to fill up
-BLOCKED = 0.2  # seconds after which a send that has not returned is taken to wait
-MANY = 2000  # messages that no buffer holds
+BIG_MESSAGE_BYTES = 8192  # bytes of one message where buffers have to fill up
+BLOCKED_AFTER_SECONDS = 0.2  # seconds after which a send that has not returned is taken to wait
+MANY_MESSAGES = 2000  # messages that no buffer holds
 
 
 class _Case:
@@ -124,14 +124,18 @@ async def _waiting(sentence: str, case: _Case) -> None:
     await case.accept()
     case.peer.stall()
     sent: list[str | bytes] = []
-    for number in range(MANY):
-        text = f"{number}".ljust(BIG)
-        with trio.move_on_after(BLOCKED) as scope:
+    for number in range(MANY_MESSAGES):
+        text = f"{number}".ljust(BIG_MESSAGE_BYTES)
+        with trio.move_on_after(BLOCKED_AFTER_SECONDS) as scope:
             await case.send(text_frame(text))
         if scope.cancelled_caught:
             break
         sent.append(text)
-    hold(len(sent) < MANY, sentence, f"{MANY} messages of {BIG} bytes were taken for a peer that does not read")
+    hold(
+        len(sent) < MANY_MESSAGES,
+        sentence,
+        f"{MANY_MESSAGES} messages of {BIG_MESSAGE_BYTES} bytes were taken for a peer that does not read",
+    )
     case.peer.resume()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(case.send, text_frame(MARK))
@@ -144,7 +148,7 @@ async def _counting(sentence: str, case: _Case) -> None:
     await case.accept()
     case.peer.stall()
     for number in range(300):
-        case.transport.offer(text_frame(f"{number}".ljust(BIG)))
+        case.transport.offer(text_frame(f"{number}".ljust(BIG_MESSAGE_BYTES)))
         await trio.lowlevel.checkpoint()
     hold(case.transport.is_open, sentence, "the policy drops messages, and the connection ended")
     case.peer.resume()
@@ -159,13 +163,13 @@ async def _counting(sentence: str, case: _Case) -> None:
 async def _overflow(sentence: str, case: _Case) -> None:
     await case.accept()
     case.peer.stall()
-    for number in range(MANY):
-        case.transport.offer(text_frame(f"{number}".ljust(BIG)))
+    for number in range(MANY_MESSAGES):
+        case.transport.offer(text_frame(f"{number}".ljust(BIG_MESSAGE_BYTES)))
         if case.transport.end is not None:
             break
         await trio.lowlevel.checkpoint()
     end = case.transport.end
-    hold(end is not None and end.cause is Cause.OVERFLOW, sentence, f"after {MANY} messages its end is {end}")
+    hold(end is not None and end.cause is Cause.OVERFLOW, sentence, f"after {MANY_MESSAGES} messages its end is {end}")
     hold(case.ends == [end], sentence, f"on_end() was told {case.ends}")
     hold(case.transport.statistics().undelivered, sentence, "nothing is counted as undelivered")
     case.peer.resume()

@@ -10,7 +10,7 @@ import trio
 from trio.lowlevel import checkpoint
 
 from ...asgi_types import ASGIApp, Event
-from ..client.link import Goodbye, Hello, Letter, Link, Lost, Welcome
+from ..client.link import CloseFrame, DataMessage, EndOfStream, HandshakeRequest, HandshakeResponse, Link
 
 __all__ = ["CLOSED", "CONNECTED", "HANDSHAKE", "RESPONSE", "Server"]
 
@@ -49,7 +49,7 @@ class Server:
         except trio.Cancelled:  # the server stops: its sockets close
             if self.state != CLOSED:
                 self.state = CLOSED
-                self.link.down.put_nowait(Lost())
+                self.link.down.put_nowait(EndOfStream())
             raise
         finally:
             self.finish(failed)
@@ -72,10 +72,10 @@ class Server:
             if item is None:
                 return
             match item:
-                case Hello():
+                case HandshakeRequest():
                     self._has_request.set()
                     self._put({"type": "websocket.connect"})
-                case Letter():
+                case DataMessage():
                     self._put(self.event(item.data))
                 case _:
                     self._left(item)
@@ -87,7 +87,7 @@ class Server:
         """The application has returned, or raised."""
         raise NotImplementedError
 
-    def _left(self, item: Goodbye | Lost) -> None:
+    def _left(self, item: CloseFrame | EndOfStream) -> None:
         raise NotImplementedError
 
     def _put(self, event: Event) -> None:
@@ -108,10 +108,10 @@ class Server:
 
     def _refuse(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes = b"") -> None:
         self.state = CLOSED
-        self.link.down.put_nowait(Welcome(status, headers, None, body))
-        self.link.down.put_nowait(Lost())
+        self.link.down.put_nowait(HandshakeResponse(status, headers, None, body))
+        self.link.down.put_nowait(EndOfStream())
 
     def _hang_up(self, code: int, reason: str = "") -> None:
         self.state = CLOSED
-        self.link.down.put_nowait(Goodbye(code, reason))
-        self.link.down.put_nowait(Lost())
+        self.link.down.put_nowait(CloseFrame(code, reason))
+        self.link.down.put_nowait(EndOfStream())

@@ -11,7 +11,7 @@ import trio
 from trio.lowlevel import checkpoint
 
 from ...asgi_types import ASGIApp, Event
-from ..client.link import Goodbye, Letter, Link, Lost, Welcome
+from ..client.link import CloseFrame, DataMessage, EndOfStream, HandshakeResponse, Link
 from .base import CLOSED, CONNECTED, HANDSHAKE, Server
 
 __all__ = ["HypercornServer"]
@@ -45,17 +45,17 @@ class HypercornServer(Server):
                 data = event.get("bytes")
                 if data is None and not isinstance(event["text"], str):
                     raise TypeError(f"{event['text']} should be a str")
-                await self._write(Letter(event["text"] if data is None else bytes(data)))
+                await self._write(DataMessage(event["text"] if data is None else bytes(data)))
             case "websocket.close", "handshake":
                 self._refuse(403, [(b"content-length", b"0"), (b"connection", b"close")])
                 await checkpoint()
             case "websocket.close", _:
                 self.state = CLOSED
-                await self._write(Goodbye(int(event.get("code", 1000)), event.get("reason") or ""))
+                await self._write(CloseFrame(int(event.get("code", 1000)), event.get("reason") or ""))
             case other, state:
                 raise RuntimeError(f"Unexpected message type, {other} in state {state}")
 
-    def _welcome(self, event: Event) -> Welcome:
+    def _welcome(self, event: Event) -> HandshakeResponse:
         subprotocol = event.get("subprotocol")
         if subprotocol is not None and subprotocol not in self.offered:
             raise Exception("Invalid Subprotocol")  # noqa: TRY002 - as hypercorn does, which ends the process
@@ -64,7 +64,7 @@ class HypercornServer(Server):
             if name == b"sec-websocket-protocol" or name.startswith(b":"):
                 raise Exception(f"Invalid additional header, {name.decode()}")  # noqa: TRY002
         self.state = CONNECTED
-        return Welcome(101, headers, subprotocol)
+        return HandshakeResponse(101, headers, subprotocol)
 
     offered: tuple[str, ...] = ()
 
@@ -86,12 +86,12 @@ class HypercornServer(Server):
                     while self._in_hand:
                         await self._handed_over.park()
 
-    def _left(self, item: Goodbye | Lost) -> None:
+    def _left(self, item: CloseFrame | EndOfStream) -> None:
         event = self._disconnect()
-        if isinstance(item, Goodbye):
+        if isinstance(item, CloseFrame):
             if self.state == CONNECTED:
                 self.link.down.put_nowait(item)
-            self.link.down.put_nowait(Lost())
+            self.link.down.put_nowait(EndOfStream())
         self.is_over = True
         self._put(event)
 

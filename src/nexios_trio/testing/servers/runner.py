@@ -10,7 +10,7 @@ import trio
 from trio.lowlevel import checkpoint
 
 from ...asgi_types import Event
-from ..client.link import Goodbye, Letter, Link, Lost, Welcome
+from ..client.link import CloseFrame, DataMessage, EndOfStream, HandshakeResponse, Link
 from .base import CONNECTED, HANDSHAKE, RESPONSE, Server
 
 __all__ = ["DirectServer"]
@@ -24,7 +24,7 @@ class DirectServer(Server):
 
     def __init__(self, link: Link) -> None:
         super().__init__(link)
-        self._end: Goodbye | None = None
+        self._end: CloseFrame | None = None
         link.up.on_loss = self._lost
 
     def event(self, data: str | bytes) -> Event:
@@ -34,7 +34,7 @@ class DirectServer(Server):
         try:
             return await super().receive()
         except trio.EndOfChannel:
-            end = self._end or Goodbye(1006)
+            end = self._end or CloseFrame(1006)
             return {"type": "websocket.disconnect", "code": end.code, "reason": end.reason}
 
     async def send(self, event: Event) -> None:
@@ -45,7 +45,7 @@ class DirectServer(Server):
             case "websocket.accept", "handshake":
                 self.state = CONNECTED
                 headers: list[tuple[bytes, bytes]] = list(event.get("headers") or ())
-                await self._write(Welcome(101, headers, event.get("subprotocol")))
+                await self._write(HandshakeResponse(101, headers, event.get("subprotocol")))
             case "websocket.http.response.start", "handshake":
                 self._answer = event
                 await checkpoint()
@@ -53,7 +53,7 @@ class DirectServer(Server):
                 await self._deny(event)
             case "websocket.send", "connected":
                 data = event.get("bytes")
-                await self._write(Letter(event["text"] if data is None else bytes(data)))
+                await self._write(DataMessage(event["text"] if data is None else bytes(data)))
             case "websocket.close", "handshake":
                 self._refuse(403, [])
                 await checkpoint()
@@ -71,23 +71,23 @@ class DirectServer(Server):
 
     def _close(self, code: int, reason: str = "") -> None:
         if self._end is None:
-            self._over(Goodbye(code, reason))
+            self._over(CloseFrame(code, reason))
             self._hang_up(code, reason)
 
-    def _left(self, item: Goodbye | Lost) -> None:
-        if isinstance(item, Goodbye):
+    def _left(self, item: CloseFrame | EndOfStream) -> None:
+        if isinstance(item, CloseFrame):
             if self._end is None:
                 self._over(item)
                 self.link.down.put_nowait(item)
-            self.link.down.put_nowait(Lost())
+            self.link.down.put_nowait(EndOfStream())
         else:
             self._lost()
 
     def _lost(self) -> None:
         self.link.down.shatter()
-        self._over(Goodbye(1006))
+        self._over(CloseFrame(1006))
 
-    def _over(self, end: Goodbye) -> None:
+    def _over(self, end: CloseFrame) -> None:
         if self._end is None:
             self._end = end
             self.is_over = True
@@ -98,4 +98,4 @@ class DirectServer(Server):
             self._refuse(500, [])
         elif self.state == CONNECTED:
             self._close(1011 if failed else 1000)
-        self._over(Goodbye(1006))
+        self._over(CloseFrame(1006))

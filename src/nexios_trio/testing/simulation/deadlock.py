@@ -1,9 +1,9 @@
 """A run that can never end, in virtual time, ends with an error that says which task is to blame.
 
-Theory of operation. On a virtual clock no deadline comes while a task is ready, or when there is none: a task that goes
-round and round without waiting, or tasks that all wait for each other, would stop the run for ever. A pass is one round
-of trio's scheduler, in which each ready task makes one step. `Guard` counts the passes at one moment of virtual time;
-after some it begins to count whose steps they are.
+Theory of operation. On a virtual clock no deadline comes while a task is ready, or when there is none: a task that
+goes round and round without waiting, or tasks that all wait for each other, would stop the run for ever. A pass is
+one round of trio's scheduler, in which each ready task makes one step. `DeadlockDetector` counts the passes at one
+moment of virtual time; after some it begins to count whose steps they are.
 
     one spins       `Stuck` is thrown into the task that made most steps, at the very line that it stands at. A task
                     that catches it and goes on gets it again, and in the end as something that is no `Exception`.
@@ -23,18 +23,18 @@ import trio
 from ..checks.stacks import all_tasks, is_users, where
 from ..errors import Stuck
 
-__all__ = ["Guard"]
+__all__ = ["DeadlockDetector"]
 
 T = TypeVar("T")
 
-QUIET: Final = 100_000  # passes without time, and without anything happening: a second or two of real time
-TOTAL: Final = 500_000  # passes without time, whatever happens
-SAMPLED: Final = 1000  # quiet passes after which steps are counted
-IDLE: Final = 5000  # quiet passes, in which no task made a step
-PATIENCE: Final = 3  # times that a task may catch the error
+MAX_IDLE_PASSES: Final = 100_000  # passes without time, and without anything happening: a second or two of real time
+MAX_PASSES: Final = 500_000  # passes without time, whatever happens
+SAMPLE_AFTER_PASSES: Final = 1000  # quiet passes after which steps are counted
+IDLE_PASSES: Final = 5000  # quiet passes, in which no task made a step
+MAX_CATCHES: Final = 3  # times that a task may catch the error
 
 
-class Guard(trio.abc.Instrument):
+class DeadlockDetector(trio.abc.Instrument):
     """Watches a run on a virtual clock.
 
     Args:
@@ -44,7 +44,7 @@ class Guard(trio.abc.Instrument):
     def __init__(self, *, quiet: int | None = None) -> None:
         self.error: Stuck | None = None
         self.scope: trio.CancelScope | None = None
-        self._limit = QUIET if quiet is None else quiet
+        self._limit = MAX_IDLE_PASSES if quiet is None else quiet
         self._now: float | None = None
         self._quiet = 0  # passes since time passed, or `progress`
         self._total = 0  # passes since time passed
@@ -64,7 +64,7 @@ class Guard(trio.abc.Instrument):
         """Run the function in a scope that is cancelled when nobody moves."""
         with trio.CancelScope() as self.scope:
             return await function(*args)
-        raise self.error or AssertionError("only the guard cancels this")
+        raise self.error or AssertionError("only the detector cancels this")
 
     @contextmanager
     def enforced(self) -> Generator[None]:
@@ -100,7 +100,7 @@ class Guard(trio.abc.Instrument):
             self._quiet = self._total = 0
         self._quiet += 1
         self._total += 1
-        if self._quiet > SAMPLED or self._total > TOTAL - SAMPLED:
+        if self._quiet > SAMPLE_AFTER_PASSES or self._total > MAX_PASSES - SAMPLE_AFTER_PASSES:
             self._look()
         elif self._sample is not None:
             self._sample.stop()
@@ -110,9 +110,9 @@ class Guard(trio.abc.Instrument):
         if self._sample is None:
             self._sample = _Sample()
             trio.lowlevel.add_instrument(self._sample)
-        elif not self._sample.steps and self._quiet >= IDLE and not _threads():
+        elif not self._sample.steps and self._quiet >= IDLE_PASSES and not _threads():
             self._end_deadlock()
-        elif self._quiet >= self._limit or self._total >= TOTAL:
+        elif self._quiet >= self._limit or self._total >= MAX_PASSES:
             self._end_spin(self._sample)
 
     def _end_deadlock(self) -> None:
@@ -131,9 +131,9 @@ class Guard(trio.abc.Instrument):
         )
         self.error = self.error or error
         self._thrown += 1
-        sample.throw(error if self._thrown <= PATIENCE else _Spun(str(error)))
-        self._quiet = SAMPLED
-        self._total = min(self._total, TOTAL - 2 * SAMPLED)
+        sample.throw(error if self._thrown <= MAX_CATCHES else _Spun(str(error)))
+        self._quiet = SAMPLE_AFTER_PASSES
+        self._total = min(self._total, MAX_PASSES - 2 * SAMPLE_AFTER_PASSES)
 
 
 class _Spun(BaseException):

@@ -18,13 +18,13 @@ import trio
 import trio.testing
 from trio._core import _run as _scheduler
 
-from .deadlock import TOTAL, Guard
+from .deadlock import MAX_PASSES, DeadlockDetector
 
-__all__ = ["EPOCH", "deterministic", "frozen_world", "jump_ahead", "run"]
+__all__ = ["EPOCH_SECONDS", "deterministic", "frozen_world", "jump_ahead", "run"]
 
 T = TypeVar("T")
 
-EPOCH = 1_767_225_600.0  # 2026-01-01 00:00 UTC: the wall clock's beginning in a virtual world
+EPOCH_SECONDS = 1_767_225_600.0  # 2026-01-01 00:00 UTC: the wall clock's beginning in a virtual world
 
 _VARIABLE = "_ALLOW_DETERMINISTIC_SCHEDULING"
 
@@ -55,7 +55,7 @@ def frozen_world(seed: int) -> Generator[None]:
     clock = trio.lowlevel.current_clock()
     chance = random.Random(seed)
     before = time.time, os.urandom
-    time.time = lambda: EPOCH + clock.current_time() - begin
+    time.time = lambda: EPOCH_SECONDS + clock.current_time() - begin
     os.urandom = chance.randbytes
     try:
         yield
@@ -93,6 +93,6 @@ def run(
     Raises: what the function raises; Stuck when virtual time cannot pass any more.
     """
     virtual = trio.testing.MockClock(autojump_threshold=0) if clock is None else clock
-    guard = Guard(quiet=TOTAL)
-    with deterministic(seed), guard.enforced():
-        return trio.run(guard.watch, function, *args, clock=virtual, instruments=[*instruments, guard])
+    detector = DeadlockDetector(quiet=MAX_PASSES)
+    with deterministic(seed), detector.enforced():
+        return trio.run(detector.watch, function, *args, clock=virtual, instruments=[*instruments, detector])

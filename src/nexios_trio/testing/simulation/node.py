@@ -1,5 +1,6 @@
 """One server of a virtual world: an application's lifespan and its connections, which can stop and start again."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -118,3 +119,10 @@ class Node:
             return []
         serving = {each for task in self.clients.values() if task is not None for each in subtree(task)}
         return [each for each in subtree(self._task) if each not in serving]
+
+
+async def call(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """Call a function that may be async."""
+    result = function(*args)
+    if inspect.isawaitable(result):
+        await result

@@ -1,7 +1,5 @@
 """A virtual world: servers, clients and a network between them, in virtual time, the same for the same seed."""
 
-import gc
-import inspect
 import random
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,8 +12,8 @@ import trio
 import trio.testing
 
 from ...asgi_types import ASGIApp
-from ..checks.delivery import MARK, Record, Witness
-from ..checks.leaks import Census, check_none, leaks_of
+from ..checks.delivery import MARK, DeliveryObserver, Record
+from ..checks.leaks import LeakBaseline, check_none, leaks_of
 from ..client.client import Client
 from ..client.connect import open_client
 from ..client.link import Link
@@ -23,16 +21,15 @@ from ..client.request import HeaderValues, QueryValues, make_scope
 from ..errors import ConnectionOver
 from ..internals import box_of
 from ..servers.table import ServerName
-from .deadlock import Guard
+from .deadlock import DeadlockDetector
 from .determinism import deterministic, frozen_world, jump_ahead
 from .network import Net, Traffic
-from .node import Node
+from .node import Node, call
 from .timeline import Timeline
 
 __all__ = ["World"]
 
-COLLECT_EVERY = 50_000  # entries in the timeline
-PATIENCE = 5.0  # seconds after which a message to a client that reads must be there
+MAX_DELIVERY_SECONDS = 5.0  # seconds after which a message to a client that reads must be there
 
 
 class World:
@@ -86,14 +83,14 @@ class World:
         self._check = check
         self._chance = random.Random(seed)
         self._traffic = Traffic(self.net, self._chance)
-        self._witness = Witness()
+        self._observer = DeliveryObserver()
         self._gaps: list[str] = []
         self._records: dict[Client, Record] = {}
         self._names = 0
         self._begin = 0.0
         self._settled = 0.0
-        self._census = Census()
-        self._guard = Guard()
+        self._baseline = LeakBaseline()
+        self._detector = DeadlockDetector()
         self._start_soon: Callable[..., None] = _not_running
         self._start: Callable[..., Any] = _not_running
         self._block: AbstractAsyncContextManager[None] | None = None
@@ -198,7 +195,7 @@ class World:
         self.timeline.note(name, "connects to", f"{server.name}{url}")
         server.serve(client)
         try:
-            await client.shake_hands()
+            await client.wait_for_handshake()
             self.clients.append(client)
             yield client
         finally:
@@ -206,18 +203,16 @@ class World:
 
     def _forget(self, client: Client) -> None:
         self.clients = [each for each in self.clients if each is not client]
-        client.go_away()
+        client.close_as_tab()
         problem = self._records.pop(client).problem(-inf)
         if problem is not None:
             self._gaps.append(problem)
 
     def _note_client(self, record: Record, what: str, data: Any) -> None:
-        self._guard.progress()
+        self._detector.progress()
         if what == "got":
             record.got(data)
         self.timeline.note(record.name, what, data)
-        if self.timeline.count % COLLECT_EVERY == 0:
-            gc.collect()
 
     # Judgement
 
@@ -227,14 +222,15 @@ class World:
         A client that reads must have what was sent before the last `settle`, or more than five seconds ago. The end of
         a connection may cut off the last messages.
         """
-        due = max(self._settled, trio.current_time() - PATIENCE)
-        late = [record.problem(due if client.could_hear(due) else -inf) for client, record in self._records.items()]
+        due = max(self._settled, trio.current_time() - MAX_DELIVERY_SECONDS)
+        records = self._records.items()
+        late = [record.problem(due if client.must_have_received(due) else -inf) for client, record in records]
         check_none("every group message to arrive, in order", [*self._gaps, *filter(None, late)])
 
     def assert_no_leaks(self) -> None:
         """Fail if anything outlived its connection: a task, a membership, an entry in a registry, a memory channel."""
-        left = [problem for node in self.nodes for problem in leaks_of(node, self._census)]
-        if not left and not any(node.clients for node in self.nodes) and (more := self._census.memory_channels()):
+        left = [problem for node in self.nodes for problem in leaks_of(node, self._baseline)]
+        if not left and not any(node.clients for node in self.nodes) and (more := self._baseline.memory_channels()):
             left = [f"{more} more memory channel(s) than before are alive"]
         check_none("nothing to outlive its connection", left)
 
@@ -249,11 +245,12 @@ class World:
         if self._clock is not None:
             jump_ahead(self._clock)
         failure: Exception | None = None
-        census, guard = self._census.taken(counting=self._check), self._guard.installed(self._clock is not None)
-        with deterministic(self.seed), frozen_world(self.seed), census, guard:
+        baseline = self._baseline.taken(counting=self._check)
+        detector = self._detector.installed(self._clock is not None)
+        with deterministic(self.seed), frozen_world(self.seed), baseline, detector:
             self._begin = self._settled = trio.current_time()
             async with trio.open_nursery() as nursery:
-                self._guard.scope = nursery.cancel_scope
+                self._detector.scope = nursery.cancel_scope
                 await self._begin_in(nursery)
                 try:
                     yield
@@ -275,12 +272,12 @@ class World:
             )
             self.nodes.append(node)
             await self._start_node(node)
-        self._census.begin()
+        self._baseline.begin()
 
     async def _start_node(self, node: Node) -> None:
         box = box_of(node.app)
         if box is not None:
-            self._witness.watch(box)
+            self._observer.watch(box)
         await self._start(node.live, name=node.name)
 
     async def _end(self) -> None:
@@ -291,14 +288,12 @@ class World:
             if node.is_up:
                 await node.stop()
         if self._check:
-            self._census.end()
+            self._baseline.end()
             self.assert_no_leaks()
 
     async def _call_at(self, when: float, fault: Callable[..., Any], args: tuple[Any, ...]) -> None:
         await self.until(when)
-        result = fault(*args)
-        if inspect.isawaitable(result):
-            await result
+        await call(fault, args)
 
 
 def _not_running(*_: Any, **__: Any) -> Any:

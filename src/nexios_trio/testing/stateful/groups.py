@@ -11,7 +11,7 @@ from ...application import NexiosApp
 from ...websockets import ChannelBox, WebSocket, open_channel
 from ..strategies import seeds
 from .model import Disconnect, Join, Leave, Member, Membership, Operation, Send
-from .stepping import Guest
+from .stepping import SteppedRun
 
 __all__ = ["GroupMembershipMachine"]
 
@@ -75,38 +75,38 @@ class GroupMembershipMachine(RuleBasedStateMachine):
 
     @initialize(seed=seeds())
     def begin(self, seed: int) -> None:
-        self.guest = Guest(seed)
+        self.stepped_run = SteppedRun(seed)
         self.model = Membership(self, seed)
-        self.guest.call(self.model.open, scoped=False)
+        self.stepped_run.call(self.model.open, scoped=False)
 
     @precondition(lambda self: len(self.model.members) < self.max_members)
     @rule(data=st.data())
     def connect(self, data: st.DataObject) -> None:
         expires = data.draw(_times(tuple(self.expires)), label="expires")
-        self.guest.call(self.model.connect, expires)
+        self.stepped_run.call(self.model.connect, expires)
 
     @precondition(lambda self: self.model.members)
     @rule(data=st.data())
     def at_once(self, data: st.DataObject) -> None:
         operations = data.draw(_bursts(self.max_members, tuple(self.groups)), label="at once")
-        self.guest.call(self.model.perform, operations)
+        self.stepped_run.call(self.model.perform, operations)
 
     @precondition(lambda self: any(member.expires_at is not None for member in self.model.members.values()))
     @rule(seconds=st.sampled_from([1.0, 4.9, 5.0, 20.0]))
     def let_pass(self, seconds: float) -> None:
-        self.guest.call(self.model.let_pass, seconds)
+        self.stepped_run.call(self.model.let_pass, seconds)
 
     @invariant()
     def the_application_agrees(self) -> None:
         if hasattr(self, "model"):
-            self.guest.call(self.model.check)
+            self.stepped_run.call(self.model.check)
 
     def teardown(self) -> None:
-        if hasattr(self, "guest"):
+        if hasattr(self, "stepped_run"):
             try:
-                self.guest.call(self.model.close, scoped=False)
+                self.stepped_run.call(self.model.close, scoped=False)
             finally:
-                self.guest.close()
+                self.stepped_run.close()
 
 
 @cache

@@ -18,7 +18,7 @@ from ...websockets import ChannelBox, WebSocket, open_channel
 from ..client.client import Client
 from ..simulation.world import World
 from ..strategies import seeds
-from .stepping import Guest
+from .stepping import SteppedRun
 
 __all__ = ["HistoryMachine", "KeptMessages"]
 
@@ -138,37 +138,37 @@ class HistoryMachine(RuleBasedStateMachine):
         self.model = {group: KeptMessages(limits) for group in self.groups}
         self._count = 0
         self._stack = AsyncExitStack()
-        self.guest = Guest(seed)
-        self.guest.call(self._open, self.make(limits), seed, scoped=False)
+        self.stepped_run = SteppedRun(seed)
+        self.stepped_run.call(self._open, self.make(limits), seed, scoped=False)
 
     @rule(data=st.data(), size=st.sampled_from(_SIZES))
     def send_one(self, data: st.DataObject, size: int) -> None:
         group = data.draw(st.sampled_from(list(self.groups)), label="group")
         save = data.draw(st.sampled_from(list(self.saves)), label="save")
-        self.guest.call(self._send, group, size, save)
+        self.stepped_run.call(self._send, group, size, save)
 
     @rule(seconds=st.sampled_from(_SECONDS))
     def let_pass(self, seconds: float) -> None:
-        self.guest.call(trio.sleep, seconds)
+        self.stepped_run.call(trio.sleep, seconds)
 
     @rule(data=st.data())
     def flush(self, data: st.DataObject) -> None:
         group = data.draw(st.sampled_from([None, *self.groups]), label="group")
         for name in self.groups if group is None else [group]:
             self.model[name].rows.clear()
-        self.guest.call(self._box.flush_history, group)
+        self.stepped_run.call(self._box.flush_history, group)
 
     @invariant()
     def the_history_agrees(self) -> None:
-        if hasattr(self, "guest"):
-            self.guest.call(self._check)
+        if hasattr(self, "stepped_run"):
+            self.stepped_run.call(self._check)
 
     def teardown(self) -> None:
-        if hasattr(self, "guest"):
+        if hasattr(self, "stepped_run"):
             try:
-                self.guest.call(self._stack.aclose, scoped=False)
+                self.stepped_run.call(self._stack.aclose, scoped=False)
             finally:
-                self.guest.close()
+                self.stepped_run.close()
 
     # Inside the run
 

@@ -13,18 +13,18 @@ import outcome
 import trio
 import trio.testing
 
-from ..simulation.deadlock import Guard
+from ..simulation.deadlock import DeadlockDetector
 from ..simulation.determinism import deterministic
 
-__all__ = ["Guest"]
+__all__ = ["SteppedRun"]
 
 T = TypeVar("T")
 
-PATIENCE = 30.0  # seconds of real time for one call
-QUIET_CALL = 50_000  # passes of the scheduler in one call in which no time passes
+MAX_CALL_SECONDS = 30.0  # seconds of real time for one call
+MAX_IDLE_PASSES_PER_CALL = 50_000  # passes of the scheduler in one call in which no time passes
 
 
-class Guest:
+class SteppedRun:
     """Runs async functions one after the other, in one run in this thread, on a clock that only its owner moves.
 
     Args:
@@ -39,7 +39,7 @@ class Guest:
         self._token: trio.lowlevel.TrioToken | None = None
         self._end: outcome.Outcome[None] | None = None
         self._clock = trio.testing.MockClock()
-        self._guard = Guard(quiet=QUIET_CALL)
+        self._detector = DeadlockDetector(quiet=MAX_IDLE_PASSES_PER_CALL)
         self._order = deterministic(seed)
         self._order.__enter__()
         trio.lowlevel.start_guest_run(
@@ -47,7 +47,7 @@ class Guest:
             run_sync_soon_threadsafe=self._todo.put,
             done_callback=self._done,
             clock=self._clock,
-            instruments=[self._guard],
+            instruments=[self._detector],
         )
         self._run_until(lambda: self._token is not None)
 
@@ -62,9 +62,9 @@ class Guest:
         if self._end is not None or self._token is None:
             raise RuntimeError("this run is over")
         self._result = None
-        self._guard.begin_again()
-        self._guard.scope = None
-        self._request = (lambda: self._guard.watch(function, *args)) if scoped else (lambda: function(*args))
+        self._detector.begin_again()
+        self._detector.scope = None
+        self._request = (lambda: self._detector.watch(function, *args)) if scoped else (lambda: function(*args))
         self._token.run_sync_soon(self._wake)
         self._run_until(lambda: self._result is not None or self._end is not None)
         return self._answer()  # type: ignore[no-any-return]
@@ -91,7 +91,7 @@ class Guest:
             self._clock.autojump_threshold = inf
 
     def _answer(self) -> Any:
-        with self._guard.enforced():
+        with self._detector.enforced():
             if self._result is None:
                 raise RuntimeError("the run has ended")
             return self._result.unwrap()
@@ -105,7 +105,7 @@ class Guest:
     def _run_until(self, is_reached: Callable[[], bool]) -> None:
         while not is_reached():
             try:
-                callback = self._todo.get(timeout=PATIENCE)
+                callback = self._todo.get(timeout=MAX_CALL_SECONDS)
             except Empty:
-                raise TimeoutError(f"nothing happened for {PATIENCE:g} s of real time") from None
+                raise TimeoutError(f"nothing happened for {MAX_CALL_SECONDS:g} s of real time") from None
             callback()
