@@ -153,6 +153,7 @@ GROUPS: dict[str, Recipe] = {
     "Memberships.leave_all": lambda s: s.box.leave_all(s.channel),
     "Memberships.leave_nowait": lambda s: s.box.leave_nowait(s.channel, "room"),
     "Memberships.renew_receiver": lambda s: s.box.renew_receiver(s.channel),
+    "Memberships.set_overflow": lambda s: s.box.set_overflow("room", "drop_oldest"),
     "Memberships.size_of": lambda s: s.box.size_of("room"),
     "Memberships.track": lambda s: s.box.track(s.channel),
     "Memberships.watch": lambda s: s.box.watch(s.channel),
