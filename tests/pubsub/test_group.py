@@ -284,12 +284,6 @@ def test_a_group_that_is_founded_again_begins_empty(index):
     assert [membership.take_owed() for membership in index.memberships("bob")] == [None]
 
 
-def test_clear_leaves_nothing(index):
-    index.add("ann", "room")
-    index.clear()
-    assert (len(index), list(index), list(index.memberships("ann"))) == (0, [], [])
-
-
 def test_members_that_can_be_written_to_share_cohorts_and_others_do_not(index):
     for member in ("ann", "bob", "cyd"):
         index.add(member, "room")

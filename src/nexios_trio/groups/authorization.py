@@ -15,7 +15,16 @@ import trio
 
 from ..exceptions import NotAuthorized
 
-__all__ = ["Action", "Authorize", "acting_channel", "acting_for", "acting_session", "check_authorize", "require"]
+__all__ = [
+    "Action",
+    "Authorize",
+    "acting_channel",
+    "acting_for",
+    "acting_session",
+    "check_authorize",
+    "require",
+    "require_sender",
+]
 
 logger = logging.getLogger("nexios_trio.box")
 
@@ -80,6 +89,13 @@ def check_authorize(authorize: Any) -> Authorize | None:
         raise TypeError(f"authorize is a function (channel, group, action) -> bool, not {authorize!r}") from None
     function: Authorize = authorize
     return function
+
+
+async def require_sender(authorize: Authorize, group: str) -> None:
+    """Ask whether the connection that this task acts for, if any, may send. Checkpoint and errors: as `require`."""
+    is_asked, channel = acting_channel()
+    if is_asked:
+        await require(authorize, channel, group, "send")
 
 
 async def require(authorize: Authorize, channel: Any, group: str, action: Action) -> None:

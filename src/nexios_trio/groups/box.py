@@ -24,7 +24,7 @@ from ..engines.base import Engine, claim_engine
 from ..engines.memory import MemoryEngine
 from ..exceptions import MessageTooBig
 from ..pubsub.history import DEFAULT_MAX_BYTES, HistoryLimits
-from .authorization import Authorize, acting_channel, check_authorize, require
+from .authorization import Authorize, acting_channel, check_authorize, require, require_sender
 from .current_box import OnCurrentBox, find_box
 from .history_size import history_size
 from .memberships import NOBODY_EXCLUDED, BoxMember, Memberships, excluded_ids
@@ -168,19 +168,13 @@ class ChannelBox(Memberships):
         """
         check_group_name(group_name)
         excluded = NOBODY_EXCLUDED if exclude is None else excluded_ids(exclude)
-        message = Message(
-            {} if payload is _NO_PAYLOAD else payload,
-            time.time(),
-            excluded=excluded,
-            json_default=self.json_default,
-        )
+        content = {} if payload is _NO_PAYLOAD else payload
+        message = Message(content, time.time(), excluded=excluded, json_default=self.json_default)
         if message.size > self._max_message_size:
             await checkpoint()
             raise MessageTooBig(f"a group message of {message.size} bytes: outboxes hold {self._max_message_size:g}")
         if self._authorize is not None:
-            is_asked, channel = acting_channel()
-            if is_asked:
-                await require(self._authorize, channel, group_name, "send")
+            await require_sender(self._authorize, group_name)
         limits = self._limits_now() if save_history else None
         if self._timers:
             self.timers.fire_due(trio.current_time())

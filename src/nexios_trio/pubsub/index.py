@@ -60,10 +60,6 @@ class GroupIndex(Generic[M]):
     def memberships(self, member: M) -> Collection[Membership[M]]:
         return self.of.get(member, {}).values()
 
-    def clear(self) -> None:
-        self.groups.clear()
-        self.of.clear()
-
     def __contains__(self, name: object) -> bool:
         return name in self.groups
 
