@@ -48,7 +48,7 @@ from nexios_trio.websockets.middleware import (
 from tests.asgi import connect, lifespan
 from tests.server.support import Running, config, frame, running, upgrade
 
-CONNECTIONS = 24  # of each pattern; all together more than a thousand
+CONNECTIONS = 13  # of each pattern and way; all together more than a thousand
 MOST_ALIVE = 8
 KINDS = (Transport, Inbox, Outbox, FrameParser, trio.lowlevel.Task)
 HEADERS = ("Cookie: token=ann", "Sec-WebSocket-Protocol: bearer, ann")
