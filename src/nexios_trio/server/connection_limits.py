@@ -79,7 +79,7 @@ class ConnectionLimits:
 
     def admit(self, sock: socket.socket, peer: Any) -> AcceptedConnection | None:
         """The connection of a socket that was just accepted from `peer`; None if there is no place for it."""
-        client = plain_address(peer)
+        client, server = plain_address(peer), plain_address(sock.getsockname())
         if self.total >= self.most:
             return None
         key = None
@@ -89,7 +89,6 @@ class ConnectionLimits:
                 return None
             self._by_key[key] += 1
         self.total += 1
-        server = plain_address(sock.getsockname())
         return AcceptedConnection(sock, client, server, release=partial(self._release, key))
 
     def admit_forwarded(self, address: str) -> Callable[[], None] | None:
