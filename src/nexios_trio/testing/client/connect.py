@@ -43,26 +43,23 @@ async def connect(
     buffer: int = 0,
     net: Net | None = None,
 ) -> AsyncGenerator[Client]:
-    """A WebSocket connection to an ASGI application, for the length of the block.
+    """Open a WebSocket to an ASGI application, for the length of the block.
 
-    Leaving the block closes with 1001, as a browser tab does, and waits until the application is done. An error of the
-    application is raised then, unless the block raises one of its own.
+    Leaving it closes with 1001, as a browser tab does, and waits for the application, whose error is raised then.
 
     Args:
         url: path, and query if any; percent-encoded where needed.
         headers: added to those that a client sends.
-        server: whose ASGI events the application gets: "hypercorn" or "direct", our own lane.
-        timeout: seconds of trio's clock for the handshake, for every wait of the client, and for the application to
-            finish after the block.
+        server: whose ASGI events the application gets: "hypercorn" or "direct".
+        timeout: seconds of trio's clock for the handshake, every wait of the client, and the application's end.
         buffer: bytes that each direction holds when its reader does not read; 0 makes the first send wait.
         net: the network between; None: everything arrives at once.
     Raises: Denied when the application refuses; Unmet when it does not answer, or does not finish.
     """
     require_trio()
     traffic = Traffic(net or Net(), random.Random(0))
-    link = Link(buffer, traffic.path(), traffic.path())
     scope = make_scope(url, headers, query, cookies, list(subprotocols), client)
-    peer = open_client(link, app, scope, server, timeout)
+    peer = open_client(Link(buffer, traffic.path(), traffic.path()), app, scope, server, timeout)
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         if net is not None:
@@ -75,7 +72,5 @@ async def connect(
         except Exception as error:
             failure = error
         nursery.cancel_scope.cancel(reason="the test block has ended")
-    if failure is None:
-        failure = peer.app_error
-    if failure is not None:
+    if (failure := failure or peer.app_error) is not None:
         raise failure
