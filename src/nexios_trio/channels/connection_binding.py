@@ -165,7 +165,7 @@ class ConnectionBinding(BoxMember):
 
     def check_joinable(self) -> None:
         """Raises WebSocketDisconnect when there is nobody left who would take the channel out again."""
-        end = self._session.transport.end
+        end = self._session.transport.lifecycle.end
         if self._is_released or (end is not None and end.cause in DROPPED):
             raise self._gone()
 
@@ -185,7 +185,7 @@ class ConnectionBinding(BoxMember):
         self._boxes = self._releases = ()
         self._override_queue = None
         if self._session.is_released:  # else `on_disconnect` is still to come
-            self._events.clear()
+            self._events.handlers.clear()  # they may refer to the channel
 
     def _gone(self) -> WebSocketDisconnect:
         end = self._session.transport.end

@@ -37,10 +37,6 @@ class Events:
     def add(self, event: Event, handler: Handler) -> None:
         self.handlers.setdefault(event, []).append(handler)
 
-    def clear(self) -> None:
-        """Forget every handler: they may refer to the channel."""
-        self.handlers.clear()
-
     def of(self, event: Event) -> Sequence[Handler]:
         return self.handlers.get(event, ())
 

@@ -220,7 +220,7 @@ class Group(Generic[M]):
         cohort = membership.cohort
         if cohort is None:
             return
-        membership.advance(cohort.cursor)
+        membership._cursor = cohort.cursor
         membership.cohort = None
         self.stragglers[membership] = None
         del cohort.members[membership]
