@@ -72,10 +72,10 @@ class ClosedTransport:
     def offer_batch(self, membership: object, batch: Batch, written: int = 0) -> None:
         self.counts.lost += len(batch.messages)
 
-    def attach(self, membership: object) -> None:
+    def attach(self, _: object) -> None:
         pass
 
-    detach = attach
+    detach = use_policy = heed_policy = attach
 
     async def close(self, end: End) -> None:
         await checkpoint()
