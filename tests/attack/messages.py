@@ -2,13 +2,14 @@
 
 import json
 import struct
+from contextlib import suppress
 
 import trio
 
 from tests.attack.app import SECRET, TOKEN
-from tests.attack.registry import ONLY_RUNNER, attack, frames
+from tests.attack.registry import ONLY_RUNNER, OURS, attack, frames
 from tests.attack.target import Target, dumped, head, sent, status_of, text
-from tests.server.support import frame, upgrade
+from tests.server.support import Raw, frame, upgrade
 
 MASK = bytes(4)
 
@@ -160,6 +161,24 @@ async def a_member_that_does_not_read(target: Target) -> None:
         for _ in range(60):
             await talker.send(data)
             assert len((await talker.frame())[1]) == len(message)
+
+
+@attack("slow reader", OURS)
+async def a_reader_that_trickles(target: Target) -> None:
+    """Takes a few bytes now and then, so that it never quite stops: that is not reading."""
+    async with target.websocket(receive_buffer=4096) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(_trickle, client)
+        with trio.move_on_after(15) as scope:
+            while await sent(client, b"\x82\xfe\xff\xff" + MASK + bytes(65_535)):
+                pass
+        assert not scope.cancelled_caught
+        nursery.cancel_scope.cancel()
+
+
+async def _trickle(client: Raw) -> None:
+    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        while await client.stream.receive_some(10):
+            await trio.sleep(0.1)
 
 
 @attack("half open", ONLY_RUNNER)

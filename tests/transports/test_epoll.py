@@ -14,14 +14,14 @@ from trio.testing import wait_all_tasks_blocked
 from nexios_trio.transports import epoll as module
 from nexios_trio.transports.epoll import (
     BROKEN,
-    BUSY,
-    FORGIVEN,
-    HURRIED,
-    LONG,
+    BUSY_FORGIVEN_SECONDS,
+    BUSY_TURN_SECONDS,
+    MAX_DEFERRAL_SECONDS,
     MAX_EVENTS,
-    PATIENCE,
+    MIN_PASS_SECONDS,
     PEER_LEFT,
     READ,
+    SLOW_PASS_SECONDS,
     WRITE,
     open_poller,
 )
@@ -227,8 +227,8 @@ async def test_other_tasks_run_between_two_rounds(poller, monkeypatch):
 
 async def test_other_tasks_run_within_a_round_that_takes_long(poller, monkeypatch):
     """And who is gone by the time of its turn is not called, even if its descriptor has a new owner."""
-    monkeypatch.setattr(module, "LONG", -1.0)  # every turn takes long
-    monkeypatch.setattr(module, "LONGEST", -1.0)
+    monkeypatch.setattr(module, "MIN_PASS_SECONDS", -1.0)  # every turn takes long
+    monkeypatch.setattr(module, "MAX_PASS_SECONDS", -1.0)
     with pairs(20) as made:
         turns = []
         calls = []
@@ -253,14 +253,14 @@ async def test_other_tasks_run_within_a_round_that_takes_long(poller, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("others", "passes_taken"), [(0.0, range(40, 61)), (20 * LONG, range(4, 17))], ids=["quick", "slow"]
+    ("others", "passes_taken"), [(0.0, range(40, 61)), (20 * MIN_PASS_SECONDS, range(4, 17))], ids=["quick", "slow"]
 )
 async def test_turns_take_as_long_as_the_other_tasks(poller, nursery, monkeypatch, others, passes_taken):
     """Else, among slow tasks, who is last of many would wait for those many times."""
     now = 1000.0
     passes = 0
     monkeypatch.setattr(module, "perf_counter", lambda: now)
-    monkeypatch.setattr(module, "BUSY", LONG)  # nobody is
+    monkeypatch.setattr(module, "BUSY_TURN_SECONDS", MIN_PASS_SECONDS)  # nobody is
 
     async def other_task():
         nonlocal now, passes
@@ -271,7 +271,7 @@ async def test_turns_take_as_long_as_the_other_tasks(poller, nursery, monkeypatc
 
     def turn(ours):
         nonlocal now
-        now += LONG * 0.6
+        now += MIN_PASS_SECONDS * 0.6
         ours.recv(100)
         called.append(passes)
 
@@ -291,7 +291,7 @@ async def test_turns_take_as_long_as_the_other_tasks(poller, nursery, monkeypatc
 
 def spin():
     """Longer than a turn may take."""
-    until = perf_counter() + 2 * BUSY
+    until = perf_counter() + 2 * BUSY_TURN_SECONDS
     while perf_counter() < until:
         pass
 
@@ -318,7 +318,7 @@ async def test_who_keeps_us_busy_waits_for_the_others(poller):
             turns.clear()
             peer.send(b"x")
             await quiet.called.wait()
-        # What takes at most `BUSY_SHARE` may come first, and again what the scheduler puts in between.
+        # What takes at most `BUSY_PASS_SECONDS` may come first, and again what the scheduler puts in between.
         assert turns.index("quiet") < 8
         for one, _ in made:
             poller.forget(one)
@@ -344,7 +344,9 @@ async def test_busy_no_more(poller):
         assert not len(poller)
 
 
-@pytest.mark.parametrize(("newcomers", "seconds"), [(True, BUSY / 2), (False, 2 * BUSY)], ids=["newcomers", "busy"])
+@pytest.mark.parametrize(
+    ("newcomers", "seconds"), [(True, BUSY_TURN_SECONDS / 2), (False, 2 * BUSY_TURN_SECONDS)], ids=["newcomers", "busy"]
+)
 @pytest.mark.parametrize("told_of", [MAX_EVENTS, 16])
 async def test_who_is_there_comes_first(poller, monkeypatch, newcomers, seconds, told_of):
     """However many newcomers there are, also after a quick turn of theirs, or peers who keep us busy.
@@ -379,7 +381,7 @@ async def test_who_is_there_comes_first(poller, monkeypatch, newcomers, seconds,
                 peer.send(b"x")
                 while "old" not in turns:
                     await trio.lowlevel.checkpoint()
-                assert turns.index("old") < 16  # twice what takes `BUSY_SHARE`: the order of tasks is chance
+                assert turns.index("old") < 16  # twice what takes `BUSY_PASS_SECONDS`: the order of tasks is chance
         for one, _ in made:
             poller.forget(one)
 
@@ -394,7 +396,7 @@ async def test_newcomers_come_one_by_one_beside_others_and_together_alone(poller
 
         def turn(who):
             nonlocal now
-            now += BUSY / 2
+            now += BUSY_TURN_SECONDS / 2
             turns.append(who)
 
         async def until(count):
@@ -434,7 +436,7 @@ async def test_who_keeps_us_busy_and_newcomers_come_in_turn(poller, monkeypatch)
 
         def turn(who):
             nonlocal now
-            now += 2 * BUSY
+            now += 2 * BUSY_TURN_SECONDS
             turns.append(who)
 
         for one, other in crowd:
@@ -452,7 +454,9 @@ async def test_who_keeps_us_busy_and_newcomers_come_in_turn(poller, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("others", "most"), [(HURRIED / 4, 4 / HURRIED), (2 * HURRIED, 1 / PATIENCE)], ids=["quick", "slow"]
+    ("others", "most"),
+    [(SLOW_PASS_SECONDS / 4, 4 / SLOW_PASS_SECONDS), (2 * SLOW_PASS_SECONDS, 1 / MAX_DEFERRAL_SECONDS)],
+    ids=["quick", "slow"],
 )
 async def test_newcomers_wait_while_other_tasks_are_slow(poller, nursery, monkeypatch, others, most):
     """Beside somebody who says something all the time, which those tasks make late already. But not for ever."""
@@ -482,7 +486,7 @@ async def test_newcomers_wait_while_other_tasks_are_slow(poller, nursery, monkey
             poller.forget(one)
 
 
-@pytest.mark.parametrize("seconds", [0, 2 * BUSY], ids=["quick", "busy"])
+@pytest.mark.parametrize("seconds", [0, 2 * BUSY_TURN_SECONDS], ids=["quick", "busy"])
 async def test_newcomers_are_told_again_of_what_they_leave(poller, monkeypatch, seconds):
     """They wait for their turn, and miss nothing: what they did not read, what they ask for later, what comes later."""
     now = 1000.0
@@ -521,7 +525,7 @@ async def test_one_long_turn_is_forgotten_after_a_while(poller, monkeypatch):
 
         def turn(number, what=list):
             nonlocal now
-            now += 2 * BUSY
+            now += 2 * BUSY_TURN_SECONDS
             turns.append(number)
             what()
 
@@ -533,7 +537,7 @@ async def test_one_long_turn_is_forgotten_after_a_while(poller, monkeypatch):
             poller.watch(one, Owner(lambda number=number: turn(number)), READ)
             other.send(b"x")  # never read
         with trio.fail_after(DEADLINE):
-            while now < 1000 + 2 * FORGIVEN:
+            while now < 1000 + 2 * BUSY_FORGIVEN_SECONDS:
                 await trio.lowlevel.checkpoint()
             turns.clear()
             peer.send(b"x")
@@ -611,8 +615,8 @@ async def test_of_several_tasks_that_run_it_the_next_goes_on(nursery):
 
 async def test_cancelled_in_the_middle_of_a_round_nobody_s_turn_is_lost(nursery, monkeypatch):
     """Newcomers are told of once: whoever goes on has to be told again."""
-    monkeypatch.setattr(module, "LONG", 0.0)
-    monkeypatch.setattr(module, "LONGEST", 0.0)
+    monkeypatch.setattr(module, "MIN_PASS_SECONDS", 0.0)
+    monkeypatch.setattr(module, "MAX_PASS_SECONDS", 0.0)
     with pairs(3) as sockets, open_poller() as poller:
         owners = [Owner(lambda ours=ours: ours.recv(100)) for ours, _ in sockets]
         with trio.CancelScope() as scope:

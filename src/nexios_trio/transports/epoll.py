@@ -21,20 +21,23 @@ logger = logging.getLogger("nexios_trio.poller")
 IS_AVAILABLE = sys.platform == "linux"
 # docs/decisions/005
 MAX_EVENTS = 256  # asked for at a time
-LONG = 0.001  # seconds between two checkpoints: other tasks should not wait longer because some peers keep us busy
-LONGEST = 0.01  # the same, where those tasks take long themselves: turns may take as long as they did, up to this
-# Who took longer than this for one turn waits, if there is more, until all the others have had theirs: a peer's flood
-# costs others one turn, and not their place in the queue. Newcomers wait in the same way: who is connected comes first.
-BUSY = 0.0001  # seconds; a turn for one short message takes a fifth of that
-FORGIVEN = 0.05  # seconds without anything to do: that turn was long by chance, or a machine's other programs had it
+# Seconds between two checkpoints: other tasks should not wait longer because some peers keep us busy; or, where those
+# tasks take long themselves, as long as they did, up to the second.
+MIN_PASS_SECONDS = 0.001
+MAX_PASS_SECONDS = 0.01
+# A socket whose turn exceeded this is deferred until every other ready socket has been served: a peer's flood costs
+# others one turn, and not their place in the queue. So are newcomers: who is connected comes first.
+BUSY_TURN_SECONDS = 0.0001  # a turn for one short message takes a fifth of that
+# Without anything to do for so long, its turn was long by chance, or a machine's other programs had it.
+BUSY_FORGIVEN_SECONDS = 0.05
 # Between two checkpoints all of those together have one turn, or so many seconds if nobody else comes. A turn of a
 # newcomer takes a tenth of a millisecond, and what it starts a whole one: that makes a besieged server's passes long.
-BUSY_SHARE = 0.0003
+BUSY_PASS_SECONDS = 0.0003
 # While the other tasks take so long, somebody's message is late already: then nobody who waits has a turn, for a while.
 # In one of two consecutive passes, at least: their order is chance, and we may be the last in one and the first in the
 # next.
-HURRIED = 0.002  # seconds
-PATIENCE = 0.01  # seconds
+SLOW_PASS_SECONDS = 0.002
+MAX_DEFERRAL_SECONDS = 0.01
 
 # Elsewhere nothing is watched, and these only have to exist.
 READ = select.EPOLLIN if IS_AVAILABLE else 0
@@ -148,14 +151,14 @@ class Poller:
     async def _run(self) -> None:
         poll = self._epoll.poll
         descriptor = self._epoll.fileno()
-        share = LONG
+        share = MIN_PASS_SECONDS
         while True:
             before = share
             if self._busy and self._later:  # who waits is busy or new
                 share = await _let_others_run()
             else:
                 await trio.lowlevel.wait_readable(descriptor)
-                share = LONG
+                share = MIN_PASS_SECONDS
             ready = poll(0, MAX_EVENTS)
             while ready := self._serve(ready, share):
                 owners = [self._owners.get(fd) for fd, _ in ready]
@@ -167,8 +170,8 @@ class Poller:
                 ready = [turn for turn, owner in zip(ready, owners, strict=True) if self._owners.get(turn[0]) is owner]
             if self._busy and self._later:
                 if self._is_calm:
-                    self._serve_busy(BUSY_SHARE)
-                elif max(share, before) <= HURRIED or perf_counter() - self._served_at > PATIENCE:
+                    self._serve_busy(BUSY_PASS_SECONDS)
+                elif max(share, before) <= SLOW_PASS_SECONDS or perf_counter() - self._served_at > MAX_DEFERRAL_SECONDS:
                     self._serve_busy(0.0)
 
     def _tell_again(self, ready: list[tuple[int, int]]) -> None:
@@ -184,7 +187,7 @@ class Poller:
         pause_at = began + share
         for index, (fd, events) in enumerate(ready, 1):
             if fd in busy:
-                if fd in later or began - busy[fd] < FORGIVEN:
+                if fd in later or began - busy[fd] < BUSY_FORGIVEN_SECONDS:
                     later.put(fd, events, newcomer=busy[fd] == inf)
                     continue
                 del busy[fd]
@@ -198,7 +201,7 @@ class Poller:
             except Exception as error:
                 self._failed(owner, error)
             now = perf_counter()
-            if now - began > BUSY and owners.get(fd) is owner:
+            if now - began > BUSY_TURN_SECONDS and owners.get(fd) is owner:
                 busy[fd] = now
                 self._arm(fd)
             began = now
@@ -225,7 +228,7 @@ class Poller:
             if self._owners.get(fd) is not owner:
                 continue
             if self._busy.get(fd, inf) < inf:
-                if now - began > BUSY:
+                if now - began > BUSY_TURN_SECONDS:
                     self._busy[fd] = now
                 else:
                     del self._busy[fd]
@@ -251,7 +254,7 @@ async def _let_others_run() -> float:
     """
     left_at = perf_counter()
     await trio.lowlevel.checkpoint()
-    return min(max(perf_counter() - left_at, LONG), LONGEST)
+    return min(max(perf_counter() - left_at, MIN_PASS_SECONDS), MAX_PASS_SECONDS)
 
 
 @contextmanager

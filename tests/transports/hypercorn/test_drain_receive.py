@@ -81,7 +81,7 @@ async def test_it_ends_when_the_server_is_quiet(autojump_clock, nursery):
 
 @pytest.mark.parametrize("endless", [DISCONNECT, MESSAGE], ids=["disconnect", "messages"])
 async def test_a_server_that_never_stops_is_not_listened_to_for_ever(endless, nursery, monkeypatch):
-    monkeypatch.setattr("nexios_trio.transports.hypercorn.drain_receive.MOST", 500)
+    monkeypatch.setattr("nexios_trio.transports.hypercorn.drain_receive.MAX_EVENTS", 500)
     server = Server(nursery)
     server.endless = endless
     nursery.start_soon(discard_remains, server.receive, False)

@@ -11,8 +11,8 @@ from typing import Any
 import trio
 
 # Between two messages the server may have thousands of control frames to look at, none of which we see.
-QUIET = 1.0  # seconds without an event after which nothing more is expected
-MOST = 65536  # events; what has been read when the socket is closed holds fewer
+QUIET_SECONDS = 1.0  # without an event after which nothing more is expected
+MAX_EVENTS = 65536  # what has been read when the socket is closed holds fewer
 
 
 def has_remains(receive: object) -> bool:
@@ -26,9 +26,9 @@ async def discard_remains(receive: Callable[[], Awaitable[Any]], is_disconnected
     Args:
         is_disconnected: the server has said `websocket.disconnect`; one that says it twice would say it for ever.
     """
-    for _ in range(MOST):
+    for _ in range(MAX_EVENTS):
         event: Any = None
-        with trio.move_on_after(QUIET):
+        with trio.move_on_after(QUIET_SECONDS):
             try:
                 event = await receive()
             except Exception:  # there is nobody to tell any more

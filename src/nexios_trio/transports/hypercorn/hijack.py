@@ -37,7 +37,7 @@ from ..timers import Timers
 logger = logging.getLogger("nexios_trio.takeover")
 
 # docs/decisions/003
-SUPPORTED = "0.18."  # of hypercorn; `tests/e2e/test_takeover.py` holds its shapes
+SUPPORTED_VERSION = "0.18."  # of hypercorn; `tests/e2e/test_takeover.py` holds its shapes
 _told: set[str] = set()  # why not, each said once per process
 
 
@@ -128,8 +128,8 @@ def claim(receive: Any, send: Any, settings: Settings) -> Claim | None:
     if "hypercorn.trio.tcp_server" not in sys.modules:
         return None
     try:
-        if not _version().startswith(SUPPORTED):
-            raise Mismatch(f"hypercorn is {_version()}, supported is {SUPPORTED}x")
+        if not _version().startswith(SUPPORTED_VERSION):
+            raise Mismatch(f"hypercorn is {_version()}, supported is {SUPPORTED_VERSION}x")
         return _follow(receive, send, settings)
     except Mismatch as mismatch:
         reason = str(mismatch)
