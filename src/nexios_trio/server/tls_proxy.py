@@ -14,6 +14,7 @@ import attrs
 import trio
 
 from ..transports.forks import disown, own
+from ..transports.progress import SEND_BUFFER_BYTES, bound_send_buffer
 from .connection_limits import AcceptedConnection
 from .cycles import break_cycles
 from .errors import ORDINARY, contained
@@ -55,7 +56,12 @@ class TlsProxy:
         self._start_soon(self._serve, connection)
 
     async def _serve(self, connection: AcceptedConnection) -> None:
-        under = ConnectionStream(connection.sock, b"", self._adopted.settings)
+        settings = self._adopted.settings
+        if (
+            settings.send_buffer is not None or settings.overflow.eager
+        ):  # else the kernel's buffer here is the large one
+            bound_send_buffer(connection.sock, settings.send_buffer or SEND_BUFFER_BYTES)
+        under = ConnectionStream(connection.sock, b"", settings)
         try:
             with contained(logger, "a TLS connection failed"):
                 await self._proxy(connection, under)

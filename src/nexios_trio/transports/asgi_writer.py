@@ -76,6 +76,11 @@ class AsgiWriter(Transport):
             await checkpoint()
             raise
 
+    def use_policy(self, policy: Policy) -> None:
+        super().use_policy(policy)
+        if self._outbox is not None:
+            self._outbox.policy = policy
+
     def offer(self, frame: Frame, key: Hashable = None, policy: Policy | None = None) -> None:
         if not self.outbox.offer(frame, key, policy):
             self.evict(End.of(Cause.OVERFLOW, "too slow"))

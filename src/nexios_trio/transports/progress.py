@@ -13,11 +13,19 @@ import socket
 import struct
 from typing import Final
 
-__all__ = ["ReadingDeadline", "acknowledged_bytes", "bound_send_buffer", "unacknowledged_bytes", "unsent_bytes"]
+__all__ = [
+    "SEND_BUFFER_BYTES",
+    "ReadingDeadline",
+    "acknowledged_bytes",
+    "bound_send_buffer",
+    "unacknowledged_bytes",
+    "unsent_bytes",
+]
 
 SIOCOUTQ: Final = 0x5411  # TIOCOUTQ is the same number
 SIOCOUTQNSD: Final = 0x894B
 LOOKS_PER_PATIENCE: Final = 4
+SEND_BUFFER_BYTES: Final = 8192  # where nothing is set; enough to keep a peer that reads busy until we are told of it
 # struct tcp_info: eight bytes, 24 numbers of four bytes, the two pacing rates; then tcpi_bytes_acked.
 TCP_INFO_BYTES: Final = 128
 BYTES_ACKED: Final = struct.Struct("=Q")

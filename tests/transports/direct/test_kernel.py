@@ -7,7 +7,7 @@ import pytest
 from nexios_trio.config.settings import Settings
 from nexios_trio.core.lifecycle import Cause, End
 from nexios_trio.core.message import text_frame
-from nexios_trio.core.overflow import conflate, max_lag
+from nexios_trio.core.overflow import conflate, drop_latest, max_lag
 from nexios_trio.pubsub.group import Group
 from nexios_trio.transports.direct.states import State
 from nexios_trio.transports.progress import unsent_bytes
@@ -147,3 +147,13 @@ async def test_of_a_unix_socket_the_kernel_keeps_the_bound():
         assert (await all_of(peer, 4999))[-1] == 4999
         await settle()
         assert transport.state is State.CLEAR
+
+
+async def test_a_policy_that_is_changed_holds_for_what_is_queued_already_as_well():
+    async with direct(small=True, outbox_messages=4) as (transport, _):
+        while transport.statistics().queued_messages < 5:  # one is on its way
+            transport.offer(text_frame(STATE))
+        transport.use_policy(drop_latest)
+        transport.offer(text_frame("one more"))
+        assert transport.is_open
+        assert transport.counts.dropped_latest == 1

@@ -7,7 +7,7 @@ that it would take for a peer that has stopped reading nothing can be replaced a
 import socket
 from abc import abstractmethod
 from math import inf
-from typing import Any, Final
+from typing import Any
 
 import trio
 
@@ -16,11 +16,9 @@ from ...config.settings import Settings
 from ...pubsub.group import Membership
 from ...pubsub.writing import WriteNow
 from ..epoll import WRITE, Poller
-from ..progress import ReadingDeadline, bound_send_buffer, unacknowledged_bytes, unsent_bytes
+from ..progress import SEND_BUFFER_BYTES, ReadingDeadline, bound_send_buffer, unacknowledged_bytes, unsent_bytes
 from .socket import DirectSocket
 from .states import State, Step
-
-SEND_BUFFER_BYTES: Final = 8192  # enough to keep a peer that reads busy until we are told of it
 
 _CLEAR = State.CLEAR
 

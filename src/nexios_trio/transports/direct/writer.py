@@ -87,6 +87,11 @@ class Writer(KernelWriter):
             await checkpoint()
             raise
 
+    def use_policy(self, policy: Policy) -> None:
+        super().use_policy(policy)
+        if self._outbox is not None:
+            self._outbox.policy = policy
+
     def offer(self, frame: Frame, key: Hashable = None, policy: Policy | None = None) -> None:
         if self.state is _CLEAR:
             self._write(frame.deflated if self._deflate else frame.wire)
