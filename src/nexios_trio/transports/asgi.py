@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import asynccontextmanager
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 import trio
 from trio.lowlevel import checkpoint
@@ -30,6 +30,8 @@ logger = logging.getLogger("nexios_trio.transport")
 
 LeaveBehind = Callable[..., None]
 
+_NOBODY_WAITS: Final = trio.Event()  # in place of one for each connection; who waits for room makes its own
+
 
 class AsgiTransport(AsgiWriter):
     """One peer behind an ASGI server's `receive` and `send`.
@@ -38,6 +40,20 @@ class AsgiTransport(AsgiWriter):
         poller: for a socket that can be taken over.
         leave_behind: starts a task (a function and its arguments) that may outlive the connection.
     """
+
+    __slots__ = (
+        "__dict__",  # empty, and so not made: for what somebody notes of a connection
+        "__weakref__",
+        "_claim",
+        "_has_remains",
+        "_inbox_has_room",
+        "_is_disconnected",
+        "_leave_behind",
+        "_poller",
+        "_reading",
+        "_receive",
+        "_successor",
+    )
 
     name = "asgi"
     can_abort = False
@@ -57,7 +73,7 @@ class AsgiTransport(AsgiWriter):
         self._claim: hijack.Claim | None = None
         self._successor: DirectTransport | None = None
         self._receive = receive
-        self._inbox_has_room = trio.Event()
+        self._inbox_has_room = _NOBODY_WAITS
         self._is_disconnected = False  # the server has said so
         self._has_remains = has_remains(receive)
         self._reading = trio.CancelScope()

@@ -38,6 +38,22 @@ GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyRe
 class AsgiWriter(Transport):
     """The way out, and its end."""
 
+    __slots__ = (
+        "_deadline",
+        "_flushed",
+        "_gone",
+        "_may_write",
+        "_outbox",
+        "_send",
+        "_timer",
+        "_timer_at",
+        "_timers",
+        "_writing",
+        "_writing_bytes",
+        "_writing_since",
+        "_written",
+    )
+
     def __init__(self, scope: Scope, send: Send, settings: Settings) -> None:
         super().__init__(scope, settings)
         self._outbox: Outbox | None = None
