@@ -610,7 +610,7 @@ async def test_it_can_be_turned_off(caplog: pytest.LogCaptureFixture) -> None:
 async def test_another_version_of_hypercorn_is_left_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(takeover, "SUPPORTED", "0.99.")
+    monkeypatch.setattr(takeover, "SUPPORTED_VERSION", "0.99.")
     application = Application()
     found = await lane_of(application.app, application, caplog)
     assert found[:2] == ["asgi", "asgi"]
