@@ -32,7 +32,11 @@ HOPS = [  # what the page "Life of a message" names
 MESSAGE_FUNCTIONS, MESSAGE_FILES = 26, 13
 JOIN_FUNCTIONS = 13
 LEAVE_FUNCTIONS = 77
-RESUME, YIELD_VALUE = dis.opmap["RESUME"], dis.opmap["YIELD_VALUE"]
+RESUME = dis.opmap["RESUME"]
+SUSPENDED = (
+    RESUME,
+    dis.opmap["YIELD_VALUE"],
+)  # where a function stands that waits: from Python 3.13 on behind the yield
 FROM_THE_START = 0  # as RESUME's argument; others go on after a yield or an await
 
 
@@ -60,7 +64,7 @@ class Passed:
             if at.f_back is not None:
                 self._codes[at.f_back.f_code] = None
             self._codes[at.f_code] = None
-        elif event == "return" and operation != YIELD_VALUE:
+        elif event == "return" and operation not in SUSPENDED:
             self._codes[at.f_code] = None
 
     @property
