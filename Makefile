@@ -49,7 +49,7 @@ quick: dev ## half a minute, for every save: the tests of the pure parts, channe
 # In one process, which is all that is measured. Servers and browsers are processes of their own.
 coverage: dev ## branch coverage of the tests that run in one process, at least 95 %
 	$(BIN)/coverage run -m pytest -q -m 'not slow' $(addprefix --ignore tests/,attack benchmarks docs e2e fuzz test_layers.py) $(PYTEST_ARGS)
-	$(BIN)/coverage report
+	$(BIN)/coverage report --fail-under 95
 
 lint: dev ## ruff, codespell, mypy --strict, basedpyright and the layer test
 	$(BIN)/ruff check $(LINTED)
