@@ -21,6 +21,8 @@ from .patch import SUPPORTED
 
 __all__ = ["patch_websocket_stream"]
 
+_TOO_BIG = "nexios_trio_too_big"  # our attribute of a stream
+
 
 def patch_websocket_stream(close_timeout: float) -> None:
     """Patch hypercorn's WebSocket streams in this process; however often called. Another version is left alone.
@@ -60,12 +62,13 @@ async def _handle_events(stream: Any, close_timeout: float) -> None:
 
 
 async def _handle_message(stream: Any, message: Message[Any], close_timeout: float) -> None:
-    if stream.connection.state is not ConnectionState.OPEN:  # 1009 was sent, or the application has closed
+    if _TOO_BIG in vars(stream):  # 1009 was sent
         stream.buffer.clear()
         return
     try:
         stream.buffer.extend(message)
     except FrameTooLargeError:
+        setattr(stream, _TOO_BIG, True)
         await stream._send_wsproto_event(CloseConnection(code=CloseReason.MESSAGE_TOO_BIG))
         stream.task_group.spawn(_end_later, stream, close_timeout)
         return
