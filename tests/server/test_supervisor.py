@@ -217,3 +217,21 @@ async def test_a_signal_that_comes_before_the_server_looks_is_kept():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         early_signals.raise_again()
         signal.signal(signal.SIGTERM, handler)
+
+
+async def test_a_signal_that_comes_behind_the_server_does_not_kill(log, tmp_path, monkeypatch):
+    """The parent may pass on a signal while the interpreter of a worker that has had it is on its way out."""
+    (tmp_path / "late_signal.py").write_text(
+        "import os, signal\n"
+        "from nexios_trio import NexiosApp\n"
+        "app = NexiosApp()\n"
+        "class Late:\n"
+        "    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGTERM):\n"
+        "        kill(pid, number)\n"
+        "late = Late()\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    async with command(log, "late_signal:app", *QUICK, *TWO) as server:
+        server.signal(signal.SIGTERM)
+        assert await server.status() == 0, log.read_text()
+    assert "by SIGTERM\n" not in log.read_text().replace("because of SIGTERM\n", "")

@@ -53,6 +53,9 @@ def serve_in_this_process(
         trio.run(_run, app, config, announcement)
     except BaseExceptionGroup as group:
         return _status_of(sole(group), announcement.is_made)
+    finally:
+        if link is not None:  # the parent may pass on a signal that this worker has had already
+            early_signals.ignore(signal.SIGTERM)
     return 0
 
 

@@ -1,8 +1,8 @@
-"""Keep signals for a server that does not look yet."""
+"""Signals for a server that does not look yet, or no longer."""
 
 import signal
 
-__all__ = ["keep", "raise_again"]
+__all__ = ["ignore", "keep", "raise_again"]
 
 _kept: list[int] = []
 
@@ -20,3 +20,12 @@ def raise_again() -> None:
     kept, _kept[:] = list(_kept), []
     for number in kept:
         signal.raise_signal(number)
+
+
+def ignore(number: signal.Signals) -> None:
+    """Let this signal do nothing: the server has ended, and the process is about to.
+
+    On its way out the interpreter gives every signal with a handler back its default, which is to kill; not so one that
+    is ignored.
+    """
+    signal.signal(number, signal.SIG_IGN)
