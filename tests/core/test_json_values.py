@@ -129,8 +129,15 @@ def test_a_large_integer_deeper_than_the_stack_is_an_error_of_the_message():
     def further_down(levels):
         return decode_json(deep, 1000) if not levels else further_down(levels - 1)
 
-    with pytest.raises(InvalidJson, match="deep"):
-        further_down(sys.getrecursionlimit() - len(inspect.stack(0)) - 100)
+    levels = sys.getrecursionlimit() - len(inspect.stack(0)) - 100
+    if sys.version_info >= (3, 12):  # C code has a limit of its own there, which is higher
+        value = further_down(levels)
+        for _ in range(900):
+            [value] = value
+        assert value == 2**70
+    else:
+        with pytest.raises(InvalidJson, match="deep"):
+            further_down(levels)
 
 
 def test_digits_in_a_text_are_no_number():
