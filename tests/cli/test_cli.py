@@ -1,6 +1,7 @@
 """The command: what it serves, what it says, how it exits."""
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -11,10 +12,21 @@ from click.testing import CliRunner
 
 from nexios_trio import Settings
 from nexios_trio.cli.main import main
-from tests.server.processes import QUICK, command, failed
+from tests.server.processes import PROJECT, QUICK, command, failed
 from tests.server.support import CERTIFICATES, ask, frame, websocket
 
 APP = "tests.server.apps:app"
+STARLETTE_THAT_FAILS = """
+from contextlib import asynccontextmanager
+from starlette.applications import Starlette
+
+@asynccontextmanager
+async def lifespan(app):
+    raise RuntimeError("no database")
+    yield
+
+app = Starlette(lifespan=lifespan)
+"""
 
 
 @pytest.fixture
@@ -100,17 +112,32 @@ async def test_settings_reach_the_lane_and_the_application(log):
 
 async def test_a_failed_startup_exits_with_3(log):
     assert await failed(log, "tests.server.apps:broken") == 3
-    assert "no database" in log.read_text()
+    assert log.read_text().count("CRITICAL the application failed to start: RuntimeError: no database") == 1
+    assert log.read_text().count("no database") == 3  # the sentence, the line of the code, the error
+    assert re.findall(r'File "(.*?)"', log.read_text()) == [str(PROJECT / "tests/server/apps.py")]
 
 
-async def test_a_module_that_fails_exits_with_3(log, tmp_path):
+async def test_a_failed_startup_of_starlettes_is_told_once(log, tmp_path):
+    (tmp_path / "main.py").write_text(STARLETTE_THAT_FAILS)
+    assert await failed(log, "main:app", folder=tmp_path) == 3
+    assert log.read_text().count("CRITICAL the application failed to start: RuntimeError: no database\n") == 1
+    assert re.findall(r'File "(.*?)"', log.read_text()) == [str(tmp_path / "main.py")]
+
+
+async def test_a_module_that_fails_exits_with_3_and_shows_the_users_frames(log, tmp_path):
+    (tmp_path / "main.py").write_text("import faulty")
     (tmp_path / "faulty.py").write_text("raise LookupError('no key')")
-    os.environ["PYTHONPATH"] = str(tmp_path)
-    try:
-        assert await failed(log, "faulty:app") == 3
-    finally:
-        del os.environ["PYTHONPATH"]
-    assert "LookupError: no key" in log.read_text()
+    assert await failed(log, "main:app", folder=tmp_path) == 3
+    assert "CRITICAL importing main:app failed" in log.read_text()
+    assert re.findall(r'File "(.*?)"', log.read_text()) == [str(tmp_path / "main.py"), str(tmp_path / "faulty.py")]
+    assert log.read_text().endswith("LookupError: no key\n")
+
+
+async def test_a_handler_is_no_application(log):
+    assert await failed(log, "tests.server.apps:echo") == 2
+    assert (
+        "'tests.server.apps:echo' is a handler, of the WebSocket route '/echo' of fresh; accepted is" in log.read_text()
+    )
 
 
 async def test_a_crashed_task_exits_with_1(log):

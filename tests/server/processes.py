@@ -41,10 +41,18 @@ class Command(Running):
 
 @asynccontextmanager
 async def command(
-    log: Path, *arguments: str, bind: str = "127.0.0.1:0", program: Sequence[str] = (str(COMMAND),)
+    log: Path,
+    *arguments: str,
+    bind: str | None = "127.0.0.1:0",
+    program: Sequence[str] = (str(COMMAND),),
+    folder: Path = PROJECT,
 ) -> AsyncIterator[Command]:
-    """`nexios-trio run ARGUMENTS` until the end of the block, from when it says that it serves."""
-    line, process = await start(log, *arguments, bind=bind, program=program)
+    """`nexios-trio run ARGUMENTS` until the end of the block, from when it says that it serves.
+
+    Args:
+        folder: where it runs.
+    """
+    line, process = await start(log, *arguments, bind=bind, program=program, folder=folder)
     try:
         assert line.startswith("Serving "), f"{line}\n{text_of(log)}"
         yield Command(process, line, log)
@@ -54,9 +62,9 @@ async def command(
             await process.wait()
 
 
-async def failed(log: Path, *arguments: str, bind: str = "127.0.0.1:0") -> int:
+async def failed(log: Path, *arguments: str, bind: str | None = "127.0.0.1:0", folder: Path = PROJECT) -> int:
     """The exit status of a command that does not get so far."""
-    line, process = await start(log, *arguments, bind=bind)
+    line, process = await start(log, *arguments, bind=bind, folder=folder)
     try:
         assert line == ""
         with trio.fail_after(DEADLINE):
@@ -66,13 +74,17 @@ async def failed(log: Path, *arguments: str, bind: str = "127.0.0.1:0") -> int:
 
 
 async def start(
-    log: Path, *arguments: str, bind: str, program: Sequence[str] = (str(COMMAND),)
+    log: Path,
+    *arguments: str,
+    bind: str | None,
+    program: Sequence[str] = (str(COMMAND),),
+    folder: Path = PROJECT,
 ) -> tuple[str, trio.Process]:
     """The first line that it prints, or nothing; it is in a process group of its own."""
     with log.open("ab") as errors:
         process = await trio.lowlevel.open_process(
-            [*program, "run", *arguments, "-b", bind],
-            cwd=PROJECT,
+            [*program, "run", *arguments, *(() if bind is None else ("-b", bind))],
+            cwd=folder,
             stdout=-1,
             stderr=errors,
             start_new_session=True,

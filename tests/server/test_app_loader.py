@@ -18,8 +18,9 @@ def test_the_name_may_be_left_out():
         ("tests.server.apps:app.rotes", "there is no 'rotes'"),
         (
             "tests.server.apps:echo",
-            "takes scope, receive and send, and 'tests.server.apps:echo' does not; did you mean",
+            "'tests.server.apps:echo' is a handler, of the WebSocket route '/echo' of fresh; accepted is a NexiosApp, or",
         ),
+        ("tests.server.apps:echo", "a callable (scope, receive, send); did you mean app or obstinate or"),
         ("tests.server.apps:not_callable", "'tests.server.apps:not_callable' is of type int"),
         ("examples/chat/app.py", "give the module, as in examples.chat.app:app"),
         ("..:app", "is no module name"),

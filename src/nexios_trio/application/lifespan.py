@@ -130,6 +130,7 @@ class Lifespan:
         """
         await receive()
         run = _Run()
+        failure: Exception | None = None
         try:
             async with self._started(run):
                 scope.setdefault("state", {}).update(run.state)
@@ -141,7 +142,12 @@ class Lifespan:
                 finally:
                     run.phase = _Phase.STOPPING
         except Exception as error:
-            await self._failed(run, _unwrap(error), send)
+            failure = _unwrap(error)
+        if failure is not None:  # out of the block above, in which raising it would give it another context
+            try:
+                await self._failed(run, failure, send)
+            finally:
+                del failure  # whose frames lead here
             return
         problem = None if run.problem is None else _describe_error(run.problem)
         await send(_told("lifespan.shutdown", problem))
@@ -180,8 +186,12 @@ class Lifespan:
     async def _failed(self, run: _Run, error: Exception, send: Send) -> None:
         explain(error)
         if run.phase is _Phase.STARTING:
-            logger.error("the application failed to start", exc_info=error)
+            is_ours = current_server.get() is not None
+            if not is_ours:
+                logger.error("the application failed to start", exc_info=error)
             await send(_told("lifespan.startup", _describe_error(error)))
+            if is_ours:  # whose server raises it, with its traceback
+                raise error
         elif run.was_asked:
             logger.error("the application failed to stop", exc_info=error)
             await send(_told("lifespan.shutdown", _describe_error(error)))

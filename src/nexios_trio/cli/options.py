@@ -12,6 +12,7 @@ from hypercorn.config import Config
 from ..config.settings import Settings
 from ..exceptions import SettingsError
 from ..server.hypercorn.options import unknown_options
+from ..server.listeners import DEFAULT_HOST, DEFAULT_PORT
 
 __all__ = ["read_options", "read_settings", "read_umask", "show_settings", "usage_error"]
 
@@ -28,15 +29,35 @@ def read_umask(context: click.Context, option: click.Parameter, value: str | Non
 def read_options(options: dict[str, Any]) -> Config:
     """Read hypercorn's configuration: the file's, then the options."""
     config = _read_config(options["config"]) if options["config"] else Config()
-    for name in ("bind", "insecure_bind"):
-        if options[name]:
-            setattr(config, name, list(options[name]))
+    if binds := _read_binds(options):
+        config.bind = binds
+    if options["insecure_bind"]:
+        config.insecure_bind = list(options["insecure_bind"])
     for name in ("certfile", "keyfile", "root_path", "umask"):
         if options[name] is not None:
             setattr(config, name, options[name])
     if options["access_log"] is not None:
         config.accesslog = options["access_log"]
     return config
+
+
+def _read_binds(options: Mapping[str, Any]) -> list[str]:
+    """Read where to listen: --bind, or --host and --port. Nothing where neither is given."""
+    host, port, binds = options["host"], options["port"], list(options["bind"])
+    if host is None and port is None:
+        for bind in filter(str.isdecimal, binds):
+            click.echo(f"Note: -b {bind} is taken for -b {DEFAULT_HOST}:{bind}", err=True)
+        return binds
+    if binds:
+        raise click.UsageError("--bind says all that --host and --port do: give one or the other")
+    host = DEFAULT_HOST if host is None else host
+    if host.startswith(("unix:", "fd://")):
+        raise click.UsageError(f"--host takes a name or an address; give --bind {host}")
+    if ":" in host and not host.startswith("["):
+        if host.count(":") == 1:
+            raise click.UsageError(f"--host {host} has a port in it; give --bind {host}")
+        host = f"[{host}]"
+    return [f"{host}:{DEFAULT_PORT if port is None else port}"]
 
 
 def _read_config(source: str) -> Config:

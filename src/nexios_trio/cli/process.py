@@ -19,6 +19,7 @@ from ..server import ServerError, StartupFailed, early_signals, serve
 from ..server.app_loader import LoadError, load_application
 from ..server.errors import sole
 from ..server.supervisor import follow_parent, say_ready, take_link
+from ..server.tracebacks import trim_traceback
 from .options import usage_error
 
 __all__ = ["announce", "log_to_stderr", "serve_in_this_process", "write_pid"]
@@ -39,7 +40,7 @@ def serve_in_this_process(
         worker: the number of this worker; None for a process of its own.
     """
     link = None if worker is None else take_link()  # before the application starts processes of its own
-    app = _load(application)
+    app = _load(application, level)
     log_to_stderr(level)
     _check_settings(app, given)
     if worker == 0:
@@ -63,7 +64,7 @@ def _status_of(failure: BaseException, was_ready: bool) -> int:
     """The exit status of a server that failed. What cannot be the configuration's fault is raised."""
     match failure:
         case StartupFailed():
-            logger.critical("%s", failure, exc_info=failure.__cause__)
+            logger.critical("%s", failure, exc_info=_for_user(failure.__cause__))
             return NOT_STARTED
         case ServerError():
             logger.critical("%s", failure, exc_info=failure.__cause__)
@@ -104,14 +105,22 @@ def announce(application: str, addresses: Sequence[str], workers: str = "") -> N
     sys.stdout.flush()
 
 
-def _load(application: str) -> ASGIApp:
+def _load(application: str, level: str) -> ASGIApp:
     try:
         return load_application(application)
     except LoadError as error:
         raise click.UsageError(str(error)) from None
-    except Exception:
-        logger.critical("importing %s failed", application, exc_info=True)
+    except Exception as error:
+        log_to_stderr(level)
+        logger.critical("importing %s failed", application, exc_info=_for_user(error))
         sys.exit(NOT_STARTED)
+
+
+def _for_user(error: BaseException | None) -> BaseException | None:
+    """The error with a traceback that begins with the user's code; the whole one where details are logged."""
+    if error is not None and not logger.isEnabledFor(logging.DEBUG):
+        trim_traceback(error)
+    return error
 
 
 def _check_settings(app: ASGIApp, given: Sequence[str]) -> None:

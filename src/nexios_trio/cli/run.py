@@ -24,6 +24,8 @@ LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 @click.command(epilog="A setting is also read from NEXIOS_NAME in the environment; --show-settings lists them all.")
 @click.argument("application", metavar="MODULE:APP", required=False)
 @click.option("-b", "--bind", multiple=True, metavar="ADDRESS", help="HOST:PORT, unix:PATH or fd://NUMBER; several.")
+@click.option("--host", metavar="HOST", help="In place of --bind: a name or an address.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), metavar="PORT", help="With it; 0: any.  [default: 8000]")
 @click.option("--insecure-bind", multiple=True, metavar="ADDRESS", help="The same without TLS, next to --bind with it.")
 @click.option(
     "-c", "--config", metavar="FILE", help="hypercorn's configuration: a TOML file, file:PY or python:MODULE."

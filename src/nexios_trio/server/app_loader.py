@@ -2,15 +2,18 @@
 
 import difflib
 import importlib
-import inspect
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from ..application import NexiosApp
 from ..asgi_types import ASGIApp
+from .app_mistakes import describe_mistake
 from .errors import ServerError
 
 __all__ = ["LoadError", "load_application"]
+
+ACCEPTED: Final = "accepted is a NexiosApp, or any other ASGI application: a callable (scope, receive, send)"
 
 
 class LoadError(ServerError):
@@ -54,29 +57,16 @@ def _get(module: Any, name: str, spec: str) -> Any:
         if not hasattr(found, part):
             raise LoadError(f"there is no {part!r} in {spec.partition(':')[0]!r}{_suggest(part, found)}")
         found = getattr(found, part)
-    if not callable(found):
-        raise LoadError(f"{spec!r} is of type {type(found).__name__}; an ASGI application is callable")
-    if not _takes_three(found):
-        hint = _suggest("", module)
-        raise LoadError(f"an ASGI application takes scope, receive and send, and {spec!r} does not{hint}")
+    what = describe_mistake(found, module)
+    if what is not None:
+        raise LoadError(f"{spec!r} is {what}; {ACCEPTED}{_suggest('', module)}")
     return found
-
-
-def _takes_three(found: Any) -> bool:
-    """Tell whether it can be called with three arguments. A handler, which is found beside its application, cannot."""
-    try:
-        inspect.signature(found).bind(None, None, None)
-    except TypeError:
-        return False
-    except ValueError:  # nobody knows
-        pass
-    return True
 
 
 def _suggest(name: str, owner: Any) -> str:
     """Suggest what was perhaps meant: what has a similar name, or looks like an application."""
     names = [other for other in vars(owner) if not other.startswith("_") and callable(getattr(owner, other))]
     close = difflib.get_close_matches(name, names, 3, 0.6)
-    close = close or [other for other in names if hasattr(getattr(owner, other), "ws_route")]
+    close = close or [other for other in names if isinstance(getattr(owner, other), NexiosApp)]
     applications = [other for other in close if not isinstance(getattr(owner, other), type)]
     return f"; did you mean {' or '.join(applications)}?" if applications else ""

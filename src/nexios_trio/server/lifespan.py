@@ -123,7 +123,7 @@ _WHAT: dict[type[ServerError], str] = {
 
 
 def _sentence(what: str, event: Any) -> str:
-    message = str(event.get("message") or "").strip()
+    message = str(event.get("message") or "").strip().rpartition("\n")[2]  # Starlette sends a whole traceback
     return f"{what}: {message}" if message else what
 
 

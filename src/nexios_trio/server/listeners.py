@@ -15,11 +15,12 @@ from hypercorn.config import Config
 
 from ..transports.forks import disown, own
 
-__all__ = ["Listener", "backlog_of", "open_listeners"]
+__all__ = ["DEFAULT_HOST", "DEFAULT_PORT", "Listener", "backlog_of", "open_listeners"]
 
 logger = logging.getLogger("nexios_trio.server")
 
 FIRST_FREE_DESCRIPTOR: Final = 3
+DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8000
 BACKLOG: Final = 4096  # hypercorn's own default of 100 makes a storm of connections wait for seconds
 
@@ -186,7 +187,7 @@ def _overlap(one: Any, other: Any) -> bool:
 def _parse(bind: str) -> tuple[str, int]:
     """Host and port of `HOST:PORT`, `HOST`, `PORT`, `[HOST]:PORT`."""
     if bind.isascii() and bind.isdigit():
-        host, port = "127.0.0.1", bind
+        host, port = DEFAULT_HOST, bind
     elif bind.startswith("["):
         host, _, rest = bind[1:].partition("]")
         port = rest.removeprefix(":")

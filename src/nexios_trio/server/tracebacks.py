@@ -1,0 +1,81 @@
+"""Tracebacks that begin with the user's own code, and have nothing of ours in between."""
+
+import importlib
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+__all__ = ["trim_traceback"]
+
+# What calls the user's code. Frames of these say nothing before the first one of the user's.
+CALLERS: Final = frozenset(
+    {"anyio", "click", "fastapi", "hypercorn", "litestar", "nexios_trio", "outcome", "quart", "starlette", "trio"}
+)
+_STANDARD_LIBRARY: Final = Path(sysconfig.get_path("stdlib"))
+_PACKAGE: Final = Path(__file__).parents[1]
+_IMPORTLIB: Final = Path(next(iter(importlib.__path__)))
+_CONTEXTLIB: Final = _STANDARD_LIBRARY / "contextlib.py"
+
+
+def trim_traceback(error: BaseException) -> None:
+    """Leave out the frames before the user's first one, and those of this package and of the import system behind it.
+
+    So too in what the error was caused by and in the errors of a group. A traceback that holds no frame of the user's
+    stays whole: then it is about us. That of an error of syntax, or of a missing module, needs none.
+    """
+    for one in _all_of(error):
+        one.__traceback__ = _trimmed(one)
+
+
+def _trimmed(error: BaseException) -> TracebackType | None:
+    frames = list(_frames(error.__traceback__))
+    first = next((index for index, frame in enumerate(frames) if not _is_caller(frame)), None)
+    if first is None:
+        return None if isinstance(error, SyntaxError) else error.__traceback__
+    kept = [frame for frame in frames[first:] if not _is_plumbing(frame)]
+    trimmed: TracebackType | None = None
+    for frame in reversed(kept):
+        trimmed = TracebackType(trimmed, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    return trimmed
+
+
+def _frames(traceback: TracebackType | None) -> Iterator[TracebackType]:
+    while traceback is not None:
+        yield traceback
+        traceback = traceback.tb_next
+
+
+def _is_caller(frame: TracebackType) -> bool:
+    name = frame.tb_frame.f_code.co_filename
+    if name.startswith("<frozen "):
+        return True
+    path = Path(name)
+    parts = path.parts
+    for folder in ("site-packages", "dist-packages"):
+        if folder in parts:
+            return Path(parts[parts.index(folder) + 1]).stem in CALLERS
+    return path.is_relative_to(_STANDARD_LIBRARY) or path.is_relative_to(_PACKAGE)
+
+
+def _is_plumbing(frame: TracebackType) -> bool:
+    name = frame.tb_frame.f_code.co_filename
+    path = Path(name)
+    is_ours = path.is_relative_to(_PACKAGE) or path.is_relative_to(_IMPORTLIB) or path == _CONTEXTLIB
+    return is_ours or name.startswith("<frozen importlib")
+
+
+def _all_of(error: BaseException) -> list[BaseException]:
+    """Return the error, what it was caused by, and the errors of a group, each once."""
+    found: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is None or any(one is other for other in found):
+            continue
+        found.append(one)
+        waiting += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            waiting += one.exceptions
+    return found
