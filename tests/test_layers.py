@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[set[str], ...], ...] = (
     ({"transports"}, {"engines"}),
     ({"groups"},),
     ({"connections"},),
-    ({"channels"}, {"middleware"}, {"validation"}),
+    ({"channels"}, {"middleware"}, {"validation"}, {"observability"}),
     ({"routing", "http"},),
     ({"consumer"},),
     ({"websockets"},),

@@ -81,6 +81,11 @@ ROUTES: dict[str, Recipe] = {
     "Routes.put": lambda s: s.app.put("/x")(handle_http),
 }
 
+OBSERVED: dict[str, Recipe] = {
+    "ObservedRoutes.add_readiness_check": lambda s: s.app.add_readiness_check("database", checkpoint),
+    "ObservedRoutes.mount_health": lambda s: s.app.mount_health(),
+}
+
 APPLICATION: dict[str, Recipe] = {
     "NexiosApp.__init__": lambda s: NexiosApp(),
     "NexiosApp.__call__": lambda s: s.app(SCOPE, receive, send),
@@ -142,4 +147,4 @@ LOGS: dict[str, Recipe] = {
     "printable": lambda s: printable("x"),
 }
 
-RECIPES = {**ROUTES, **APPLICATION, **HTTP, **MIDDLEWARE, **LOGS}
+RECIPES = {**ROUTES, **OBSERVED, **APPLICATION, **HTTP, **MIDDLEWARE, **LOGS}

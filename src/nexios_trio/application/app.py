@@ -20,13 +20,13 @@ from ..http import error_response, serve_request
 from ..middleware.chain import Next
 from ..middleware.origin import explain_origin, origin_problem
 from ..routing.paths import BadPath, request_path
-from ..routing.routes import Routes
 from ..transports.asgi import AsgiTransport
 from ..transports.base import TRANSPORT_EXTENSION, Transport
 from ..transports.server_context import DirectOffer, find_offer
 from .gc_tuning import count_connection, count_request
 from .host import Host
 from .lifespan import Lifespan
+from .observing import ObservedApplication, ObservedRoutes
 from .trio_only import fail_startup, is_on_trio, require_trio
 
 __all__ = ["TRANSPORT_EXTENSION", "NexiosApp", "get_application"]
@@ -35,7 +35,7 @@ Function = TypeVar("Function", bound=Callable[[], Any])
 LifespanContext = Callable[["NexiosApp"], AbstractAsyncContextManager[Any]]
 
 
-class NexiosApp(Routes):
+class NexiosApp(ObservedRoutes):
     """An ASGI application: routes, a lifespan, and the box with the groups of its connections.
 
     Creating it needs no running loop. Served by ``hypercorn --worker-class trio`` or ``nexios-trio run``. Mounted in
@@ -74,7 +74,8 @@ class NexiosApp(Routes):
         self.title = title
         self.runtime = Runtime(self.settings, box, authorize)
         self._host = Host(self.settings)
-        self._lifespan = Lifespan(self.runtime, _bind_lifespan(lifespan, self))
+        self._observed = ObservedApplication(self.runtime, lambda: self._lifespan.problem)
+        self._lifespan = Lifespan(self.runtime, _bind_lifespan(lifespan, self), self._observed)
         super().__init__(routes, middleware)
 
     def __repr__(self) -> str:
@@ -192,7 +193,7 @@ class NexiosApp(Routes):
 
     async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         count_request()
-        if self._lifespan.is_refusing:
+        if self._lifespan.is_refusing and not self._is_health(scope):
             await error_response(503)(scope, receive, send)
             return
         believe_proxies(scope, self.settings.trusted_proxies)

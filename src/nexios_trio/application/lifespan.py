@@ -25,7 +25,7 @@ from ..asgi_types import Event, Receive, Send
 from ..connections.callables import describe
 from ..connections.handler_errors import explain
 from ..connections.runtime import Runtime
-from ..transports.server_context import current_server
+from ..transports.server_context import Observable, current_server
 from .gc_tuning import tuned_collector
 
 __all__ = ["Lifespan"]
@@ -55,9 +55,15 @@ class _Run:
 class Lifespan:
     """What happens when the server starts and stops. Owned by the application."""
 
-    def __init__(self, runtime: Runtime, context: Callable[[], AbstractAsyncContextManager[Any]] | None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        context: Callable[[], AbstractAsyncContextManager[Any]] | None,
+        application: Observable,
+    ) -> None:
         self._runtime = runtime
         self._context = context
+        self._application = application  # as its server asks it
         self._runs: list[_Run] = []
         self._has_failed = False  # a task of the application, since it was started last
         self._has_warned = False
@@ -72,17 +78,32 @@ class Lifespan:
         return all(run.phase is _Phase.STOPPING for run in self._runs)
 
     @property
+    def problem(self) -> str | None:
+        """The reason why the application is not ready for clients; None if it is."""
+        phases = {run.phase for run in self._runs}
+        if _Phase.RUNNING in phases:
+            return None
+        if phases:
+            return "starting" if _Phase.STARTING in phases else "stopping"
+        return "failed" if self._has_failed else "not started" if self._skipped else None
+
+    @property
     def hosted_state(self) -> dict[str, Any]:
         """The state that `lifespan` gave for the connections, where no server hands it to them."""
         return next((run.state for run in reversed(self._runs) if run.is_hosted), {})
 
-    def warn_of_skipped_startup(self) -> None:
-        """Warn, once, if there is something to do at the start or stop, and nobody has told us to."""
-        skipped = [
+    @property
+    def _skipped(self) -> list[str]:
+        """Functions, by their kind, that do not run where nobody starts the application."""
+        return [
             *(["lifespan"] if self._context is not None else []),
             *(["on_startup"] if self.startup else []),
             *(["on_shutdown"] if self.shutdown else []),
         ]
+
+    def warn_of_skipped_startup(self) -> None:
+        """Warn, once, if there is something to do at the start or stop, and nobody has told us to."""
+        skipped = self._skipped
         if self._runtime.is_started or self._has_warned or not skipped:
             return
         self._has_warned = True
@@ -159,6 +180,7 @@ class Lifespan:
         settings = self._runtime.settings
         if server is not None:
             server.adopt_settings(settings)
+            server.overview.applications.append(self._application)
         self._has_failed = False
         self._runs.append(run)
         try:
@@ -172,6 +194,8 @@ class Lifespan:
                 run.problem = await self._shut_down()
         finally:
             self._runs.remove(run)
+            if server is not None:
+                server.overview.applications.remove(self._application)
 
     async def _shut_down(self) -> Exception | None:
         problem: Exception | None = None

@@ -13,6 +13,7 @@ hands it to its own members. Subscribing is therefore local, and an engine knows
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from enum import Enum
 from typing import ClassVar, Protocol
 
 import attrs
@@ -21,7 +22,7 @@ from ..core.message import Message, Position
 from ..exceptions import LifecycleError
 from ..pubsub.history import HistoryLimits
 
-__all__ = ["Deliver", "Engine", "HistoryLimits", "HistoryPage", "claim_engine"]
+__all__ = ["Deliver", "Engine", "EngineState", "HistoryLimits", "HistoryPage", "claim_engine"]
 
 # Gives a message to this node's members of a group. A box gives `groups.broadcast.Broadcaster.deliver` to `attach`.
 Deliver = Callable[[str, Message], None]
@@ -36,11 +37,24 @@ class HistoryPage:
     top: Position
 
 
+class EngineState(Enum):
+    """Whether an engine reaches the other processes."""
+
+    STARTING = "starting"  # it has not reached them yet
+    UP = "up"
+    DOWN = "down"
+
+
 class Engine(ABC):
     """Carries group messages and keeps their history."""
 
     # There are no other nodes: a group without members here has none at all.
     is_local: ClassVar[bool] = False
+
+    @property
+    def state(self) -> EngineState:
+        """Tell whether it works now, for `/readyz` and metrics. Asked at any time; what has no link is always up."""
+        return EngineState.UP
 
     @abstractmethod
     def attach(self, deliver: Deliver) -> None:

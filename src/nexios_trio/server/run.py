@@ -31,7 +31,7 @@ from ..asgi_types import ASGIApp
 from ..config.settings import Settings
 from ..core.proxy_headers import is_trusted
 from ..transports.epoll import Poller, open_poller
-from ..transports.server_context import CleanupLimit, current_server
+from ..transports.server_context import CleanupLimit, ServerOverview, current_server
 from ..transports.timers import Timers
 from . import early_signals
 from .accept import accept_forever
@@ -127,6 +127,7 @@ class Server:
     lifespan: Lifespan = attrs.field(init=False)
     timers: Timers = attrs.field(factory=Timers, init=False)
     cleanups: CleanupLimit = attrs.field(factory=CleanupLimit, init=False)
+    overview: ServerOverview = attrs.field(factory=ServerOverview, init=False)
     _limits: ConnectionLimits | None = attrs.field(default=None, init=False)  # once connections are served
 
     def __attrs_post_init__(self) -> None:
@@ -220,8 +221,10 @@ class Server:
                 )
             addresses = [listener.address for listener in listeners]
             logger.debug("serving on %s", ", ".join(addresses))
+            self.overview.problem = None
             task_status.started(addresses)
             await self.stop.requested.wait()
+            self.overview.problem = "draining"
             nursery.cancel_scope.cancel(reason="the server stops")
         for listener in listeners:
             listener.sock.close()

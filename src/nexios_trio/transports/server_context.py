@@ -13,14 +13,24 @@ from contextvars import ContextVar
 from math import inf
 from typing import Any, Final, Protocol
 
+import attrs
 import trio
 
-from ..asgi_types import Receive, Scope, Send
+from ..asgi_types import ASGIApp, Receive, Scope, Send
 from ..config.settings import Settings
 from .base import TRANSPORT_EXTENSION, Transport
 from .timers import Timers
 
-__all__ = ["SERVER_WIDE", "CleanupLimit", "DirectOffer", "ServerContext", "current_server", "find_offer"]
+__all__ = [
+    "SERVER_WIDE",
+    "CleanupLimit",
+    "DirectOffer",
+    "Observable",
+    "ServerContext",
+    "ServerOverview",
+    "current_server",
+    "find_offer",
+]
 
 
 # Settings that the server decides by before an application has a say: one value for all that it serves.
@@ -129,11 +139,32 @@ class CleanupLimit:
             scope.deadline = min(scope.deadline, when)
 
 
+class Observable(Protocol):
+    """An application, as its server asks it for health and metrics."""
+
+    async def problems(self) -> dict[str, str]:
+        """Return what is not ready, by name, and why. Checkpoint: always. Bounded in time."""
+        ...
+
+    def private_page(self, path: str) -> ASGIApp | None:
+        """Find what the application shows at `path` of the server's own address, to nobody else."""
+        ...
+
+
+@attrs.define(eq=False)
+class ServerOverview:
+    """What the server's own address for health tells of server and applications. Both write here what they know."""
+
+    problem: str | None = "starting"  # why the server serves nobody: "starting", "draining"
+    applications: list[Observable] = attrs.field(factory=list)  # those that have been told to start, and not to stop
+
+
 class ServerContext(Protocol):
     """A running server of ours, as the applications in it see it. Owned by `server.run`."""
 
     timers: Timers  # run by the server, from before the lifespan starts until after it has ended
     cleanups: CleanupLimit
+    overview: ServerOverview
 
     @property
     def settings(self) -> Settings:
