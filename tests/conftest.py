@@ -27,11 +27,13 @@ def separate_logs() -> Generator[None]:
         for guard in logging.getLogger(name).filters:
             if isinstance(guard, Guard):
                 guard.reset()
-    ours = logging.getLogger("nexios_trio")
-    level, handlers = ours.level, list(ours.handlers)
+    ours, root = logging.getLogger("nexios_trio"), logging.getLogger()
+    level, root_level, handlers, last_resort = ours.level, root.level, list(ours.handlers), logging.lastResort
     yield
     ours.setLevel(level)
+    root.setLevel(root_level)
     ours.handlers[:] = handlers
+    logging.lastResort = last_resort
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -7,7 +7,7 @@ from trio.lowlevel import checkpoint
 
 from nexios_trio import NexiosApp, Router, Settings, WebSocket, conflate, get_application, max_lag, serve
 from nexios_trio.http import Request, Response, error_response, serve_request
-from nexios_trio.logs import Guard, guard_loggers, printable
+from nexios_trio.logs import Guard, JsonFormatter, TextFormatter, guard_loggers, printable
 from nexios_trio.middleware import (
     AuthenticationMiddleware,
     ConnectionRateLimitMiddleware,
@@ -143,6 +143,10 @@ LOGS: dict[str, Recipe] = {
     "Guard.__init__": lambda s: Guard(),
     "Guard.filter": lambda s: Guard().filter(logging.makeLogRecord({"levelno": logging.INFO})),
     "Guard.reset": lambda s: Guard().reset(),
+    "JsonFormatter.__init__": lambda s: JsonFormatter(),
+    "JsonFormatter.format": lambda s: JsonFormatter().format(logging.makeLogRecord({})),
+    "TextFormatter.__init__": lambda s: TextFormatter(),
+    "TextFormatter.format": lambda s: TextFormatter().format(logging.makeLogRecord({})),
     "guard_loggers": lambda s: guard_loggers(),
     "printable": lambda s: printable("x"),
 }

@@ -20,9 +20,10 @@ from ..server.app_loader import LoadError, load_application
 from ..server.errors import sole
 from ..server.supervisor import follow_parent, say_ready, take_link
 from ..server.tracebacks import trim_traceback
+from .log_setup import LogSetup
 from .options import usage_error
 
-__all__ = ["announce", "log_to_stderr", "serve_in_this_process", "write_pid"]
+__all__ = ["announce", "serve_in_this_process", "write_pid"]
 
 logger = logging.getLogger("nexios_trio.command")
 
@@ -31,7 +32,7 @@ NOT_STARTED: Final = 3
 
 
 def serve_in_this_process(
-    application: str, config: Config, given: Sequence[str], level: str, worker: int | None
+    application: str, config: Config, given: Sequence[str], logs: LogSetup, worker: int | None
 ) -> int:
     """Serve until stopped. Returns the exit status.
 
@@ -40,8 +41,8 @@ def serve_in_this_process(
         worker: the number of this worker; None for a process of its own.
     """
     link = None if worker is None else take_link()  # before the application starts processes of its own
-    app = _load(application, level)
-    log_to_stderr(level)
+    app = _load(application)
+    logs.settle()
     _check_settings(app, given)
     if worker == 0:
         _warn_of_islands(app)
@@ -105,13 +106,12 @@ def announce(application: str, addresses: Sequence[str], workers: str = "") -> N
     sys.stdout.flush()
 
 
-def _load(application: str, level: str) -> ASGIApp:
+def _load(application: str) -> ASGIApp:
     try:
         return load_application(application)
     except LoadError as error:
         raise click.UsageError(str(error)) from None
     except Exception as error:
-        log_to_stderr(level)
         logger.critical("importing %s failed", application, exc_info=_for_user(error))
         sys.exit(NOT_STARTED)
 
@@ -147,13 +147,3 @@ def write_pid(config: Config) -> None:
     if config.pid_path is not None:
         with open(config.pid_path, "w", encoding="ascii") as file:
             file.write(f"{os.getpid()}\n")
-
-
-def log_to_stderr(level: str) -> None:
-    """Log there, unless the application has set up logging for itself."""
-    ours = logging.getLogger("nexios_trio")
-    ours.setLevel(level.upper())
-    if not ours.hasHandlers():
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s [%(process)d] %(levelname)s %(message)s"))
-        ours.addHandler(handler)

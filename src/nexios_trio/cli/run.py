@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, Final
+from typing import Any
 
 import click
 import trio
@@ -13,12 +13,11 @@ from ..config.settings import Settings
 from ..server.hypercorn.http_server import prepare, tls_context
 from ..server.listeners import Listener, open_listeners
 from ..server.supervisor import Supervisor
+from .log_setup import LOG_FORMATS, LOG_LEVELS, LogSetup
 from .options import read_options, read_settings, read_umask, show_settings, usage_error
-from .process import announce, log_to_stderr, serve_in_this_process, write_pid
+from .process import announce, serve_in_this_process, write_pid
 
 __all__ = ["run"]
-
-LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 @click.command(epilog="A setting is also read from NEXIOS_NAME in the environment; --show-settings lists them all.")
@@ -36,7 +35,8 @@ LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 @click.option("--umask", callback=read_umask, metavar="OCTAL", help="Of a Unix socket: 007 lets its group in, 000 all.")
 @click.option("--root-path", metavar="PATH", help="What a proxy in front cuts off, as in /chat.")
 @click.option("--access-log", metavar="FILE", help="Where requests are logged; - for standard output.")
-@click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True)
+@click.option("--log-level", type=click.Choice(LOG_LEVELS), help="Of all loggers; info, unless it is given.")
+@click.option("--log-format", type=click.Choice(LOG_FORMATS), help="Lines for people, or JSON objects.")
 @click.option("-s", "--set", "given", multiple=True, metavar="NAME=VALUE", help="A setting, as in max_connections=500.")
 @click.option("--show-settings", is_flag=True, help="List every setting and its value, and exit.")
 @click.option("--worker", type=int, hidden=True)
@@ -48,16 +48,17 @@ def run(application: str | None, **options: Any) -> None:
         return
     if application is None:
         raise click.UsageError("say what to serve: nexios-trio run MODULE:APP")
+    logs = LogSetup(options["log_format"], options["log_level"])
+    logs.begin()
     config = read_options(options)
     worker: int | None = options["worker"]
     workers = options["workers"] or config.workers
     if worker is None and workers > 1:
         sys.exit(_supervise(application, config, settings, workers, options))
-    sys.exit(serve_in_this_process(application, config, options["given"], options["log_level"], worker))
+    sys.exit(serve_in_this_process(application, config, options["given"], logs, worker))
 
 
 def _supervise(application: str, config: Config, settings: Settings, count: int, options: dict[str, Any]) -> int:
-    log_to_stderr(options["log_level"])
     with ExitStack() as stack:
         try:
             ours = prepare(config)
@@ -81,7 +82,7 @@ def _supervise(application: str, config: Config, settings: Settings, count: int,
 def _worker_command(application: str, listeners: Sequence[Listener], options: dict[str, Any]) -> list[str]:
     """This command again, on inherited sockets. The settings are in the environment."""
     command = [sys.executable, "-m", "nexios_trio", "run", application]
-    for name in ("config", "certfile", "keyfile", "root_path", "access_log", "log_level"):
+    for name in ("config", "certfile", "keyfile", "root_path", "access_log", "log_level", "log_format"):
         if options[name] is not None:
             command += [f"--{name.replace('_', '-')}", options[name]]
     has_tls = any(listener.is_secure for listener in listeners)

@@ -12,6 +12,7 @@ from hypercorn.trio.worker_context import WorkerContext
 
 from ...asgi_types import ASGIApp, Headers, Receive, Send
 from ...core.proxy_headers import believe_proxies
+from ...logs.guard import guard_logger
 from ..connection_limits import AcceptedConnection
 from ..request_head import WebSocketRequest
 from ..server_settings import ServerSettings
@@ -43,6 +44,9 @@ def prepare(config: Config) -> Config:
     ours._log = None
     ours.alpn_protocols = ["http/1.1"]
     ours.set_statsd_logger_class(StatsdLogger)
+    if ours.logger_class is Logger and ours.errorlog == "-":  # no handler of its own: it goes where all records go
+        guard_logger("hypercorn.error")
+        ours.errorlog = logging.getLogger("hypercorn.error")
     ours.logger_class = safe_logger_class(ours.logger_class)
     return ours
 

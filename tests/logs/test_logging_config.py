@@ -105,7 +105,7 @@ def test_the_programs_own_class_of_loggers_stays(monkeypatch: pytest.MonkeyPatch
 
     logger = Own("nexios_trio.own")
     monkeypatch.setitem(logging.Logger.manager.loggerDict, "nexios_trio.own", logger)
-    monkeypatch.setattr("nexios_trio.logs.LOGGERS", {"nexios_trio.own": ""})
+    monkeypatch.setattr("nexios_trio.logs.guard.LOGGERS", {"nexios_trio.own": ""})
     guard_loggers()
     guard_loggers()
     logger.disabled = True

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 import nexios_trio
-from nexios_trio.logs import BURST, LOGGERS, MAX_KINDS, MAX_TEXT, Guard, guard_loggers, printable
+from nexios_trio.logs import LOGGERS, Guard, guard_loggers, printable
+from nexios_trio.logs.escaping import MAX_TEXT
+from nexios_trio.logs.guard import BURST, MAX_KINDS
 
 SOURCE = Path(next(iter(nexios_trio.__path__)))
 

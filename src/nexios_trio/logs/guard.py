@@ -1,6 +1,6 @@
-"""The loggers of this package, and what is done to every record before a handler sees it.
+"""What is done to every record of this package before a handler sees it: escaped, cut, and counted.
 
-Peers choose much of what a log would say: paths, reasons, names, the texts of errors. So on each of these loggers
+Peers choose much of what a log would say: paths, reasons, names, the texts of errors. So on each logger of `LOGGERS`
 
 - a string argument or field that holds control characters is escaped, and cut at `MAX_TEXT` characters: one record is
   one line, and a terminal stays as it was; the lines of a traceback are indented, so that none looks like a record;
@@ -9,8 +9,6 @@ Peers choose much of what a log would say: paths, reasons, names, the texts of e
 
 They stay enabled when `logging.config.dictConfig` or `fileConfig` disables every logger that it does not name, as both
 do unless told otherwise: failures must be seen. Whoever wants silence sets a level.
-
-Payloads and query strings are never logged. The fields that records carry, as attributes (`extra=`), are `FIELDS`.
 """
 
 import logging
@@ -18,7 +16,9 @@ import traceback
 from collections import OrderedDict
 from typing import Any, Final
 
-__all__ = ["FIELDS", "LOGGERS", "Guard", "guard_loggers", "printable"]
+from .escaping import MAX_TEXT, escaped_traceback, printable
+
+__all__ = ["FIELDS", "LOGGERS", "Guard", "guard_logger", "guard_loggers"]
 
 LOGGERS: Final = {
     "nexios_trio.app": "start and stop, tasks of the application",
@@ -40,19 +40,9 @@ FIELDS: Final = frozenset(
     {"action", "cause", "channel", "client", "code", "connection", "group", "path", "reason", "suppressed"}
 )
 
-MAX_TEXT: Final = 500  # characters of one argument or field
 BURST: Final = 20
 RATE: Final = 2.0
 MAX_KINDS: Final = 512
-
-
-def printable(text: str) -> str:
-    """`text` on one line, safe for a terminal, of bounded length."""
-    if len(text) > MAX_TEXT:
-        text = text[:MAX_TEXT] + "..."
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
 
 
 class Guard(logging.Filter):
@@ -70,7 +60,7 @@ class Guard(logging.Filter):
         for name in FIELDS & record.__dict__.keys():
             setattr(record, name, _safe(getattr(record, name)))
         if record.exc_info and record.exc_info[1] is not None and not record.exc_text:
-            record.exc_text = _safe_traceback(record.exc_info[1])
+            record.exc_text = escaped_traceback(record.exc_info[1])
         return True
 
     def reset(self) -> None:
@@ -107,17 +97,8 @@ def _kind(record: logging.LogRecord) -> Any:
 def _safe(value: Any) -> Any:
     """Return what formats without surprises. Numbers stay numbers; an error becomes its text."""
     if isinstance(value, str):
-        return printable(value)
-    return printable(str(value)) if isinstance(value, BaseException) else value
-
-
-def _safe_traceback(error: BaseException) -> str:
-    lines = "".join(traceback.format_exception(error)).rstrip("\n").split("\n")
-    return "\n".join("    " + (line if line.isprintable() else _escaped(line)) for line in lines)
-
-
-def _escaped(line: str) -> str:
-    return "".join(one if one.isprintable() or one == "\t" else ascii(one)[1:-1] for one in line)
+        return printable(value, MAX_TEXT)
+    return printable(str(value), MAX_TEXT) if isinstance(value, BaseException) else value
 
 
 class _StaysEnabled:
@@ -135,9 +116,14 @@ class _StaysEnabled:
 def guard_loggers() -> None:
     """Put a guard on each of the loggers, once, and keep it enabled."""
     for name in LOGGERS:
-        logger = logging.getLogger(name)
-        if not any(isinstance(one, Guard) for one in logger.filters):
-            logger.addFilter(Guard())
-        kind = type(logger)  # the program's own, where it has called logging.setLoggerClass
-        if not issubclass(kind, _StaysEnabled):
-            logger.__class__ = type(kind.__name__, (_StaysEnabled, kind), {})
+        guard_logger(name)
+
+
+def guard_logger(name: str) -> None:
+    """Put a guard on one logger, once, and keep it enabled."""
+    logger = logging.getLogger(name)
+    if not any(isinstance(one, Guard) for one in logger.filters):
+        logger.addFilter(Guard())
+    kind = type(logger)  # the program's own, where it has called logging.setLoggerClass
+    if not issubclass(kind, _StaysEnabled):
+        logger.__class__ = type(kind.__name__, (_StaysEnabled, kind), {})
