@@ -112,7 +112,12 @@ async def test_settings_reach_the_lane_and_the_application(log):
 
 async def test_a_failed_startup_exits_with_3(log):
     assert await failed(log, "tests.server.apps:broken") == 3
-    assert log.read_text().count("CRITICAL the application failed to start: RuntimeError: no database") == 1
+    assert (
+        log.read_text().count(
+            "CRITICAL nexios_trio.command: the application failed to start: RuntimeError: no database"
+        )
+        == 1
+    )
     assert log.read_text().count("no database") == 3  # the sentence, the line of the code, the error
     assert re.findall(r'File "(.*?)"', log.read_text()) == [str(PROJECT / "tests/server/apps.py")]
 
@@ -120,7 +125,12 @@ async def test_a_failed_startup_exits_with_3(log):
 async def test_a_failed_startup_of_starlettes_is_told_once(log, tmp_path):
     (tmp_path / "main.py").write_text(STARLETTE_THAT_FAILS)
     assert await failed(log, "main:app", folder=tmp_path) == 3
-    assert log.read_text().count("CRITICAL the application failed to start: RuntimeError: no database\n") == 1
+    assert (
+        log.read_text().count(
+            "CRITICAL nexios_trio.command: the application failed to start: RuntimeError: no database\n"
+        )
+        == 1
+    )
     assert re.findall(r'File "(.*?)"', log.read_text()) == [str(tmp_path / "main.py")]
 
 
@@ -128,7 +138,7 @@ async def test_a_module_that_fails_exits_with_3_and_shows_the_users_frames(log, 
     (tmp_path / "main.py").write_text("import faulty")
     (tmp_path / "faulty.py").write_text("raise LookupError('no key')")
     assert await failed(log, "main:app", folder=tmp_path) == 3
-    assert "CRITICAL importing main:app failed" in log.read_text()
+    assert "CRITICAL nexios_trio.command: importing main:app failed" in log.read_text()
     assert re.findall(r'File "(.*?)"', log.read_text()) == [str(tmp_path / "main.py"), str(tmp_path / "faulty.py")]
     assert log.read_text().endswith("LookupError: no key\n")
 
