@@ -32,13 +32,19 @@ NOT_STARTED: Final = 3
 
 
 def serve_in_this_process(
-    application: str, config: Config, given: Sequence[str], logs: LogSetup, worker: int | None
+    application: str,
+    config: Config,
+    given: Sequence[str],
+    logs: LogSetup,
+    worker: int | None,
+    health_bind: Sequence[str] = (),
 ) -> int:
     """Serve until stopped. Returns the exit status.
 
     Args:
         given: settings of the command line, NAME=VALUE.
         worker: the number of this worker; None for a process of its own.
+        health_bind: as for `serve`.
     """
     link = None if worker is None else take_link()  # before the application starts processes of its own
     app = _load(application)
@@ -52,7 +58,7 @@ def serve_in_this_process(
         early_signals.keep(signal.SIGTERM)
     announcement = _Announcement(application, link)
     try:
-        trio.run(_run, app, config, announcement)
+        trio.run(_run, app, config, announcement, health_bind)
     except BaseExceptionGroup as group:
         return _status_of(sole(group), announcement.is_made)
     finally:
@@ -76,11 +82,11 @@ def _status_of(failure: BaseException, was_ready: bool) -> int:
             raise failure
 
 
-async def _run(app: ASGIApp, config: Config, announcement: "_Announcement") -> None:
+async def _run(app: ASGIApp, config: Config, announcement: "_Announcement", health_bind: Sequence[str]) -> None:
     async with trio.open_nursery() as nursery:
         if announcement.link is not None:
             nursery.start_soon(follow_parent, announcement.link)
-        await serve(app, config, task_status=announcement)
+        await serve(app, config, health_bind=health_bind, task_status=announcement)
         nursery.cancel_scope.cancel(reason="the server has stopped")
 
 

@@ -35,6 +35,7 @@ __all__ = ["run"]
 @click.option("--umask", callback=read_umask, metavar="OCTAL", help="Of a Unix socket: 007 lets its group in, 000 all.")
 @click.option("--root-path", metavar="PATH", help="What a proxy in front cuts off, as in /chat.")
 @click.option("--access-log", metavar="FILE", help="Where requests are logged; - for standard output.")
+@click.option("--health-bind", multiple=True, metavar="ADDRESS", help="For /healthz and /readyz, and nothing else.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="Of all loggers; info, unless it is given.")
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), help="Lines for people, or JSON objects.")
 @click.option("-s", "--set", "given", multiple=True, metavar="NAME=VALUE", help="A setting, as in max_connections=500.")
@@ -53,9 +54,12 @@ def run(application: str | None, **options: Any) -> None:
     config = read_options(options)
     worker: int | None = options["worker"]
     workers = options["workers"] or config.workers
+    health: tuple[str, ...] = options["health_bind"]
     if worker is None and workers > 1:
+        if health:
+            raise click.UsageError("--health-bind serves one process: with --workers, mount_health() has the routes")
         sys.exit(_supervise(application, config, settings, workers, options))
-    sys.exit(serve_in_this_process(application, config, options["given"], logs, worker))
+    sys.exit(serve_in_this_process(application, config, options["given"], logs, worker, health))
 
 
 def _supervise(application: str, config: Config, settings: Settings, count: int, options: dict[str, Any]) -> int:

@@ -53,9 +53,11 @@ class Listener:
 
 
 @contextmanager
-def open_listeners(config: Config) -> Generator[list[Listener]]:
+def open_listeners(config: Config, beside: Iterable[Listener] = ()) -> Generator[list[Listener]]:
     """Bind the sockets of `bind` and `insecure_bind`; they are closed with the block.
 
+    Args:
+        beside: those that have other binds already.
     Raises:
         OSError: an address that cannot be bound. ValueError: one that cannot be read, or that is listed twice. The text
             says which, and what to change.
@@ -71,7 +73,7 @@ def open_listeners(config: Config) -> Generator[list[Listener]]:
             for target in addresses:
                 sock = _open(target, opened, [each for others in targets for each in others], config, stack)
                 if sock is not None:
-                    _check_overlap(target, sock, [*listeners, *opened])
+                    _check_overlap(target, sock, [*beside, *listeners, *opened])
                     opened.append(Listener(sock, target.is_secure))
             listeners += opened
         yield listeners

@@ -17,7 +17,7 @@ import os
 import signal
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from math import inf
 from typing import Any, Final
@@ -36,6 +36,7 @@ from ..transports.timers import Timers
 from . import early_signals
 from .accept import accept_forever
 from .connection_limits import ConnectionLimits, connection_capacity
+from .health_server import health_config, overview_pages, serve_health
 from .hypercorn.http_server import HttpServer, access_log, prepare, tls_context
 from .lifespan import Lifespan
 from .listeners import Listener, backlog_of, open_listeners
@@ -63,6 +64,7 @@ async def serve(
     *,
     settings: Settings | None = None,
     shutdown_trigger: Trigger | None = None,
+    health_bind: Sequence[str] = (),
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an ASGI application until told to stop, then drain.
@@ -76,6 +78,8 @@ async def serve(
         settings: by default those of the application, if it has any, else from the environment (``NEXIOS_...``).
         shutdown_trigger: an async function; the server drains when it returns. Without one it drains on SIGTERM and
             SIGINT, if this is the main thread; a second signal puts it in a hurry.
+        health_bind: addresses, as in `config.bind`, that answer `/healthz` and `/readyz` and nothing else, from before
+            the application starts to the end. Who asks there takes no place among the connections.
         task_status: told the addresses, once connections are accepted.
     Raises:
         OSError, ValueError: the configuration cannot be served; nothing was started.
@@ -86,9 +90,13 @@ async def serve(
     adopted = _first_settings(app, settings)
     config = prepare(config)
     ssl_context = tls_context(config)
-    with open_listeners(config) as listeners, open_poller() as poller:
+    with (
+        open_listeners(config) as listeners,
+        open_listeners(health_config(config, health_bind), listeners) as health,
+        open_poller() as poller,
+    ):
         stop = StopRequest()
-        server = Server(app, config, adopted, ssl_context, poller, stop)
+        server = Server(app, config, adopted, ssl_context, poller, stop, health)
         with _as_current_server(server):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_hurry_when_cancelled, stop)
@@ -124,6 +132,7 @@ class Server:
     ssl_context: ssl.SSLContext | None
     poller: Poller
     stop: StopRequest
+    health: list[Listener]
     lifespan: Lifespan = attrs.field(init=False)
     timers: Timers = attrs.field(factory=Timers, init=False)
     cleanups: CleanupLimit = attrs.field(factory=CleanupLimit, init=False)
@@ -150,6 +159,11 @@ class Server:
         async with trio.open_nursery() as services:
             services.start_soon(self.poller.run, name="poller")
             services.start_soon(self.timers.run, name="timers")
+            if self.health:
+                pages = overview_pages(self.overview)
+                services.start_soon(
+                    serve_health, self.health, pages, self.config, self.adopted, self.poller, self.timers, name="health"
+                )
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(lifespan.run, name="lifespan of the application")
                 await lifespan.start_up(self.config.startup_timeout, self.stop.requested)

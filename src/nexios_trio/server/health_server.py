@@ -1,0 +1,97 @@
+"""HTTP on an address of its own, for health: answered from before the application starts to the very end.
+
+Its connections are no clients: they are not counted among those, no limit of those holds for them, and they are not
+drained. A few at a time are enough for whoever asks.
+"""
+
+import copy
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+from hypercorn.config import Config
+
+from ..asgi_types import ASGIApp
+from ..observability.health import HealthPages
+from ..transports.epoll import Poller
+from ..transports.server_context import ServerOverview
+from ..transports.timers import Timers
+from .accept import accept_forever
+from .connection_limits import ConnectionLimits
+from .hypercorn.http_server import HttpServer
+from .listeners import Listener
+from .server_settings import ServerSettings
+from .websocket_server import WebSocketServer
+
+__all__ = ["health_config", "overview_pages", "serve_health"]
+
+logger = logging.getLogger("nexios_trio.server")
+
+MAX_CONNECTIONS: Final = 32  # of the descriptors that clients' connections leave
+BACKLOG: Final = 32
+
+
+def health_config(config: Config, binds: Sequence[str]) -> Config:
+    """Make of a server's configuration that of its address for health: plain HTTP, for any host, and no access log."""
+    ours = copy.copy(config)
+    ours.bind = list(binds)
+    ours.certfile = ours.keyfile = ours.ca_certs = ours.accesslog = None
+    ours.server_names = []
+    ours._log = None
+    return ours
+
+
+async def serve_health(
+    listeners: Sequence[Listener],
+    pages: ASGIApp,
+    config: Config,
+    adopted: ServerSettings,
+    poller: Poller,
+    timers: Timers,
+) -> None:
+    """Answer requests until cancelled. Cancellation: connections are closed where they are."""
+    config = health_config(config, ())
+    async with trio.open_nursery() as nursery:
+        http = HttpServer(pages, config, adopted, {})
+        server = WebSocketServer(
+            pages,
+            adopted,
+            poller,
+            timers,
+            nursery.start_soon,
+            http.serve,
+            {"root_path": ""},
+            limits=ConnectionLimits(MAX_CONNECTIONS),
+        )
+        try:
+            for listener in listeners:
+                listener.sock.listen(BACKLOG)
+                nursery.start_soon(
+                    accept_forever, listener.sock, server.accept_connection, name=f"health on {listener.address}"
+                )
+            logger.info("health is answered on %s", " and ".join(listener.address for listener in listeners))
+            await trio.sleep_forever()
+        finally:
+            server.stop_accepting()
+            server.reset_all()
+
+
+def overview_pages(overview: ServerOverview) -> HealthPages:
+    """Make the pages of one server, and of the applications in it."""
+
+    async def nothing() -> dict[str, str]:
+        await trio.lowlevel.checkpoint()
+        return {}
+
+    async def problems() -> dict[str, str]:
+        found: dict[str, str] = {}
+        for application in list(overview.applications):
+            found |= await application.problems()
+        return found if overview.problem is None else {"server": overview.problem, **found}
+
+    def page(path: str) -> ASGIApp | None:
+        found = (application.private_page(path) for application in overview.applications)
+        return next((one for one in found if one is not None), None)
+
+    return HealthPages(nothing, problems, page)
