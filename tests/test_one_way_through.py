@@ -29,8 +29,8 @@ HOPS = [  # what the page "Life of a message" names
     for hop in tomllib.loads((Path(__file__).parents[1] / "docs" / "hops.toml").read_text())["hop"]
     if hop["function"]
 ]
-MESSAGE_FUNCTIONS, MESSAGE_FILES = 26, 13
-JOIN_FUNCTIONS = 13
+MESSAGE_FUNCTIONS, MESSAGE_FILES = 27, 14
+JOIN_FUNCTIONS = 14
 LEAVE_FUNCTIONS = 77
 RESUME = dis.opmap["RESUME"]
 SUSPENDED = (

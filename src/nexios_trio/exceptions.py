@@ -9,6 +9,7 @@ The type says whose mistake it was, the text says what was wrong and what is acc
     │   └── AuthenticationError        nobody is authenticated on this connection
     ├── HandshakeError                 the client's opening request is refused with an HTTP status
     ├── LifecycleError (RuntimeError)  the program called something in the wrong state
+    ├── EngineError                    the engine could not do it, or did not say in time whether it did
     ├── MessageError (ValueError)      one message is at fault, the connection is intact
     │   ├── WrongFrameType             text was asked for and a binary frame came, or the reverse
     │   ├── InvalidJson                it is not JSON, or nested too deep: also a json.JSONDecodeError
@@ -25,6 +26,7 @@ from typing import Any
 
 __all__ = [
     "AuthenticationError",
+    "EngineError",
     "HandshakeError",
     "InvalidJson",
     "InvalidMessage",
@@ -134,6 +136,24 @@ class HandshakeError(NexiosError):
 
 class LifecycleError(NexiosError, RuntimeError):
     """A call that the connection's present state does not allow: a mistake in the program."""
+
+
+class EngineError(NexiosError):
+    """What carries messages between processes could not do it, or did not say in time whether it did.
+
+    The engine of one process never raises it.
+
+    Args:
+        maybe_published: the message may have been published all the same. Send it again with the `key` that it had, and
+            it reaches nobody twice.
+    """
+
+    def __init__(self, text: str, maybe_published: bool = False) -> None:
+        super().__init__(text, maybe_published)
+        self.maybe_published = maybe_published
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}{' (perhaps it was published)' if self.maybe_published else ''}"
 
 
 class MessageError(NexiosError, ValueError):

@@ -21,8 +21,8 @@ class Node:
         self.delivered = []
         self.engine.attach(lambda group, message: self.delivered.append((group, message)))
 
-    async def publish(self, group, payload, history=ALL):
-        return await self.engine.publish(group, Message(payload, 0.0), history=history)
+    async def publish(self, group, payload, keep=ALL):
+        return await self.engine.publish(group, Message(payload, 0.0), keep=keep)
 
     async def history(self, group="room", **options):
         page = await self.engine.history(group, **options)
@@ -51,7 +51,7 @@ async def test_a_message_can_be_read_when_it_is_delivered():
     engine = MemoryEngine()
     seen = []
     engine.attach(lambda group, message: seen.append(message.position))
-    position = await engine.publish("room", Message(1, 0.0), history=ALL)
+    position = await engine.publish("room", Message(1, 0.0), keep=ALL)
     assert seen == [position]
     page = await engine.history("room")
     assert page.top == position
@@ -65,7 +65,7 @@ async def test_every_call_is_a_checkpoint(node):
         lambda: engine.history("unknown"),
         engine.groups_with_history,
         engine.flush_history,
-        engine.aclose,
+        lambda: engine.ask(b""),
     ):
         with assert_checkpoints():
             await call()
@@ -95,7 +95,7 @@ async def test_resuming_gives_what_was_missed_or_says_that_there_is_a_gap(node):
     positions = [await node.publish("room", payload) for payload in ("a", "b", "c")]
     assert await node.history(since=positions[0]) == (["b", "c"], True)
     assert await node.history(since=positions[2]) == ([], True)
-    assert await node.history(since=positions[0], limit=1) == (["c"], False)
+    assert await node.history(since=positions[0], limit=1) == (["b"], True)
     assert (await node.history(since=Position(1, "another epoch")))[1] is False
     assert (await node.history(since=Position(9, positions[0].epoch)))[1] is False  # from the future
     assert (await node.history("unknown", since=positions[0]))[1] is False
@@ -190,15 +190,8 @@ async def test_histories_together_are_bounded_however_many_groups_there_are():
     assert (await node.engine.groups_with_history()) == ["small", "large-0", "large-1"]
 
 
-async def test_closing_is_idempotent(node):
-    await node.publish("room", 1)
-    await node.engine.aclose()
-    await node.engine.aclose()
-    assert await node.history() == ([], True)
-
-
 async def test_without_a_box_nothing_is_delivered():
-    assert (await MemoryEngine().publish("room", Message(1, 0.0), history=None)).offset == 1
+    assert (await MemoryEngine().publish("room", Message(1, 0.0), keep=None)).offset == 1
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=30))

@@ -862,8 +862,10 @@ class Remote(MemoryEngine):
 
 async def test_a_group_without_members_here_may_have_some_on_other_nodes():
     box = ChannelBox(Remote())
-    assert await box.group_send("room", 1, save_history=True) is SENT
-    assert len(await box.show_history("room")) == 1
+    assert await box.group_send("room", 1, save_history=True) is NO_SUCH_GROUP
+    box.engine.watch("room")  # as another node would
+    assert await box.group_send("room", 2, save_history=True) is SENT
+    assert len(await box.show_history("room")) == 2
 
 
 async def test_a_message_of_another_node_leaves_out_whom_it_says_and_who_has_expired(autojump_clock):
@@ -873,8 +875,8 @@ async def test_a_message_of_another_node_leaves_out_whom_it_says_and_who_has_exp
         wires = [await members.join(), await members.join(), await members.join(expires=5)]
         await trio.sleep(6)
         message = Message("hi", 0.0, excluded=frozenset({members.channels[1].uuid, uuid4()}))
-        await box.engine.publish("room", message, history=None)
-        await box.engine.publish("nowhere", message, history=None)
+        await box.engine.publish("room", message, keep=None)
+        await box.engine.publish("nowhere", message, keep=None)
         await settle()
         assert [wire.json for wire in wires] == [["hi"], [], []]
 

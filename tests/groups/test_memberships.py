@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import assert_no_checkpoints
 
+from nexios_trio.engines.memory import MemoryEngine
 from nexios_trio.groups.memberships import Memberships, as_uuid, excluded_ids
 from nexios_trio.websockets import Channel, ChannelAddStatusEnum, ChannelRemoveStatusEnum
 from tests.wire import house, settle
@@ -34,7 +35,7 @@ async def connect(inside, count=1, **options):
 
 async def test_everything_is_synchronous(inside):
     _, (channel,) = await connect(inside)
-    roster = Memberships(128)
+    roster = Memberships(MemoryEngine(), 128)
     with assert_no_checkpoints():
         assert roster.join_nowait(channel, "room") is ChannelAddStatusEnum.CHANNEL_ADDED
         assert roster.join_nowait(channel, "room") is ChannelAddStatusEnum.CHANNEL_EXIST
@@ -52,7 +53,7 @@ async def test_everything_is_synchronous(inside):
 
 async def test_every_roster_that_knows_a_channel_forgets_it_when_its_connection_ends(inside):
     (wire,), (channel,) = await connect(inside)
-    rosters = [Memberships(128), Memberships(128)]
+    rosters = [Memberships(MemoryEngine(), 128), Memberships(MemoryEngine(), 128)]
     for roster in rosters:
         roster.join_nowait(channel, "room")
     wire.leave()
@@ -82,7 +83,7 @@ async def test_one_whose_peer_has_left_is_not_found_any_more(inside):
 async def test_two_channels_with_one_id_are_refused(inside):
     _, (first, second) = await connect(inside, 2)
     own, second.uuid = second.uuid, first.uuid
-    roster = Memberships(128)
+    roster = Memberships(MemoryEngine(), 128)
     roster.track(first)
     with pytest.raises(ValueError, match="another channel has the id"):
         roster.join_nowait(second, "room")
@@ -94,7 +95,7 @@ async def test_two_channels_with_one_id_are_refused(inside):
 async def test_expiry_without_a_timers_task(autojump_clock):
     async with house(running=False) as inside:
         _, (channel,) = await connect(inside, expires=5)
-        roster = Memberships(128)
+        roster = Memberships(MemoryEngine(), 128)
         roster.join_nowait(channel, "room")
         await trio.sleep(6)
         assert roster.timers.fire_due(trio.current_time()) == 1

@@ -201,6 +201,7 @@ async def test_publishing_to_several_nodes():
     delivered = [[], []]
     for box, messages in zip(boxes, delivered, strict=True):
         box.engine.attach(lambda group, message, messages=messages: messages.append(message.payload))
+        box.engine.watch("room")
     yield lambda: boxes[0].group_send("room", "x", save_history=True)
     kept = [message.payload for message in await boxes[1].show_history("room")]
     assert delivered == [kept, kept]  # everywhere, or nowhere
@@ -211,8 +212,8 @@ async def test_engine_publish():
     delivered: list[Message] = []
     engine.attach(lambda group, message: delivered.append(message))
     limits = HistoryLimits(1000)
-    yield lambda: engine.publish("room", Message("x", 0.0), history=limits)
+    yield lambda: engine.publish("room", Message("x", 0.0), keep=limits)
     page = await engine.history("room")
     assert [each.payload for each in page.messages] == [each.payload for each in delivered]
-    position = await engine.publish("room", Message("y", 0.0), history=limits)
+    position = await engine.publish("room", Message("y", 0.0), keep=limits)
     assert position.offset == len(delivered)

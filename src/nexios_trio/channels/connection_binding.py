@@ -131,6 +131,9 @@ class ConnectionBinding(BoxMember):
         if self.close_on_expire:
             self._session.expire()
 
+    def missed(self, group: str) -> None:
+        self._session.transport.evict(End.of(Cause.GAP, "messages were missed"))
+
     def catch_up(self) -> None:
         for box in self._boxes:
             box.catch_up(self)

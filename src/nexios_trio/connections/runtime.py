@@ -136,6 +136,7 @@ class Runtime:
                         if self.poller is not None:
                             nursery.start_soon(self.poller.run, name="nexios_trio poller")
                     nursery.start_soon(self.box.broadcaster.run, name="nexios_trio flusher")
+                    await nursery.start(self.box.engine_client.run, name="nexios_trio engine")
                     yield nursery
         finally:
             withdraw_box(self.box, token)

@@ -25,7 +25,9 @@ logger = logging.getLogger("nexios_trio.connection")
 
 # We dropped the peer: its channels leave their groups at once. After any other end they are members until the handler
 # has run out, so that `on_disconnect` counts the one who leaves.
-DROPPED = frozenset({Cause.OVERFLOW, Cause.WRITE_TIMEOUT, Cause.HEARTBEAT_TIMEOUT, Cause.EXPIRED, Cause.ABORTED})
+DROPPED = frozenset(
+    {Cause.OVERFLOW, Cause.GAP, Cause.WRITE_TIMEOUT, Cause.HEARTBEAT_TIMEOUT, Cause.EXPIRED, Cause.ABORTED}
+)
 
 
 class Session:

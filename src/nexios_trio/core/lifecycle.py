@@ -65,6 +65,7 @@ class Cause(str, Enum):
     PEER_CLOSED = "peer_closed"
     PEER_LOST = "peer_lost"
     OVERFLOW = "overflow"
+    GAP = "gap"  # the engine could not give us what the peer was owed
     WRITE_TIMEOUT = "write_timeout"
     HEARTBEAT_TIMEOUT = "heartbeat_timeout"
     ACCEPT_TIMEOUT = "accept_timeout"
@@ -104,6 +105,7 @@ _CLOSE_CODES: Final[Mapping[Cause, int]] = MappingProxyType(
         Cause.PEER_CLOSED: 1005,  # the peer's own code, where it gave one
         Cause.PEER_LOST: 1006,
         Cause.OVERFLOW: 1013,
+        Cause.GAP: 1012,
         Cause.WRITE_TIMEOUT: 1013,
         Cause.HEARTBEAT_TIMEOUT: 1011,
         Cause.ACCEPT_TIMEOUT: 1011,

@@ -168,6 +168,7 @@ class SavedMessage:
         message.created = self.created
         message.position = self.position
         message.excluded = frozenset()
+        message.is_transient = False
         message.size = len(self.data)
         return message
 
@@ -184,10 +185,11 @@ class Message:
         created: wall-clock seconds.
         excluded: ids of channels that do not get it.
         json_default: see `encode_json`.
+        is_transient: only for those who are there now: without a position, and in no history.
     Raises: PayloadError (a ValueError) when the payload cannot be encoded, so that nothing is sent to anybody.
     """
 
-    __slots__ = ("_frames", "_raw", "_uuid", "created", "excluded", "position", "size")
+    __slots__ = ("_frames", "_raw", "_uuid", "created", "excluded", "is_transient", "position", "size")
 
     def __init__(
         self,
@@ -196,6 +198,8 @@ class Message:
         position: Position | None = None,
         excluded: frozenset[UUID] = frozenset(),
         json_default: JsonDefault | None = None,
+        *,
+        is_transient: bool = False,
     ) -> None:
         # Either the str or bytes as given, or the JSON of anything else.
         self._raw: str | bytes | None = None
@@ -203,6 +207,7 @@ class Message:
         self.created = created
         self.position = position
         self.excluded = excluded
+        self.is_transient = is_transient
         self._frames: list[Frame | None]  # by FrameIndex
         if isinstance(payload, bytes | bytearray | memoryview):
             self._raw = data = bytes(payload)

@@ -1,40 +1,98 @@
 """The contract between a box and what carries its messages: this process alone, or other processes too.
 
-An engine keeps each group's history and gives every message its `Position`. It carries a message to every node that
-listens, this one included, by calling `deliver(group, message)`, a synchronous function that never blocks: the box
-hands it to its own members. Subscribing is therefore local, and an engine knows nothing of members.
+A node is a process with a box. An engine numbers the messages of each group, keeps those that it is told to keep, and
+gives each of them to the nodes that watch the group, this one included. It knows nothing of members: the box watches a
+group for as long as it has members of it. `nexios_trio.testing.check_engine` checks every sentence of this contract.
 
-- `publish` returns when the message has a position. For one group, every node is delivered the same messages in
-  ascending order of offset. With `history=True` the message is kept, and can be read by the time `publish` returns.
-- Cancelling `publish`: an engine in this process has published nothing; a remote one may or may not have.
-- History outlives the last member, within its limits. A new `epoch` means that positions of the old one are void.
+Life
+    `run()` is the engine's life, a block in the lifespan of the application: what it starts, it starts in there, and
+    leaving ends it. It may be entered again afterwards. While it is not entered, an engine of other processes is down.
+    `state` and `health()` tell at any time. A problem that only people can solve (a refused password) is raised on
+    entry; one that may go by is not: the state is DOWN, and the engine tries again.
+
+Order
+    For one group, the messages get offsets 1, 2, 3, ... within an epoch, and every watching node is given them in this
+    order, each once. A message with `is_transient` has no offset; it keeps its place among those of its publisher.
+    `deliver(group, message)` and `gap(group, after, upto)` are synchronous and never block.
+
+Publishing
+    `post` is synchronous and ordered: what one task posts to a group is numbered in that order. Its receipt is settled
+    when the message has its position and, where this node watches the group, `deliver` was called with it here; so what
+    the same task sends directly afterwards comes after it. The node that publishes delivers like every other one: what
+    was numbered, in its turn. A receipt is settled within `deadline` seconds: with an error whose `maybe_published`
+    says whether the message may be there. `post` is bounded: over its bound, or while there is no hope, it raises with
+    `maybe_published=False`. Nothing is done twice: a publish with a `key` that the group had within
+    `RECEIPT_SECONDS` gets the first one's position, and is not delivered again. Without a key there is no such memory,
+    and the engine itself does not try again what may have happened.
+
+Keeping
+    With `keep`, a message can be read by the time its receipt is settled; the limits are those of the group from then
+    on, and an age is that of each message by itself, on the engine's own clock. Kept messages outlive the last member.
+
+Watching
+    The receipt of `watch(group)` is settled when it holds: with the position after which everything will be given to
+    this node. Watching what is watched is answered at once. `unwatch` posts, never waits and never raises; a `watch`
+    after it holds again. What somebody watches keeps its numbering. A group that nobody watches may be forgotten: then
+    it begins a new epoch.
+
+Gaps
+    A new epoch means that positions of the old one are void. Where the engine cannot give a watching node every message
+    after the last it has given, it calls `gap` before it goes on: members have everything up to `after`, and the next
+    message comes after `upto`; None for what nobody knows. A message that cannot be read, since a newer release sent
+    it, is a gap too, and no crash. What can be mended without a gap is mended, by one repair of a group at a time.
 """
 
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from enum import Enum
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 import attrs
+from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
 from ..core.message import Message, Position
 from ..exceptions import LifecycleError
 from ..pubsub.history import HistoryLimits
+from .receipt import Receipt
 
-__all__ = ["Deliver", "Engine", "EngineState", "HistoryLimits", "HistoryPage", "claim_engine"]
+__all__ = [
+    "MAX_KEY_LENGTH",
+    "RECEIPT_SECONDS",
+    "Answer",
+    "Deliver",
+    "Engine",
+    "EngineState",
+    "Gap",
+    "HistoryLimits",
+    "HistoryPage",
+    "Owner",
+    "Receipt",
+    "check_key",
+    "claim_engine",
+    "no_answer",
+    "no_gap",
+]
+
+RECEIPT_SECONDS: Final = 300.0  # for which the receipt of a publish with a key is remembered
+MAX_KEY_LENGTH: Final = 200  # characters
 
 # Gives a message to this node's members of a group. A box gives `groups.broadcast.Broadcaster.deliver` to `attach`.
 Deliver = Callable[[str, Message], None]
+# Tells this node's members of a group that they have missed what came after the first position, up to the second.
+Gap = Callable[[str, Position | None, Position | None], None]
+# Answers what another node asks with `ask`. Both are opaque to the engine.
+Answer = Callable[[bytes], bytes]
 
 
-@attrs.frozen
-class HistoryPage:
-    """Messages in order of position; `complete` is False when some in between are gone for good: a gap."""
-
-    messages: tuple[Message, ...]
-    complete: bool
-    top: Position
+def check_key(key: object) -> str:
+    """Return what a publish may be called. Raises: TypeError, ValueError."""
+    if not isinstance(key, str):
+        raise TypeError(f"key is a str, not {type(key).__name__}")
+    if not 0 < len(key) <= MAX_KEY_LENGTH:
+        raise ValueError(f"key has 1 to {MAX_KEY_LENGTH} characters, not {len(key)}")
+    return key
 
 
 class EngineState(Enum):
@@ -42,43 +100,128 @@ class EngineState(Enum):
 
     STARTING = "starting"  # it has not reached them yet
     UP = "up"
-    DOWN = "down"
+    DOWN = "down"  # it tries again
+
+
+@attrs.frozen
+class HistoryPage:
+    """Messages in order of position.
+
+    Args:
+        complete: False when some in between are gone for good, or `since` is of another epoch: a gap.
+        top: the position of the group's latest message.
+        has_more: there are kept messages after the last of these.
+    """
+
+    messages: tuple[Message, ...]
+    complete: bool
+    top: Position
+    has_more: bool = False
+
+
+def no_gap(group: str, after: Position | None, upto: Position | None) -> None:
+    """For who has no members."""
+
+
+def no_answer(request: bytes) -> bytes:
+    """For who answers nothing."""
+    return b""
 
 
 class Engine(ABC):
-    """Carries group messages and keeps their history."""
+    """Carries group messages between processes, and keeps their history. The module's text is the specification."""
 
-    # There are no other nodes: a group without members here has none at all.
+    # There are no other nodes: a group without members here has none at all, and every receipt is settled at once.
     is_local: ClassVar[bool] = False
+    deadline: float = 5.0  # seconds within which every receipt is settled, and every other call returns
 
     @property
     def state(self) -> EngineState:
         """Tell whether it works now, for `/readyz` and metrics. Asked at any time; what has no link is always up."""
         return EngineState.UP
 
-    @abstractmethod
-    def attach(self, deliver: Deliver) -> None:
-        """Give this node's messages to `deliver`. Called once, before anything is published."""
+    def health(self) -> str:
+        """Return how it is, in words for people: "up", or what is wrong since when."""
+        return self.state.value
 
     @abstractmethod
-    async def publish(self, group: str, message: Message, *, history: HistoryLimits | None) -> Position:
-        """Carry `message` to every node; keep it when `history` says how much to keep."""
+    def run(self) -> AbstractAsyncContextManager[None]:
+        """Live for the length of the block. Raises: EngineError, on entry, for what only people can mend."""
 
     @abstractmethod
-    async def history(self, group: str, since: Position | None = None, limit: int | None = None) -> HistoryPage:
-        """The group's kept messages, oldest first: all, or those after `since`; the newest `limit` of them."""
+    def attach(self, deliver: Deliver, gap: Gap = no_gap, answer: Answer = no_answer) -> None:
+        """Give this node's messages to `deliver`. Called before anything is published."""
+
+    # Messages
+
+    @abstractmethod
+    def post(
+        self, group: str, message: Message, *, keep: HistoryLimits | None = None, key: str | None = None
+    ) -> Receipt:
+        """Carry `message` to every node that watches the group.
+
+        Args:
+            keep: keep it, and so much of the group's history.
+            key: what this publish is called, for a second one that may be the same.
+        Raises: EngineError, with `maybe_published` False; MessageTooBig.
+        """
+
+    async def publish(
+        self, group: str, message: Message, *, keep: HistoryLimits | None = None, key: str | None = None
+    ) -> Position | None:
+        """Post, and wait for the position.
+
+        Checkpoint: always. Cancellation: an engine in this process has published nothing; another may have.
+        Raises: EngineError, MessageTooBig.
+        """
+        await checkpoint_if_cancelled()
+        receipt = self.post(group, message, keep=keep, key=key)
+        if not receipt.is_settled:
+            return await receipt
+        await cancel_shielded_checkpoint()
+        return receipt.position
+
+    @abstractmethod
+    def watch(self, group: str) -> Receipt:
+        """Give this node the group's messages from now on. Its receipt has the position that "now" is."""
+
+    @abstractmethod
+    def unwatch(self, group: str) -> None:
+        """Give this node the group's messages no longer. Never raises."""
+
+    # History
+
+    @abstractmethod
+    async def history(
+        self, group: str, since: Position | None = None, *, limit: int | None = None, max_bytes: int | None = None
+    ) -> HistoryPage:
+        """The group's kept messages, oldest first: those after `since`, or all.
+
+        With `since`, the first `limit` messages, or so many as have `max_bytes` of payloads, at least one: who reads on
+        from the last of each page gets all of them. Without, the newest.
+
+        Checkpoint: always. Raises: EngineError.
+        """
 
     @abstractmethod
     async def groups_with_history(self) -> list[str]:
-        """The names of the groups that have kept messages."""
+        """The names of the groups that have kept messages. Checkpoint: always. Raises: EngineError."""
 
     @abstractmethod
     async def flush_history(self, group: str | None = None) -> None:
-        """Forget one group's messages, or everybody's. Positions go on counting."""
+        """Forget one group's messages, or everybody's. Positions go on counting.
+
+        Checkpoint: always. Raises: EngineError.
+        """
+
+    # The other nodes
 
     @abstractmethod
-    async def aclose(self) -> None:
-        """Let go of every resource. Idempotent."""
+    async def ask(self, request: bytes) -> list[bytes]:
+        """Ask every other node's `answer`, and return what those said that did in time.
+
+        Checkpoint: always. Raises: EngineError when nobody can be asked.
+        """
 
 
 class Owner(Protocol):

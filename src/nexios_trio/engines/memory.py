@@ -1,36 +1,59 @@
-"""The engine of one process: delivery is a function call, history lives in this process's memory."""
+"""The engine of one process: delivery is a function call, history lives in this process's memory.
+
+Everything happens at once, in `post` and `history_nowait`. The asynchronous methods are those with a
+checkpoint, so that a program does not come to rely on what only this engine does.
+"""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
 from uuid import uuid4
 
-from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
+from trio.lowlevel import checkpoint
 
 from ..core.message import SAVED_OVERHEAD_BYTES, Message, Position, SavedMessage
 from ..pubsub.history import History
-from .base import Deliver, Engine, HistoryLimits, HistoryPage
+from ..pubsub.receipt_log import ReceiptLog
+from .base import (
+    RECEIPT_SECONDS,
+    Answer,
+    Deliver,
+    Engine,
+    Gap,
+    HistoryLimits,
+    HistoryPage,
+    Receipt,
+    check_key,
+    no_answer,
+    no_gap,
+)
 from .clock import ContinuousClock
 
 HISTORY_OVERHEAD_BYTES = 1000  # what one group's history costs beside its messages
+MAX_RECEIPTS: Final = 100_000
+MAX_RECEIPT_BYTES: Final = 33_554_432
 
 
 class _Log:
     """One group's numbering and kept messages."""
 
-    __slots__ = ("counted", "history", "top")
+    __slots__ = ("counted", "history", "is_watched", "top")
 
     def __init__(self, epoch: str) -> None:
         self.top = Position(0, epoch)
         self.history: History[SavedMessage] | None = None
+        self.is_watched = False
         self.counted = 0  # bytes that the history costs, as the engine knows it
 
 
 class MemoryEngine(Engine):
     """Carries messages within this process.
 
-    Remembers the `max_groups` groups that were published to last, as long as their histories cost `max_bytes` of memory
-    together: peers who choose the names of groups cannot fill it. A group that was forgotten begins a new epoch, so a
-    position of the old one is never taken for a place in the new one.
+    Remembers the numbering of the groups that somebody watches, and of the `max_groups` others that were published to
+    last. All histories together cost `max_bytes` of memory at most: then those of the groups that kept nothing for the
+    longest time go, whether watched or not. So peers who choose the names of groups cannot fill it. A group whose
+    numbering was forgotten begins a new epoch, so a position of the old one is never taken for a place in the new one.
 
     Concurrency: any task of one trio run. Cancellation: `publish` published nothing.
     """
@@ -46,7 +69,10 @@ class MemoryEngine(Engine):
     ) -> None:
         self._deliver: Deliver | None = None
         self._clock = ContinuousClock() if clock is None else clock  # histories outlive a run of trio
-        self._logs: OrderedDict[str, _Log] = OrderedDict()  # least recently published first
+        self._logs: dict[str, _Log] = {}
+        self._unwatched: OrderedDict[str, _Log] = OrderedDict()  # least recently published first
+        self._with_history: OrderedDict[str, _Log] = OrderedDict()  # least recently kept first
+        self._receipts: ReceiptLog[Position | None] = ReceiptLog(MAX_RECEIPTS, MAX_RECEIPT_BYTES, RECEIPT_SECONDS)
         self._max_groups = max_groups
         self._max_bytes = max_bytes
         self._bytes = 0  # that all histories cost
@@ -54,40 +80,87 @@ class MemoryEngine(Engine):
         self._forgotten = 0
 
     @property
-    def bytes(self) -> int:
+    def bytes_kept(self) -> int:
         """The memory that all histories cost."""
         return self._bytes
 
-    def attach(self, deliver: Deliver) -> None:
+    @asynccontextmanager
+    async def run(self) -> AsyncGenerator[None]:
+        """Nothing has to run; what was kept is still there for the next time."""
+        await checkpoint()
+        yield
+
+    def attach(self, deliver: Deliver, gap: Gap = no_gap, answer: Answer = no_answer) -> None:
+        """Give every message to `deliver`, whether its group is watched or not."""
         self._deliver = deliver
 
-    async def publish(self, group: str, message: Message, *, history: HistoryLimits | None) -> Position:
-        await checkpoint_if_cancelled()
+    # Messages
+
+    def post(
+        self, group: str, message: Message, *, keep: HistoryLimits | None = None, key: str | None = None
+    ) -> Receipt:
+        """Number the message, keep it, and deliver it, now. Never fails."""
         log = self._logs.get(group)
-        if log is None:
-            log = self._begin_log(group)
-        else:
-            self._logs.move_to_end(group)
-        log.top = message.position = Position(log.top.offset + 1, log.top.epoch)
-        if history is not None:
-            self._save(log, message, history)
-        elif log.history is not None:
-            log.history.skip(log.top.offset)
+        is_watched = log is not None and log.is_watched
+        if key is not None:
+            found = self._receipts.find(group, check_key(key), self._clock())
+            if found is not None:
+                message.position = found[0]
+                return Receipt(True, message.position, is_watched)
+        if not message.is_transient:
+            if log is None:
+                self._forget_unwatched(self._max_groups - 1)
+                log = self._logs[group] = self._unwatched[group] = _Log(self._epoch())
+            elif not is_watched:
+                self._unwatched.move_to_end(group)
+            log.top = message.position = Position(log.top.offset + 1, log.top.epoch)
+            if keep is not None:
+                self._save(group, log, message, keep)
+            elif log.history is not None:
+                log.history.skip(log.top.offset)
+        if key is not None:
+            self._receipts.add(group, key, message.position, self._clock())
         if self._deliver is not None:
             self._deliver(group, message)
-        await cancel_shielded_checkpoint()
-        return message.position
+        return Receipt(True, message.position, is_watched)
 
-    def _begin_log(self, group: str) -> _Log:
-        if len(self._logs) >= self._max_groups:
-            self._forget_oldest()
-        log = self._logs[group] = _Log(f"{self._run}.{self._forgotten}")
-        return log
+    def watch(self, group: str) -> Receipt:
+        log = self._logs.get(group)
+        if log is None:
+            log = self._logs[group] = _Log(self._epoch())
+        log.is_watched = True
+        self._unwatched.pop(group, None)
+        return Receipt(True, log.top)
 
-    def _forget_oldest(self) -> None:
-        _, log = self._logs.popitem(last=False)
+    def unwatch(self, group: str) -> None:
+        log = self._logs.get(group)
+        if log is None or not log.is_watched:
+            return
+        log.is_watched = False
+        if log.top.offset:
+            self._unwatched[group] = log
+            self._forget_unwatched(self._max_groups)
+        else:  # nothing has been published
+            del self._logs[group]
+
+    # Memory
+
+    def _epoch(self) -> str:
+        """The epoch of a group that is not remembered."""
+        return f"{self._run}.{self._forgotten}"
+
+    def _forget_unwatched(self, most: int) -> None:
+        while len(self._unwatched) > most:
+            group, log = self._unwatched.popitem(last=False)
+            del self._logs[group]
+            self._drop_history(group, log)
+            self._forgotten += 1
+
+    def _drop_history(self, group: str, log: _Log) -> None:
+        log.history = None
+        self._with_history.pop(group, None)
         self._bytes -= log.counted
-        self._forgotten += 1
+        log.counted = 0
 
     def _count(self, log: _Log) -> None:
         """Its history has changed."""
@@ -96,21 +169,34 @@ class MemoryEngine(Engine):
             cost = HISTORY_OVERHEAD_BYTES + log.history.bytes + len(log.history) * SAVED_OVERHEAD_BYTES
         self._bytes += cost - log.counted
         log.counted = cost
-        while self._bytes > self._max_bytes and len(self._logs) > 1:
-            self._forget_oldest()
+        while self._bytes > self._max_bytes and len(self._with_history) > 1:
+            self._drop_history(*next(iter(self._with_history.items())))
 
-    def _save(self, log: _Log, message: Message, limits: HistoryLimits) -> None:
+    def _save(self, group: str, log: _Log, message: Message, limits: HistoryLimits) -> None:
         if log.history is None:
             log.history = History(limits)
             log.history.skip(log.top.offset - 1)
+            self._with_history[group] = log
+        else:
+            self._with_history.move_to_end(group)
         log.history.append(message.saved(), self._clock(), limits)
         self._count(log)
 
-    async def history(self, group: str, since: Position | None = None, limit: int | None = None) -> HistoryPage:
+    # History
+
+    async def history(
+        self, group: str, since: Position | None = None, *, limit: int | None = None, max_bytes: int | None = None
+    ) -> HistoryPage:
         await checkpoint()
+        return self.history_nowait(group, since, limit=limit, max_bytes=max_bytes)
+
+    def history_nowait(
+        self, group: str, since: Position | None = None, *, limit: int | None = None, max_bytes: int | None = None
+    ) -> HistoryPage:
+        """Do what `history` does, now."""
         log = self._logs.get(group)
         if log is None:
-            top = Position(0, f"{self._run}.{self._forgotten}")
+            top = Position(0, self._epoch())
             return HistoryPage((), since is None or since == top, top)
         messages: list[SavedMessage] = []
         complete = since is None or since == log.top
@@ -120,25 +206,38 @@ class MemoryEngine(Engine):
             else:
                 messages, complete = log.history.since(since.offset, self._clock())
             self._count(log)
-        if limit is not None and len(messages) > limit:
-            messages = messages[len(messages) - limit :]
-            complete = since is None
-        return HistoryPage(tuple([saved.restore(group) for saved in messages]), complete, log.top)
+        page = _first(messages if since is not None else messages[::-1], limit, max_bytes)
+        has_more = since is not None and len(page) < len(messages)
+        if since is None:
+            page.reverse()
+        return HistoryPage(tuple([saved.restore(group) for saved in page]), complete, log.top, has_more)
 
     async def groups_with_history(self) -> list[str]:
         await checkpoint()
         now = self._clock()
-        return [name for name, log in self._logs.items() if log.history is not None and log.history.snapshot(now)]
+        logs = self._logs.items()
+        return [name for name, log in logs if log.history is not None and log.history.snapshot(now)]
 
     async def flush_history(self, group: str | None = None) -> None:
         await checkpoint()
-        for name in [group] if group is not None else list(self._logs):
-            log = self._logs.get(name)
-            if log is not None and log.history is not None:
-                log.history.clear()
-                self._count(log)
+        for name in [group] if group is not None else list(self._with_history):
+            log = self._with_history.get(name)
+            if log is not None:
+                self._drop_history(name, log)
 
-    async def aclose(self) -> None:
+    async def ask(self, request: bytes) -> list[bytes]:
         await checkpoint()
-        self._logs.clear()
-        self._bytes = 0
+        return []
+
+
+def _first(messages: list[SavedMessage], limit: int | None, max_bytes: int | None) -> list[SavedMessage]:
+    """Return as many as the two allow; of those that `max_bytes` cuts, one at least."""
+    page = messages[:] if limit is None else messages[:limit]
+    if max_bytes is None:
+        return page
+    total = 0
+    for number, message in enumerate(page):
+        total += message.size
+        if total > max_bytes:
+            return page[: max(number, 1)]
+    return page

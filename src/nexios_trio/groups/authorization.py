@@ -98,10 +98,14 @@ async def require_sender(authorize: Authorize, group: str) -> None:
         await require(authorize, channel, group, "send")
 
 
-async def require(authorize: Authorize, channel: Any, group: str, action: Action) -> None:
+async def require(
+    authorize: Authorize, channel: Any, group: str, action: Action, then: Awaitable[Any] | None = None
+) -> None:
     """Ask. Anything but True is a no, and so is any answer about somebody whom the channel acts for no longer.
 
-    Checkpoint: always. Raises: NotAuthorized; what `authorize` raises.
+    Checkpoint: always. Raises: NotAuthorized; what `authorize` and `then` raise.
+    Args:
+        then: what else is to be waited for when the answer is yes, for the same somebody.
     """
     asker = channel if channel is not None else _acting.get()
     identity = None if asker is None else asker.identity
@@ -113,6 +117,8 @@ async def require(authorize: Authorize, channel: Any, group: str, action: Action
             answer = authorize(channel, group, action)
             if inspect.isawaitable(answer):
                 answer = await answer
+            if then is not None and answer is True:
+                await then
             await trio.lowlevel.checkpoint()
         finally:
             if channel is not None:

@@ -1,50 +1,42 @@
 """`ChannelBox`: the groups of one application, their messages and their history.
 
-Membership is plain synchronous code, so leaving works in a cancelled `finally`. Publishing goes through the engine,
-which gives each message its position and calls `Broadcaster.deliver`; the box is not entered again.
+Membership is plain synchronous code, so leaving works in a cancelled `finally`. What is sent goes through `publishing`.
 """
 
 import logging
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from math import inf
 from typing import Any
 from uuid import UUID
 
-import attrs
 import trio
 from trio.lowlevel import checkpoint
 
 from ..core.close_codes import check_close_code, check_reason
 from ..core.json import JsonDefault
-from ..core.message import Message
 from ..core.names import check_group_name
-from ..engines.base import Engine, claim_engine
+from ..engines.base import Engine, Receipt
 from ..engines.memory import MemoryEngine
-from ..exceptions import MessageTooBig
 from ..pubsub.history import DEFAULT_MAX_BYTES, HistoryLimits
-from .authorization import Authorize, acting_channel, check_authorize, require, require_sender
+from .authorization import Authorize, acting_channel, check_authorize, require
 from .current_box import OnCurrentBox, find_box
-from .history_size import history_size
-from .memberships import NOBODY_EXCLUDED, BoxMember, Memberships, excluded_ids
+from .memberships import BoxMember
+from .publishing import Publishing
 from .results import (
     BoxStatistics,
     ChannelAddStatusEnum,
     ChannelMessageDC,
     ChannelRemoveStatusEnum,
-    GroupSendStatusEnum,
 )
 from .views import GroupsView
 
 logger = logging.getLogger("nexios_trio.box")
 
 MAX_HISTORY_MESSAGES = 10_000  # of one group, unless said otherwise; each takes 300 bytes besides its payload
-_NO_PAYLOAD: Any = object()
 _EVERY_GROUP: Any = object()
 
 
-class ChannelBox(Memberships):
+class ChannelBox(Publishing):
     """Groups of channels, group messages and their history.
 
     Every method may be called on an instance, or on the class: then it acts on the box of the application that the
@@ -79,24 +71,20 @@ class ChannelBox(Memberships):
         authorize: Authorize | None = None,
         json_default: JsonDefault | None = None,
     ) -> None:
-        super().__init__(max_groups_per_channel)
-        self.engine = engine if engine is not None else MemoryEngine()
-        claim_engine(self.engine, self)
-        # With `history_bytes` of None, the bytes of each saved message's time take the place of the ones here.
-        self._history_limits = HistoryLimits(
-            max_bytes=DEFAULT_MAX_BYTES if history_bytes is None else history_bytes,
-            max_messages=MAX_HISTORY_MESSAGES if history_limit is None else history_limit,
-            max_age=history_ttl,
-            overflow=history_overflow,
+        super().__init__(
+            engine if engine is not None else MemoryEngine(),
+            # With `history_bytes` of None, the bytes of each saved message's time take the place of the ones here.
+            HistoryLimits(
+                max_bytes=DEFAULT_MAX_BYTES if history_bytes is None else history_bytes,
+                max_messages=MAX_HISTORY_MESSAGES if history_limit is None else history_limit,
+                max_age=history_ttl,
+                overflow=history_overflow,
+            ),
+            reads_history_size=history_bytes is None,
+            max_groups_per_channel=max_groups_per_channel,
+            authorize=check_authorize(authorize),
+            json_default=json_default,
         )
-        self._reads_history_size = history_bytes is None
-        self._authorize = check_authorize(authorize)
-        self.json_default = json_default
-        self._max_message_size = inf  # of what is sent to groups
-        self._published = 0
-        # From here on the engine gives each message to the broadcaster itself. One that serves other processes too does
-        # so at any time, so memberships that have expired must go first; else `group_send` sees to that.
-        self.engine.attach(self.broadcaster.deliver if self.engine.is_local else self._deliver_from_elsewhere)
 
     # Membership
 
@@ -112,11 +100,21 @@ class ChannelBox(Memberships):
         check_group_name(group_name)
         if not isinstance(channel, BoxMember):
             raise TypeError(f"only a Channel joins a group, as in Channel(websocket), not {type(channel).__name__}")
+        if self.engine.is_local:
+            await self._authorize_join(channel, group_name, None)
+            return self.join_nowait(channel, group_name)
+        with self.engine_client.joining(group_name) as watch:
+            await self._authorize_join(channel, group_name, watch)
+            return self.join_nowait(channel, group_name)
+
+    async def _authorize_join(self, channel: BoxMember, group_name: str, watch: Receipt | None) -> None:
+        """Wait for the answer of `authorize`, where it is asked, and for the engine to watch the group."""
         if self._authorize is not None and acting_channel()[0]:
-            await require(self._authorize, channel, group_name, "join")
+            await require(self._authorize, channel, group_name, "join", watch)
+        elif watch is not None:
+            await watch
         else:
             await checkpoint()
-        return self.join_nowait(channel, group_name)
 
     @OnCurrentBox
     async def remove_channel_from_group(self, channel: BoxMember, group_name: str) -> ChannelRemoveStatusEnum:
@@ -139,61 +137,6 @@ class ChannelBox(Memberships):
             self.leave_nowait(channel, group_name)
 
     # Sending
-
-    def bound_messages(self, size: int) -> None:
-        """Refuse group messages of more than `size` bytes; of several bounds, the lowest holds."""
-        self._max_message_size = min(self._max_message_size, size)
-
-    @OnCurrentBox
-    async def group_send(
-        self,
-        group_name: str = "default",
-        payload: Any = _NO_PAYLOAD,
-        save_history: bool = False,
-        exclude: Any = None,
-    ) -> GroupSendStatusEnum:
-        """Send to every member of the group, in order, waiting for none of them.
-
-        Each member's overflow policy decides what happens when its outbox is full. After a burst this lets the members'
-        writers catch up as long as they get on, for 5 ms at most: a loop of sends drops nobody who keeps up.
-
-        Checkpoint: always. Cancellation: with the engine of one process, nothing was sent. Once it was, a caller that
-            is cancelled stops waiting and gets the status; Cancelled comes from the next checkpoint.
-        Args:
-            payload: anything that JSON can carry, or bytes; an empty object by default.
-            save_history: keep it, for `show_history`; also when nobody is in the group yet.
-            exclude: a channel, or several, that must not get it.
-        Raises: ValueError when the payload cannot be encoded, or the name is bad; MessageTooBig when no outbox could
-            ever take it; NotAuthorized. Nothing was sent to anybody.
-        """
-        check_group_name(group_name)
-        excluded = NOBODY_EXCLUDED if exclude is None else excluded_ids(exclude)
-        content = {} if payload is _NO_PAYLOAD else payload
-        message = Message(content, time.time(), excluded=excluded, json_default=self.json_default)
-        if message.size > self._max_message_size:
-            await checkpoint()
-            raise MessageTooBig(f"a group message of {message.size} bytes: outboxes hold {self._max_message_size:g}")
-        if self._authorize is not None:
-            await require_sender(self._authorize, group_name)
-        limits = self._limits_now() if save_history else None
-        if self._timers:
-            self.timers.fire_due(trio.current_time())
-        groups = self._index.groups
-        exists = group_name in groups or not self.engine.is_local
-        if not exists and limits is None:
-            await checkpoint()
-            return GroupSendStatusEnum.NO_SUCH_GROUP
-        # The engine gives it to `Broadcaster.deliver`, here and on every other node, before this returns or later.
-        await self.engine.publish(group_name, message, history=limits)
-        self._published += 1
-        group = groups.get(group_name)
-        if group is not None and group.backlogs:
-            await self.broadcaster.wait_for_writers(group)
-        return GroupSendStatusEnum.GROUP_SEND if exists else GroupSendStatusEnum.NO_SUCH_GROUP
-
-    def _deliver_from_elsewhere(self, group_name: str, message: Message) -> None:
-        self.timers.fire_due(trio.current_time())
-        self.broadcaster.deliver(group_name, message)
 
     @OnCurrentBox
     async def send_to(self, channel_id: UUID | str, payload: Any) -> bool:
@@ -276,11 +219,6 @@ class ChannelBox(Memberships):
             undelivered=self.undelivered,
             policy_errors=self.policy_errors,
         )
-
-    def _limits_now(self) -> HistoryLimits:
-        if not self._reads_history_size:
-            return self._history_limits
-        return attrs.evolve(self._history_limits, max_bytes=history_size())
 
 
 def current_box() -> ChannelBox:

@@ -102,13 +102,16 @@ class OnCurrentBox(Generic[P, R]):
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._unbound: Callable[P, R] = _on_the_box_found(self._function, owner)
+        self._unbound: dict[type, Callable[P, R]] = {}  # by the class that the method was looked up on
 
     def __get__(self, box: Any, owner: type) -> Callable[P, R]:
         if box is None:
             box = _current.get(None)
-        return MethodType(self._function, box) if box is not None else self._unbound
+        if box is not None:
+            return MethodType(self._function, box)
+        if owner not in self._unbound:
+            self._unbound[owner] = _on_the_box_found(self._function, owner)
+        return self._unbound[owner]
 
 
 def _on_the_box_found(function: Callable[..., Any], kind: type) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ from ..core.json import JsonDefault
 from ..core.message import FrameIndex
 from ..core.names import check_group_name
 from ..core.overflow import Decide, Policy, resolve_policy
+from ..engines.base import Engine
 from ..exceptions import LifecycleError
 from ..pubsub.group import Group, Receiver
 from ..pubsub.index import GroupIndex, Removed
@@ -18,6 +19,7 @@ from ..transports.send_queue import DeliveryCounts
 from ..transports.timers import Timer, Timers
 from .broadcast import Broadcaster
 from .current_box import OnCurrentBox
+from .engine_client import EngineClient
 from .results import ChannelAddStatusEnum, ChannelRemoveStatusEnum
 
 _NOBODY = UUID(int=0)
@@ -77,6 +79,10 @@ class BoxMember(ABC):
         """The box knows the channel from now on; the channel tells it when its connection is over."""
 
     @abstractmethod
+    def missed(self, group: str) -> None:
+        """Messages of this group that the channel is owed will never come, and it is out of the group."""
+
+    @abstractmethod
     def expire(self) -> None:
         """The time to live is over, and the channel is out of its groups."""
 
@@ -102,9 +108,12 @@ class Memberships:
     Invariant: a channel in a group is known, and whoever is known is forgotten when its connection ends.
     """
 
-    def __init__(self, max_groups_per_channel: int) -> None:
+    def __init__(self, engine: Engine, max_groups_per_channel: int) -> None:
         self.timers = Timers()
+        self.engine = engine
         self._index: GroupIndex[Any] = GroupIndex()
+        self.engine_client = EngineClient(engine, self, self._index.groups)
+        self._index.on_empty = self.engine_client.left
         self._channels: dict[UUID, BoxMember] = {}
         self.broadcaster = Broadcaster(self._index, self._channels)
         self._timers: dict[BoxMember, Timer] = {}
@@ -149,7 +158,10 @@ class Memberships:
         self.timers.set(timer, channel.expires_at)
 
     def join_nowait(self, channel: BoxMember, group_name: str) -> ChannelAddStatusEnum:
-        """`ChannelBox.add_channel_to_group`, synchronously, for a name that has been checked."""
+        """`ChannelBox.add_channel_to_group`, synchronously, for a name that has been checked.
+
+        The caller sees to it that the engine watches the group, where that takes time: `EngineClient.joining`.
+        """
         channel.check_joinable()
         if self._channels.get(channel.uuid) is not channel:
             self.track(channel)
@@ -159,6 +171,8 @@ class Memberships:
         if len(joined) >= self._max_groups_per_channel and group_name not in joined:
             raise ValueError(f"a channel may be in {self._max_groups_per_channel} groups at a time")
         added = self._index.add(channel, group_name, *channel.receiver())
+        if added:
+            self.engine_client.joined(group_name)
         if channel.overflow is not None or self._group_policies:
             self._set_policies(channel, self._index.groups[group_name])
         return _ADDED[added]

@@ -1,6 +1,6 @@
 """Which group has which members, and which member is in which groups."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from enum import Enum
 from typing import Generic
 
@@ -21,6 +21,7 @@ class GroupIndex(Generic[M]):
     """The two-way index: group name -> members, member -> its memberships."""
 
     def __init__(self) -> None:
+        self.on_empty: Callable[[str], None] | None = None  # told of each group that has lost its last member
         self.groups: dict[str, Group[M]] = {}
         # Read from outside, for speed; changed here alone.
         self.of: dict[M, dict[str, Membership[M]]] = {}
@@ -48,6 +49,8 @@ class GroupIndex(Generic[M]):
         if group.members:
             return Removed.MEMBER
         del self.groups[name]
+        if self.on_empty is not None:
+            self.on_empty(name)
         return Removed.GROUP
 
     def discard(self, member: M) -> list[str]:

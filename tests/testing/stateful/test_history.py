@@ -20,17 +20,17 @@ TestOurEngine.settings = FEW
 class OffByOne(MemoryEngine):
     """Gives again what was seen last."""
 
-    async def history(self, group, since=None, limit=None):
+    async def history(self, group, since=None, **bounds):
         if since is not None and since.offset > 0:
             since = Position(since.offset - 1, since.epoch)
-        return await super().history(group, since, limit)
+        return await super().history(group, since, **bounds)
 
 
 class Silent(MemoryEngine):
     """Tells of no gap."""
 
-    async def history(self, group, since=None, limit=None):
-        page = await super().history(group, since, limit)
+    async def history(self, group, since=None, **bounds):
+        page = await super().history(group, since, **bounds)
         return HistoryPage(page.messages, True, page.top)
 
 

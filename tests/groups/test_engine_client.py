@@ -1,0 +1,220 @@
+"""A box and an engine whose answers take their time: joins wait for the watch, sends for their position."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from nexios_trio.core.message import Position
+from nexios_trio.engines.base import Receipt
+from nexios_trio.engines.memory import MemoryEngine
+from nexios_trio.exceptions import EngineError
+from nexios_trio.websockets import Channel, ChannelBox
+from tests.wire import house, settle
+
+
+class Slow(MemoryEngine):
+    """Answers when the test says so."""
+
+    is_local = False
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+        self.waiting = []
+        self.lives = 0
+
+    @asynccontextmanager
+    async def run(self):
+        self.lives += 1
+        assert self.lives == 1
+        try:
+            yield
+        finally:
+            self.lives -= 1
+
+    def watch(self, group):
+        self.calls.append(f"watch {group}")
+        return self.later(super().watch(group).position)
+
+    def unwatch(self, group):
+        self.calls.append(f"unwatch {group}")
+        super().unwatch(group)
+
+    def post(self, group, message, *, keep=None, key=None):
+        done = super().post(group, message, keep=keep, key=key)
+        return self.later(done.position, done.is_watched)
+
+    def later(self, *answer):
+        receipt = Receipt()
+        self.waiting.append((receipt, answer))
+        return receipt
+
+    def answer(self):
+        waiting, self.waiting = self.waiting, []
+        for receipt, answer in waiting:
+            receipt.settle(*answer)
+
+    def refuse(self):
+        waiting, self.waiting = self.waiting, []
+        for receipt, _ in waiting:
+            receipt.fail(EngineError("no answer in time", maybe_published=True))
+
+
+@asynccontextmanager
+async def joiners(count, **options):
+    """A box, its slow engine, and channels that are in no group yet."""
+    engine = Slow()
+    channels = []
+
+    async def endpoint(ws):
+        await ws.accept()
+        channels.append(Channel(ws))
+        while True:
+            await ws.receive()
+
+    async with house(ChannelBox(engine, **options)) as inside:
+        wires = [await inside.connect(endpoint) for _ in range(count)]
+        await settle()
+        yield inside.box, engine, channels, wires
+        engine.answer()
+
+
+async def test_a_join_is_confirmed_when_the_watch_holds():
+    async with joiners(1) as (box, engine, (channel,), _), trio.open_nursery() as nursery:
+        nursery.start_soon(box.add_channel_to_group, channel, "room")
+        await wait_all_tasks_blocked()
+        assert (engine.calls, box.size_of("room")) == (["watch room"], 0)
+        engine.answer()
+        await wait_all_tasks_blocked()
+        assert box.size_of("room") == 1
+
+
+async def test_one_who_stops_waiting_does_not_end_the_watch_of_others():
+    async with joiners(2) as (box, engine, (one, two), _), trio.open_nursery() as nursery:
+        impatient = trio.CancelScope()
+
+        async def join_impatiently():
+            with impatient:
+                await box.add_channel_to_group(one, "room")
+
+        nursery.start_soon(join_impatiently)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(box.add_channel_to_group, two, "room")
+        await wait_all_tasks_blocked()
+        impatient.cancel()
+        await wait_all_tasks_blocked()
+        assert engine.calls == ["watch room"]
+        engine.answer()
+        await wait_all_tasks_blocked()
+        assert list((await box.show_groups())["room"]) == [two]
+        box.leave_nowait(two, "room")
+        assert engine.calls == ["watch room", "unwatch room"]
+
+
+async def test_when_the_last_one_stops_waiting_the_watch_ends():
+    async with joiners(1) as (box, engine, (channel,), _):
+        with trio.move_on_after(0):
+            await box.add_channel_to_group(channel, "room")
+        assert engine.calls == ["watch room", "unwatch room"]
+        assert box.size_of("room") == 0
+
+
+async def test_a_watch_that_fails_lets_nobody_join_and_is_tried_again():
+    async with joiners(1) as (box, engine, (channel,), _), trio.open_nursery() as nursery:
+
+        async def join():
+            with pytest.raises(EngineError, match="no answer in time"):
+                await box.add_channel_to_group(channel, "room")
+
+        nursery.start_soon(join)
+        await wait_all_tasks_blocked()
+        engine.refuse()
+        await wait_all_tasks_blocked()
+        assert box.size_of("room") == 0
+        nursery.start_soon(box.add_channel_to_group, channel, "room")
+        await wait_all_tasks_blocked()
+        engine.answer()
+        await wait_all_tasks_blocked()
+        assert engine.calls.count("watch room") == 2
+        assert box.size_of("room") == 1
+
+
+async def test_a_leave_while_another_joins_keeps_the_watch():
+    async with joiners(2) as (box, engine, (one, two), _), trio.open_nursery() as nursery:
+        nursery.start_soon(box.add_channel_to_group, one, "room")
+        await wait_all_tasks_blocked()
+        engine.answer()
+        await wait_all_tasks_blocked()
+        with box.engine_client.joining("room"):
+            box.leave_nowait(one, "room")
+            box.join_nowait(two, "room")
+        assert engine.calls == ["watch room"]
+
+
+async def test_a_refused_joiner_ends_the_watch():
+    async with joiners(1, max_groups_per_channel=1) as (box, engine, (channel,), _), trio.open_nursery() as nursery:
+        box.join_nowait(channel, "first")
+
+        async def join():
+            with pytest.raises(ValueError, match="1 groups"):
+                await box.add_channel_to_group(channel, "second")
+
+        nursery.start_soon(join)
+        await wait_all_tasks_blocked()
+        engine.answer()
+        await wait_all_tasks_blocked()
+        assert engine.calls == ["watch first", "watch second", "unwatch second"]
+
+
+async def test_a_send_returns_when_its_position_is_known():
+    async with joiners(1) as (box, engine, (channel,), (wire,)), trio.open_nursery() as nursery:
+        box.join_nowait(channel, "room")
+        engine.answer()
+        answers = []
+
+        async def send():
+            answers.append(await box.group_send("room", 1))
+
+        nursery.start_soon(send)
+        await settle()
+        assert (wire.json, answers) == ([1], [])
+        engine.answer()
+        await wait_all_tasks_blocked()
+        assert [each.value for each in answers] == ["group_send"]
+
+
+async def test_a_send_whose_fate_is_unknown_says_so():
+    async with joiners(0) as (box, engine, _, _), trio.open_nursery() as nursery:
+
+        async def send():
+            with pytest.raises(EngineError, match="perhaps it was published") as caught:
+                await box.group_send("room", 1)
+            assert caught.value.maybe_published
+
+        nursery.start_soon(send)
+        await wait_all_tasks_blocked()
+        engine.refuse()
+
+
+async def test_the_engine_lives_in_one_of_several_lifespans():
+    engine = Slow()
+    box = ChannelBox(engine)
+    async with house(box):
+        async with house(box):
+            assert engine.lives == 1
+        assert engine.lives == 1
+    assert engine.lives == 0
+
+
+async def test_members_that_have_missed_messages_are_told_and_are_out():
+    async with joiners(2) as (box, engine, channels, wires):
+        for channel in channels:
+            box.join_nowait(channel, "room")
+        engine.answer()
+        box._gap("room", Position(3, "e"), None)
+        box._gap("nobody there", None, None)
+        await settle()
+        assert box.size_of("room") == 0
+        assert [wire.closes for wire in wires] == [[(1012, "messages were missed")]] * 2
