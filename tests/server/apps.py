@@ -20,6 +20,14 @@ async def pid(req, res):
     return res.text(str(os.getpid()))
 
 
+@app.ws_route("/process")
+async def process(ws):
+    await ws.accept()
+    await ws.send_text(str(os.getpid()))
+    async for text in ws.iter_text():
+        await ws.send_text(text)
+
+
 @app.get("/crash")
 async def crash(req, res):
     async def fail():

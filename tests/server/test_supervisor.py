@@ -1,16 +1,23 @@
 """Several processes on one address."""
 
+import logging
 import os
+import re
 import signal
 import socket
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import trio
 
 from nexios_trio import serve
-from nexios_trio.server import early_signals
+from nexios_trio.server import early_signals, supervisor
+from nexios_trio.server.parent_link import WorkerPlace
+from nexios_trio.server.supervisor import Supervisor
 from tests.server.processes import COMMAND, PROJECT, QUICK, Command, command, failed, kill
-from tests.server.support import DEADLINE, ask, config, make_app, websocket
+from tests.server.support import DEADLINE, Raw, ask, config, frame, make_app, upgrade, websocket
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +45,19 @@ async def pids(server: Command) -> set[int]:
                     nursery.start_soon(get)
             seen |= {int(answer.rpartition(b"\r\n\r\n")[2]) for answer in answers}
     return seen
+
+
+async def visit(client: Raw) -> int:
+    """Open a WebSocket. Returns the process at its other end."""
+    answer = await client.handshake("/process")
+    assert answer.startswith(b"HTTP/1.1 101 "), answer
+    return int((await client.frame())[1])
+
+
+async def until_logged(server: Command, text: str) -> None:
+    with trio.fail_after(DEADLINE):
+        while text not in server.log:
+            await trio.sleep(0.01)  # for another process, which has no condition to wait for
 
 
 async def gone(processes: set[int]) -> None:
@@ -83,31 +103,167 @@ async def test_a_signal_to_everyone_is_one_signal(log):
     assert "hurrying" not in log.read_text()
 
 
-async def test_one_workers_end_is_the_end_of_all(log):
-    async with command(log, APP, *QUICK, *TWO) as server:
+async def test_connections_are_spread_and_a_killed_worker_costs_its_own_alone(log):
+    async with command(log, APP, *QUICK, *TWO) as server, AsyncExitStack() as stack:
         workers = await pids(server)
-        async with await server.connect() as client:
-            await client.handshake()
-            await server.get("/die")
-            assert await server.status() == 1
-        await gone(workers)
-    assert "ended with status 7" in log.read_text()
-
-
-async def test_a_killed_worker_is_the_end_of_all(log):
-    async with command(log, APP, *QUICK, *TWO) as server:
-        workers = await pids(server)
-        os.kill(min(workers), signal.SIGKILL)
-        assert await server.status() == 1
-        await gone(workers)
+        clients = [await stack.enter_async_context(await server.connect()) for _ in range(60)]
+        at = {client: await visit(client) for client in clients}
+        counts = Counter(at.values())
+        assert all(24 <= counts[pid] <= 36 for pid in workers), counts
+        victim, survivor = workers
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        waiting = [await stack.enter_async_context(await server.connect()) for _ in range(20)]
+        os.kill(victim, signal.SIGKILL)
+        os.kill(survivor, signal.SIGCONT)
+        for client in waiting:
+            at[client] = await visit(client)
+            assert at[client] != victim
+        for client in at:
+            await client.send(frame(1, b"still there?"))
+            if at[client] == victim:
+                assert await client.rest() == b""
+            else:
+                assert await client.frame() == (1, b"still there?")
+        assert await pids(server) > {survivor}
+        server.signal()
+        assert await server.status() == 0
     assert "ended by SIGKILL" in log.read_text()
 
 
-async def test_a_crashed_task_in_one_worker_is_the_end_of_all(log):
+async def test_a_crashed_task_of_the_application_ends_its_worker_only(log):
     async with command(log, APP, *QUICK, *TWO) as server:
+        workers = await pids(server)
         await server.get("/crash")
-        assert await server.status() == 1
+        while len(workers | await pids(server)) < 3:
+            pass
+        server.signal()
+        assert await server.status() == 0
     assert "the feed broke" in log.read_text()
+    assert "ended with status 1" in log.read_text()
+
+
+async def test_sighup_replaces_the_workers_and_refuses_nobody(log):
+    request = upgrade("/process")
+    async with command(log, APP, *QUICK, *TWO) as server, AsyncExitStack() as stack:
+        workers = await pids(server)
+        clients = [await stack.enter_async_context(await server.connect()) for _ in range(8)]
+        for client in clients:
+            await client.send(request[:20])
+        server.signal(signal.SIGHUP)
+        visited: set[int] = set()
+        while not visited - workers:
+            async with await server.connect() as visitor:
+                visited.add(await visit(visitor))
+        for client in clients:
+            await client.send(request[20:])
+            assert (await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        await gone(workers)
+        assert not workers & await pids(server)
+        server.signal()
+        assert await server.status() == 0
+    assert "all workers are replaced" in log.read_text()
+    assert "ERROR" not in log.read_text()
+
+
+# The rest of the rules, with workers that start at once: shells
+
+
+SHELL = "trap 'exit 0' TERM; {}; printf 'ready\n' >&0; read _"  # until it is retired
+
+
+class Shells:
+    """A supervisor of two workers. `script` is what each does before it is ready."""
+
+    def __init__(self, log: pytest.LogCaptureFixture) -> None:
+        self.script = ":"
+        self.started = 0
+        self.ready = trio.Event()
+        self.supervisor = Supervisor(self._command, 2, [], 1, self.ready.set)
+        self._log = log
+        log.set_level(logging.DEBUG)
+
+    def _command(self, place: WorkerPlace) -> list[str]:
+        self.started += 1
+        return ["/bin/sh", "-c", SHELL.format(self.script)]
+
+    @asynccontextmanager
+    async def running(self, status: int) -> AsyncIterator[None]:
+        """From when they are ready, until they end with a status."""
+
+        async def run() -> None:
+            assert await self.supervisor.run() == status
+
+        with trio.fail_after(DEADLINE):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run)
+                await self.ready.wait()
+                yield
+
+    async def until_logged(self, text: str, times: int = 1) -> list[int]:
+        """Wait for it. Returns the processes that are named beside it."""
+        while len(found := re.findall(rf"process (\d+)\) {text}", self._log.text)) < times:
+            await trio.sleep(0.01)  # for another process, which has no condition to wait for
+        return [int(pid) for pid in found]
+
+
+@pytest.fixture
+def shells(caplog):
+    return Shells(caplog)
+
+
+async def test_a_second_sighup_replaces_them_again(shells, caplog):
+    async with shells.running(0):
+        signal.raise_signal(signal.SIGHUP)
+        await shells.until_logged("is ready")
+        signal.raise_signal(signal.SIGHUP)
+        await shells.until_logged("is ready", 4)
+        signal.raise_signal(signal.SIGTERM)
+    assert shells.started == 6
+    assert "ERROR" not in caplog.text
+
+
+async def test_workers_stay_where_what_shall_replace_them_cannot_start(shells):
+    async with shells.running(0):
+        shells.script = "exit 3"
+        signal.raise_signal(signal.SIGHUP)
+        await shells.until_logged("ended with status 3 before it was ready: no worker is replaced any more")
+        shells.script = ":"
+        signal.raise_signal(signal.SIGHUP)
+        await shells.until_logged("is ready", 2)
+        signal.raise_signal(signal.SIGTERM)
+
+
+async def test_the_fifth_end_within_a_minute_is_the_end_of_all(shells, caplog, monkeypatch):
+    monkeypatch.setattr(supervisor, "RESTART_SECONDS", 0.001)
+    async with shells.running(1):
+        for ends in range(supervisor.MAX_ENDS):
+            pid = (await shells.until_logged("has started", 2 + ends))[-1]
+            await shells.until_logged("is ready", ends)
+            os.kill(pid, signal.SIGKILL)
+    assert caplog.text.count("ended by SIGKILL") == supervisor.MAX_ENDS
+    assert "stopping the workers because of 5 ends of workers within 60 seconds" in caplog.text
+
+
+async def test_one_that_cannot_start_in_place_of_another_is_the_end_of_all(shells, caplog):
+    async with shells.running(1):
+        shells.script = "exit 3"
+        os.kill((await shells.until_logged("has started", 2))[0], signal.SIGKILL)
+    assert "ended with status 3 before it was ready" in caplog.text
+
+
+async def test_one_that_does_not_stop_for_its_successor_is_killed(shells, monkeypatch):
+    monkeypatch.setattr(supervisor, "SLACK_SECONDS", 0)
+    monkeypatch.setattr(supervisor, "NEWCOMERS_SECONDS", 0)
+    shells.supervisor.drain_timeout = 0.1
+    async with shells.running(0):
+        stuck = (await shells.until_logged("has started", 2))[0]
+        os.kill(stuck, signal.SIGSTOP)
+        signal.raise_signal(signal.SIGHUP)
+        assert await shells.until_logged("did not stop in time and is killed") == [stuck]
+        await shells.until_logged("is ready", 2)
+        shells.supervisor.drain_timeout = DEADLINE
+        signal.raise_signal(signal.SIGTERM)
 
 
 async def test_workers_do_not_outlive_their_parent(log):
@@ -202,7 +358,7 @@ async def test_a_worker_whose_children_live_on_is_seen_to_end(log, tmp_path, mon
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert await failed(log, "has_a_child:app", *TWO) == 1
-    assert "ended with status 7" in log.read_text()
+    assert "ended with status 7 before it was ready" in log.read_text()
 
 
 async def test_a_signal_that_comes_before_the_server_looks_is_kept():

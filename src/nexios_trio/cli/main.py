@@ -1,7 +1,8 @@
 """The command `nexios-trio`, which is the parent of all commands.
 
-Exit status: 0 when the server was stopped in order, 1 when the application failed while serving or stopping, or a
-worker ended by itself, 2 for a mistake on the command line or in a setting, 3 when the application did not start.
+Exit status: 0 when the server was stopped in order, 1 when the application failed while serving or stopping, or
+workers could not start or kept ending, 2 for a mistake on the command line or in a setting, 3 when the application did
+not start.
 """
 
 import click

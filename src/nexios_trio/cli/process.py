@@ -18,7 +18,7 @@ from ..config.settings import Settings
 from ..server import ServerError, StartupFailed, early_signals, serve
 from ..server.app_loader import LoadError, load_application
 from ..server.errors import sole
-from ..server.supervisor import follow_parent, say_ready, take_link
+from ..server.parent_link import ParentLink, WorkerPlace
 from ..server.tracebacks import trim_traceback
 from .log_setup import LogSetup
 from .options import usage_error
@@ -36,33 +36,33 @@ def serve_in_this_process(
     config: Config,
     given: Sequence[str],
     logs: LogSetup,
-    worker: int | None,
+    worker: WorkerPlace | None,
     health_bind: Sequence[str] = (),
 ) -> int:
     """Serve until stopped. Returns the exit status.
 
     Args:
         given: settings of the command line, NAME=VALUE.
-        worker: the number of this worker; None for a process of its own.
+        worker: what the parent of several workers gave to this one; None for a process of its own.
         health_bind: as for `serve`.
     """
-    link = None if worker is None else take_link()  # before the application starts processes of its own
+    parent = None if worker is None else ParentLink.take(worker)  # before the application starts processes of its own
     app = _load(application)
     logs.settle()
     _check_settings(app, given)
-    if worker == 0:
+    if parent is not None and parent.number == 0:
         _warn_of_islands(app)
-    if link is None:
+    if parent is None:
         write_pid(config)
     else:
         early_signals.keep(signal.SIGTERM)
-    announcement = _Announcement(application, link)
+    announcement = _Announcement(application, parent)
     try:
         trio.run(_run, app, config, announcement, health_bind)
     except BaseExceptionGroup as group:
         return _status_of(sole(group), announcement.is_made)
     finally:
-        if link is not None:  # the parent may pass on a signal that this worker has had already
+        if parent is not None:  # which may pass on a signal that this worker has had already
             early_signals.ignore(signal.SIGTERM)
     return 0
 
@@ -84,9 +84,9 @@ def _status_of(failure: BaseException, was_ready: bool) -> int:
 
 async def _run(app: ASGIApp, config: Config, announcement: "_Announcement", health_bind: Sequence[str]) -> None:
     async with trio.open_nursery() as nursery:
-        if announcement.link is not None:
-            nursery.start_soon(follow_parent, announcement.link)
-        await serve(app, config, health_bind=health_bind, task_status=announcement)
+        if announcement.parent is not None:
+            nursery.start_soon(announcement.parent.follow)
+        await serve(app, config, health_bind=health_bind, parent=announcement.parent, task_status=announcement)
         nursery.cancel_scope.cancel(reason="the server has stopped")
 
 
@@ -95,13 +95,13 @@ class _Announcement(trio.TaskStatus[list[str]]):
     """Says that the server is ready: to people, or to the parent of a worker."""
 
     application: str
-    link: int | None  # a worker's descriptor of it
+    parent: ParentLink | None
     is_made: bool = False
 
     def started(self, value: list[str] | None = None) -> None:
         self.is_made = True
-        if self.link is not None:
-            say_ready(self.link)
+        if self.parent is not None:
+            self.parent.say_ready()
         else:
             announce(self.application, value or [])
 

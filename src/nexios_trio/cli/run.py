@@ -12,6 +12,7 @@ from hypercorn.config import Config
 from ..config.settings import Settings
 from ..server.hypercorn.http_server import prepare, tls_context
 from ..server.listeners import Listener, open_listeners
+from ..server.parent_link import WorkerPlace
 from ..server.supervisor import Supervisor
 from .log_setup import LOG_FORMATS, LOG_LEVELS, LogSetup
 from .options import read_options, read_settings, read_umask, show_settings, usage_error
@@ -40,7 +41,7 @@ __all__ = ["run"]
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), help="Lines for people, or JSON objects.")
 @click.option("-s", "--set", "given", multiple=True, metavar="NAME=VALUE", help="A setting, as in max_connections=500.")
 @click.option("--show-settings", is_flag=True, help="List every setting and its value, and exit.")
-@click.option("--worker", type=int, hidden=True)
+@click.option("--worker", hidden=True)  # what the parent of several gives to each
 def run(application: str | None, **options: Any) -> None:
     """Serve an ASGI application, such as chat.main:app, until SIGTERM or Ctrl-C."""
     settings = read_settings(options["given"])
@@ -52,7 +53,7 @@ def run(application: str | None, **options: Any) -> None:
     logs = LogSetup(options["log_format"], options["log_level"])
     logs.begin()
     config = read_options(options)
-    worker: int | None = options["worker"]
+    worker = None if options["worker"] is None else WorkerPlace.from_argument(options["worker"])
     workers = options["workers"] or config.workers
     health: tuple[str, ...] = options["health_bind"]
     if worker is None and workers > 1:
@@ -74,7 +75,7 @@ def _supervise(application: str, config: Config, settings: Settings, count: int,
         command = _worker_command(application, listeners, options)
         write_pid(config)
         supervisor = Supervisor(
-            lambda number: [*command, "--worker", str(number)],
+            lambda place: [*command, "--worker", place.to_argument()],
             count,
             [listener.sock.fileno() for listener in listeners],
             settings.drain_timeout,

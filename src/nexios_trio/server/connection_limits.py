@@ -69,11 +69,13 @@ class ConnectionLimits:
         most: connections at once.
         most_per_address: from one address, or one /64 of IPv6; None for no bound.
         is_exempt: addresses of which many may come, because they are proxies.
+        on_change: called with the number of connections.
     """
 
     most: int
     most_per_address: int | None = None
     is_exempt: Callable[[str], bool] = lambda address: False
+    on_change: Callable[[int], None] | None = None
     total: int = 0
     _by_key: Counter[str] = attrs.field(factory=Counter)
 
@@ -89,6 +91,8 @@ class ConnectionLimits:
                 return None
             self._by_key[key] += 1
         self.total += 1
+        if self.on_change is not None:
+            self.on_change(self.total)
         return AcceptedConnection(sock, client, server, release=partial(self._release, key))
 
     def admit_forwarded(self, address: str) -> Callable[[], None] | None:
@@ -107,6 +111,8 @@ class ConnectionLimits:
 
     def _release(self, key: str | None) -> None:
         self.total -= 1
+        if self.on_change is not None:
+            self.on_change(self.total)
         if key is not None:
             self._release_key(key)
 

@@ -40,9 +40,10 @@ from .health_server import health_config, overview_pages, serve_health
 from .hypercorn.http_server import HttpServer, access_log, prepare, tls_context
 from .lifespan import Lifespan
 from .listeners import Listener, backlog_of, open_listeners
+from .parent_link import ParentLink
 from .server_settings import ServerSettings
 from .shields import lift_shields
-from .shutdown import Drain, DrainSchedule, StopRequest
+from .shutdown import Drain, DrainSchedule, StopRequest, finish_newcomers
 from .tls_proxy import DESCRIPTORS_PER_CONNECTION, TlsProxy
 from .websocket_server import WebSocketServer
 
@@ -65,6 +66,7 @@ async def serve(
     settings: Settings | None = None,
     shutdown_trigger: Trigger | None = None,
     health_bind: Sequence[str] = (),
+    parent: ParentLink | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an ASGI application until told to stop, then drain.
@@ -80,6 +82,7 @@ async def serve(
             SIGINT, if this is the main thread; a second signal puts it in a hurry.
         health_bind: addresses, as in `config.bind`, that answer `/healthz` and `/readyz` and nothing else, from before
             the application starts to the end. Who asks there takes no place among the connections.
+        parent: of this process, where it is one of several workers of `nexios-trio run`.
         task_status: told the addresses, once connections are accepted.
     Raises:
         OSError, ValueError: the configuration cannot be served; nothing was started.
@@ -96,7 +99,7 @@ async def serve(
         open_poller() as poller,
     ):
         stop = StopRequest()
-        server = Server(app, config, adopted, ssl_context, poller, stop, health)
+        server = Server(app, config, adopted, ssl_context, poller, stop, health, parent)
         with _as_current_server(server):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_hurry_when_cancelled, stop)
@@ -133,6 +136,7 @@ class Server:
     poller: Poller
     stop: StopRequest
     health: list[Listener]
+    parent: ParentLink | None
     lifespan: Lifespan = attrs.field(init=False)
     timers: Timers = attrs.field(factory=Timers, init=False)
     cleanups: CleanupLimit = attrs.field(factory=CleanupLimit, init=False)
@@ -181,6 +185,8 @@ class Server:
                 http = HttpServer(self.app, self.config, self.adopted, self.lifespan.state)
                 websockets = self._websocket_server(http, connections.start_soon)
                 await self._accept(listeners, websockets, tls.start_soon, task_status)
+                if self.parent is not None and self.parent.is_retired:
+                    await finish_newcomers(websockets, self.stop.hurried)
                 settings = self.settings
                 schedule = DrainSchedule.starting(
                     trio.current_time(), settings.drain_timeout, settings.drain_jitter, self.config.graceful_timeout
@@ -192,7 +198,9 @@ class Server:
 
     def _websocket_server(self, http: HttpServer, start_soon: Callable[..., None]) -> WebSocketServer:
         self._limits = limits = ConnectionLimits(
-            0, is_exempt=lambda address: is_trusted(address, self.settings.trusted_proxies)
+            0,
+            is_exempt=lambda address: is_trusted(address, self.settings.trusted_proxies),
+            on_change=None if self.parent is None else self.parent.load.count,
         )
         self._set_limits(limits)
         return WebSocketServer(
@@ -222,6 +230,7 @@ class Server:
         task_status: trio.TaskStatus[list[str]],
     ) -> None:
         """Accept until the server has to stop, then close the listening sockets."""
+        load = None if self.parent is None else self.parent.load
         async with trio.open_nursery() as nursery:
             for listener in listeners:
                 accept_connection = websockets.accept_connection
@@ -231,7 +240,7 @@ class Server:
                     accept_connection = proxy.accept_connection
                 listener.sock.listen(backlog_of(self.config))
                 nursery.start_soon(
-                    accept_forever, listener.sock, accept_connection, name=f"accepting on {listener.address}"
+                    accept_forever, listener.sock, accept_connection, load, name=f"accepting on {listener.address}"
                 )
             addresses = [listener.address for listener in listeners]
             logger.debug("serving on %s", ", ".join(addresses))

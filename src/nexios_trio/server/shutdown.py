@@ -21,11 +21,14 @@ from ..core.lifecycle import Cause, End, Phase
 from ..transports.base import Transport
 from ..transports.server_context import CleanupLimit
 from .hypercorn.http_server import HttpServer
+from .parent_link import NEWCOMERS_SECONDS
 from .shields import lift_shields
 from .websocket_server import WebSocketServer
 
-__all__ = ["Drain", "DrainSchedule", "StopRequest"]
+__all__ = ["Drain", "DrainSchedule", "StopRequest", "finish_newcomers"]
 
+LOOK_AGAIN_SECONDS: Final = 0.02
+HTTP_PASSES: Final = 20  # of the scheduler, after which hypercorn knows that a connection is not idle
 HURRIED_RESET_SECONDS: Final = 0.5  # from the closes to the resets
 
 
@@ -67,6 +70,20 @@ class DrainSchedule:
         reset = min(self.reset, now + HURRIED_RESET_SECONDS)
         force = min(self.force, max(reset, now) + HURRIED_RESET_SECONDS)
         return DrainSchedule(min(self.last_close, now), min(self.cancel, now), reset, force, self.end)
+
+
+async def finish_newcomers(websockets: WebSocketServer, hurried: trio.Event) -> None:
+    """Let handshakes that have begun come to their end, so that a server with a successor refuses nobody.
+
+    For `NEWCOMERS_SECONDS`, unless there is a hurry: some clients connect and say nothing.
+    """
+    latest = trio.current_time() + NEWCOMERS_SECONDS
+    while websockets.has_newcomers and trio.current_time() < latest:
+        with trio.move_on_after(LOOK_AGAIN_SECONDS):
+            await hurried.wait()
+            return
+    for _ in range(HTTP_PASSES):
+        await trio.lowlevel.checkpoint()
 
 
 @attrs.frozen(eq=False)

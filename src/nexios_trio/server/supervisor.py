@@ -2,35 +2,37 @@
 
 Every worker is the same command on inherited sockets (`fd://`). It starts with one end of a link to the parent as its
 standard input: a worker says there that it is ready, and stops when the parent's end closes, so that no worker outlives
-its parent. If one ends unasked, all do.
+its parent. What waits to be accepted is in the shared sockets, and outlives any worker.
+
+    a worker that was ready ends            another one is started in its place, at first soon, then less so
+    five of them end within a minute        the server ends, with status 1
+    one fails before it is ready            the same; if it was to replace another one, that one stays
+    SIGHUP                                  one worker after the other is replaced: the old one stops once the new one
+                                            is ready
 """
 
 import logging
 import os
 import signal
-import socket
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 import attrs
 import trio
 
-__all__ = ["READY", "Supervisor", "follow_parent", "say_ready", "take_link"]
+from .parent_link import NEWCOMERS_SECONDS, WorkerPlace
+from .worker_loads import WorkerLoads
+from .worker_process import Worker, describe_end, start_worker
+
+__all__ = ["Supervisor"]
 
 logger = logging.getLogger("nexios_trio.workers")
 
-READY: Final = b"ready\n"
 SLACK_SECONDS: Final = 2.0  # that a process may take to end, besides the drain
-
-
-@attrs.define(eq=False)
-class Worker:
-    """One process, and the parent's end of its link."""
-
-    number: int
-    process: trio.Process
-    link: trio.SocketStream
-    is_ready: bool = False
+MAX_ENDS: Final = 5  # of workers within `ENDS_SECONDS`, and the server ends
+ENDS_SECONDS: Final = 60.0
+RESTART_SECONDS: Final = 0.1  # until a worker is started again; twice as long after each further end
 
 
 @attrs.define(eq=False)
@@ -38,130 +40,203 @@ class Supervisor:
     """Runs the workers, forwards signals to them.
 
     Args:
-        command: the arguments of the worker with a number.
+        command: the arguments of the worker with this place.
         descriptors: what the workers inherit.
         drain_timeout: seconds that a worker has to stop before it is killed.
         on_ready: called once all of them serve.
     """
 
-    command: Callable[[int], Sequence[str]]
+    command: Callable[[WorkerPlace], Sequence[str]]
     count: int
     descriptors: Sequence[int]
     drain_timeout: float
     on_ready: Callable[[], None]
-    _workers: list[Worker] = attrs.field(factory=list, init=False)
-    _ready: int = attrs.field(default=0, init=False)
-    _is_stopping: bool = attrs.field(default=False, init=False)
+    _loads: WorkerLoads = attrs.field(init=False)
+    _workers: list[Worker | None] = attrs.field(init=False)  # by number: who has the place
+    _alive: set[Worker] = attrs.field(factory=set, init=False)
+    _ends: deque[float] = attrs.field(init=False)  # when workers ended that had been ready
+    _was_ready: bool = attrs.field(default=False, init=False)
+    _is_replacing: bool = attrs.field(default=False, init=False)
+    _replace_again: bool = attrs.field(default=False, init=False)
+    _stopping: trio.Event = attrs.field(factory=trio.Event, init=False)
     _status: int = attrs.field(default=0, init=False)
     _kill: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self._loads = WorkerLoads(2 * self.count)
+        self._workers = [None] * self.count
+        self._ends = deque(maxlen=MAX_ENDS)
+
     async def run(self) -> int:
         """Run until every worker has ended. Returns the exit status: 0 if all were asked to end and did so in order."""
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        had_terminal = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _has_terminal()
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             try:
-                for number in range(self.count):
-                    self._workers.append(await self._start(number))
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._forward, signals)
                     with self._kill:
-                        async with trio.open_nursery() as watchers:
-                            for worker in self._workers:
-                                watchers.start_soon(self._watch, worker)
+                        async with trio.open_nursery() as places:
+                            nursery.start_soon(self._obey, signals, places, had_terminal)
+                            for number in range(self.count):
+                                places.start_soon(self._keep, number)
                     if self._kill.cancelled_caught:
                         logger.error("workers did not stop in time and are killed")
                         self._status = 1
                     nursery.cancel_scope.cancel(reason="all workers have ended")
             finally:
-                for worker in self._workers:
-                    worker.process.kill()
-                    worker.link.socket.close()
+                self._loads.close()
         return self._status
 
-    async def _start(self, number: int) -> Worker:
-        ours, theirs = socket.socketpair()
-        link = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
-        with theirs:
-            process = await trio.lowlevel.open_process(
-                self.command(number),
-                stdin=theirs.fileno(),
-                pass_fds=self.descriptors,
-                process_group=0,  # the terminal's Ctrl-C reaches the parent alone
-            )
-        return Worker(number, process, link)
+    async def _obey(self, signals: AsyncIterator[int], places: trio.Nursery, had_terminal: bool) -> None:
+        async for number in signals:
+            if number != signal.SIGHUP or (had_terminal and not _has_terminal()):
+                self._stop(signal.Signals(number).name)
+            elif not self._stopping.is_set():
+                self._replace_again = True
+                if not self._is_replacing:
+                    self._is_replacing = True
+                    places.start_soon(self._replace_all, places)
 
-    async def _forward(self, signals: AsyncIterator[int]) -> None:
-        async for received in signals:
-            self._stop(signal.Signals(received).name)
+    def _stop(self, why: str) -> None:
+        """Tell every worker to stop; a later time, to hurry: they know what is the same signal."""
+        if not self._stopping.is_set():
+            logger.info("stopping the workers because of %s", why)
+            self._stopping.set()
+            self._kill.deadline = trio.current_time() + self.drain_timeout + SLACK_SECONDS
+        for worker in self._alive:
+            worker.process.terminate()
 
-    async def _watch(self, worker: Worker) -> None:
+    def _fail(self, why: str) -> None:
+        self._status = 1
+        self._stop(why)
+
+    # A worker from its start to its end
+
+    async def _keep(
+        self,
+        number: int,
+        predecessor: Worker | None = None,
+        *,
+        task_status: trio.TaskStatus[Worker] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Have a worker with this number until the server stops, or a successor has its place."""
+        go_on = True
+        while go_on:
+            worker = await self._start(number, predecessor)
+            task_status.started(worker)
+            task_status, predecessor = trio.TASK_STATUS_IGNORED, None
+            try:
+                status = await self._wait(worker)
+            finally:
+                worker.end()
+                self._alive.discard(worker)
+                self._loads.give_slot_back(worker.place.slot)
+            go_on = self._judge(worker, status) and await self._pause()
+
+    async def _start(self, number: int, predecessor: Worker | None) -> Worker:
+        place = WorkerPlace(number, self._loads.take_slot(), self._loads.descriptor)
+        inherited = [*self.descriptors, self._loads.descriptor]
+        worker = await start_worker(self.command(place), place, inherited, predecessor)
+        logger.debug("%s has started", worker.name)
+        self._alive.add(worker)
+        self._workers[number] = worker
+        if self._stopping.is_set():
+            worker.process.terminate()
+        return worker
+
+    async def _wait(self, worker: Worker) -> int:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._await_ready, worker)
             status = await worker.process.wait()
             nursery.cancel_scope.cancel(reason="the worker has ended")
-        is_early = self._is_stopping and not worker.is_ready and status == -signal.SIGTERM  # it was still importing
-        if status != 0 and not is_early:
-            did = "stopped" if self._is_stopping else "ended"
-            logger.error("worker %d (process %d) %s %s", worker.number, worker.process.pid, did, _how(status))
-            self._status = 1
-        if not self._is_stopping:  # with status 0: it got the signal that everyone gets sooner than we did
-            self._stop("a worker's end")
+        return status
 
     async def _await_ready(self, worker: Worker) -> None:
-        if await _read_all(worker.link, READY) == READY:
-            worker.is_ready = True
-            self._ready += 1
-            if self._ready == self.count and not self._is_stopping:
-                self.on_ready()
+        if not await worker.becomes_ready():
+            return
+        if self._was_ready:
+            logger.info("%s is ready", worker.name)
+        elif all(one is not None and one.is_ready for one in self._workers) and not self._stopping.is_set():
+            self._was_ready = True
+            self.on_ready()
 
-    def _stop(self, why: str) -> None:
-        """Tell every worker to stop; a later time, to hurry: they know what is the same signal."""
-        if not self._is_stopping:
-            logger.info("stopping the workers because of %s", why)
-            self._is_stopping = True
-            self._kill.deadline = trio.current_time() + self.drain_timeout + SLACK_SECONDS
-        for worker in self._workers:
-            worker.process.terminate()
+    def _judge(self, worker: Worker, status: int) -> bool:
+        """Say how a worker ended. Returns whether another one has to be started in its place."""
+        how = describe_end(status)
+        if self._stopping.is_set() or worker.is_retired:
+            was_importing = not worker.is_ready and status == -signal.SIGTERM
+            if status != 0 and not was_importing:
+                logger.error("%s stopped %s", worker.name, how)
+                self._status = 1 if self._stopping.is_set() else self._status
+            return False
+        old = worker.predecessor
+        if not worker.is_ready and old is not None and not old.ended.is_set():
+            logger.error("%s ended %s before it was ready: no worker is replaced any more", worker.name, how)
+            old.has_successor = False
+            self._workers[worker.place.number] = old
+            return False
+        if not worker.is_ready:
+            logger.error("%s ended %s before it was ready", worker.name, how)
+            self._fail("a worker that cannot start")
+            return False
+        logger.error("%s ended %s", worker.name, how)
+        self._ends.append(trio.current_time())
+        if self._recent_ends() == MAX_ENDS:
+            self._fail(f"{MAX_ENDS} ends of workers within {ENDS_SECONDS:g} seconds")
+            return False
+        return not worker.has_successor
+
+    def _recent_ends(self) -> int:
+        since = trio.current_time() - ENDS_SECONDS
+        return sum(when >= since for when in self._ends)
+
+    async def _pause(self) -> bool:
+        """Wait before another worker is started. Returns whether it still has to be."""
+        seconds = RESTART_SECONDS * 2 ** (self._recent_ends() - 1)
+        logger.info("another worker is started in %g s", seconds)
+        with trio.move_on_after(seconds):
+            await self._stopping.wait()
+        return not self._stopping.is_set()
+
+    # One worker after the other
+
+    async def _replace_all(self, places: trio.Nursery) -> None:
+        """Replace every worker, and all of them again if that was asked for meanwhile."""
+        while self._replace_again:
+            self._replace_again = False
+            logger.info("replacing the workers, one after the other, because of SIGHUP")
+            for old in list(self._workers):
+                if old is not None and not await self._replace(old, places):
+                    break
+            else:
+                logger.info("all workers are replaced")
+        self._is_replacing = False
+
+    async def _replace(self, old: Worker, places: trio.Nursery) -> bool:
+        """Start a worker, and stop an old one once that is ready. Returns whether to go on with the next."""
+        await old.settled.wait()
+        if self._stopping.is_set():
+            return False
+        if old.ended.is_set():  # the one that is started again is new already
+            return True
+        old.has_successor = True
+        new = await places.start(self._keep, old.place.number, old)
+        await new.settled.wait()
+        if not new.is_ready or self._stopping.is_set():
+            return False
+        await old.retire()
+        with trio.move_on_after(NEWCOMERS_SECONDS + self.drain_timeout + SLACK_SECONDS):
+            await old.ended.wait()
+        if not old.ended.is_set():
+            logger.error("%s did not stop in time and is killed", old.name)
+            old.process.kill()
+            await old.ended.wait()
+        return not self._stopping.is_set()
 
 
-def _how(status: int) -> str:
-    if status < 0:
-        return f"by {signal.Signals(-status).name}"
-    return f"with status {status}"
-
-
-async def _read_all(link: trio.SocketStream, expected: bytes) -> bytes:
-    """Bytes from the link until they are what is expected, or there will be no more."""
-    said = b""
+def _has_terminal() -> bool:
+    """Tell whether this process has a controlling terminal, which is gone once its window is closed."""
     try:
-        while said != expected and (data := await link.receive_some()):
-            said += data
-    except trio.BrokenResourceError:
-        pass
-    return said
-
-
-def take_link() -> int:
-    """In a worker: return the descriptor of the link, which the processes that it starts do not get.
-
-    Standard input, where it was, is empty from here on.
-    """
-    link = os.dup(0)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    return link
-
-
-def say_ready(link: int) -> None:
-    """In a worker: tell the parent."""
-    os.write(link, READY)
-
-
-async def follow_parent(link: int) -> None:
-    """In a worker: when the parent is gone, stop as if it had said so."""
-    while True:
-        await trio.lowlevel.wait_readable(link)
-        if not os.read(link, 64):
-            break
-    signal.raise_signal(signal.SIGTERM)
-    await trio.sleep_forever()
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -77,11 +77,14 @@ class TlsProxy:
             break_cycles(stream)
 
     async def _proxy_through(self, stream: trio.SSLStream[ConnectionStream], connection: AcceptedConnection) -> None:
+        self._server.tls_handshakes += 1
         with trio.move_on_after(self._handshake_timeout) as scope:
             try:
                 await stream.do_handshake()
             except ORDINARY:
                 return
+            finally:
+                self._server.tls_handshakes -= 1
         if scope.cancelled_caught:
             return
         near, far = socket.socketpair()

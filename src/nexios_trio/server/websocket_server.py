@@ -11,7 +11,7 @@ import attrs
 from ..application import NexiosApp
 from ..asgi_types import ASGIApp, Headers, Scope
 from ..config.settings import Settings
-from ..core.lifecycle import Cause, End
+from ..core.lifecycle import Cause, End, Phase
 from ..core.proxy_headers import believe_proxies
 from ..transports.base import TRANSPORT_EXTENSION
 from ..transports.direct import DirectTransport
@@ -57,6 +57,7 @@ class WebSocketServer:
     server_names: Collection[str] = ()
     access_log: AccessLog | None = None
     transports: set[DirectTransport] = attrs.field(factory=set, init=False)
+    tls_handshakes: int = attrs.field(default=0, init=False)  # that are under way
     closes: LingeringCloses = attrs.field(init=False)
     readers: RequestReaders = attrs.field(init=False)
 
@@ -81,6 +82,15 @@ class WebSocketServer:
     def read_request(self, connection: AcceptedConnection) -> None:
         """Wait for the request of a connection that was admitted."""
         self.readers.read(connection)
+
+    @property
+    def has_newcomers(self) -> bool:
+        """Tell whether somebody is in the midst of a handshake."""
+        return bool(
+            self.tls_handshakes
+            or len(self.readers)
+            or any(transport.lifecycle.phase is Phase.CONNECTING for transport in self.transports)
+        )
 
     def stop_accepting(self) -> None:
         """Serve nobody new, and close the connections that have not asked for anything."""

@@ -38,7 +38,7 @@ def prepare(config: Config) -> Config:
     if config.quic_bind:
         raise ValueError("quic_bind is not served here: use hypercorn's own command for HTTP/3")
     if config.max_requests is not None:
-        logger.warning("max_requests has no effect here: nothing restarts a worker")
+        logger.warning("max_requests has no effect here: SIGHUP replaces the workers")
     if (config.certfile is None) != (config.keyfile is None):
         raise ValueError("certfile and keyfile go together: give both for TLS, or neither")
     ours._log = None

@@ -1,0 +1,84 @@
+"""A worker, as its parent sees it."""
+
+import signal
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+
+import attrs
+import trio
+
+from .parent_link import READY, RETIRE, WorkerPlace
+
+__all__ = ["Worker", "describe_end", "start_worker"]
+
+
+@attrs.define(eq=False)
+class Worker:
+    """One process, and the parent's end of its link.
+
+    Args:
+        predecessor: whose place it takes, once it is ready.
+    """
+
+    place: WorkerPlace
+    process: trio.Process
+    link: trio.SocketStream
+    predecessor: "Worker | None"
+    settled: trio.Event = attrs.field(factory=trio.Event, init=False)  # ready, or over
+    ended: trio.Event = attrs.field(factory=trio.Event, init=False)
+    is_ready: bool = attrs.field(default=False, init=False)
+    has_successor: bool = attrs.field(default=False, init=False)  # started, perhaps not ready
+    is_retired: bool = attrs.field(default=False, init=False)  # the successor is ready
+
+    @property
+    def name(self) -> str:
+        return f"worker {self.place.number} (process {self.process.pid})"
+
+    async def becomes_ready(self) -> bool:
+        """Wait until it is ready, or will not be. Returns which."""
+        said = b""
+        with suppress(trio.BrokenResourceError):
+            while said != READY and (data := await self.link.receive_some()):
+                said += data
+        if said == READY:
+            self.is_ready = True
+            self.settled.set()
+        return self.is_ready
+
+    async def retire(self) -> None:
+        """Tell it to stop, because its successor is ready."""
+        self.is_retired = True
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # it has ended by itself
+            await self.link.send_all(RETIRE)
+
+    def end(self) -> None:
+        """Let go of it, and kill it if it still runs."""
+        self.process.kill()
+        self.link.socket.close()
+        self.settled.set()
+        self.ended.set()
+
+
+async def start_worker(
+    command: Sequence[str], place: WorkerPlace, inherited: Sequence[int], predecessor: Worker | None
+) -> Worker:
+    """Start a process with one end of a link as its standard input.
+
+    Args:
+        inherited: descriptors.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = await trio.lowlevel.open_process(
+            command,
+            stdin=theirs.fileno(),
+            pass_fds=inherited,
+            process_group=0,  # the terminal's Ctrl-C reaches the parent alone
+        )
+    return Worker(place, process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)), predecessor)
+
+
+def describe_end(status: int) -> str:
+    """Return how a process ended, in words."""
+    return f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
