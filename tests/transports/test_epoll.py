@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import struct
+import weakref
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -648,3 +649,19 @@ def test_a_socket_can_be_watched_once():
         poller.watch(ours, Owner(), READ)
         with pytest.raises(FileExistsError):
             poller.watch(ours, Owner(), READ)
+
+
+async def test_asleep_it_keeps_nobody_alive_who_had_a_turn_in_a_long_round(poller, monkeypatch):
+    """Who is over would be freed by the next round only, however long the server is idle."""
+    monkeypatch.setattr(module, "MIN_PASS_SECONDS", -1.0)  # every turn takes long
+    monkeypatch.setattr(module, "MAX_PASS_SECONDS", -1.0)
+    with pairs(3) as sockets:
+        owners = []
+        for ours, theirs in sockets:
+            owner = Owner(lambda ours=ours: poller.forget(ours))
+            poller.watch(ours, owner, READ)
+            owners.append(weakref.ref(owner))
+            theirs.send(b"x")
+        del owner
+        await wait_all_tasks_blocked()
+        assert [owner() for owner in owners] == [None] * 3

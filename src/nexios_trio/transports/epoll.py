@@ -161,18 +161,22 @@ class Poller:
                 share = MIN_PASS_SECONDS
             ready = poll(0, MAX_EVENTS)
             while ready := self._serve(ready, share):
-                owners = [self._owners.get(fd) for fd, _ in ready]
-                try:
-                    share = await _let_others_run()
-                except trio.Cancelled:
-                    self._tell_again(ready)
-                    raise
-                ready = [turn for turn, owner in zip(ready, owners, strict=True) if self._owners.get(turn[0]) is owner]
+                ready, share = await self._pause(ready)
             if self._busy and self._later:
                 if self._is_calm:
                     self._serve_busy(BUSY_PASS_SECONDS)
                 elif max(share, before) <= SLOW_PASS_SECONDS or perf_counter() - self._served_at > MAX_DEFERRAL_SECONDS:
                     self._serve_busy(0.0)
+
+    async def _pause(self, ready: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], float]:
+        """Let others run. Returns who is still to have a turn, and how long the next turns may take."""
+        owners = [self._owners.get(fd) for fd, _ in ready]  # `_run` would keep them while it sleeps
+        try:
+            share = await _let_others_run()
+        except trio.Cancelled:
+            self._tell_again(ready)
+            raise
+        return [turn for turn, owner in zip(ready, owners, strict=True) if self._owners.get(turn[0]) is owner], share
 
     def _tell_again(self, ready: list[tuple[int, int]]) -> None:
         """Have the kernel tell once more of what it tells once."""
