@@ -213,8 +213,12 @@ async def test_the_end_of_a_refusal_says_so(caplog: Any) -> None:
     async with house() as inside:
         await inside.connect(raising(HTTPException(401, "log in first"), accept=False))
         await inside.connect(raising(HTTPException(401, "log in first"), accept=True))
-    ends = [record for record in caplog.records if "connection ended" in record.msg]
+    ends = [record for record in caplog.records if hasattr(record, "cause")]
     assert [(record.cause, record.reason) for record in ends] == [(Cause.DENIED.value, "log in first")] * 2
+    assert [record.getMessage() for record in ends] == [
+        "refused with 401: log in first",
+        "ended with 4401: log in first",
+    ]
 
 
 async def test_event_handlers_are_left_alone(caplog: Any) -> None:

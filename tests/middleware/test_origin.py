@@ -6,7 +6,7 @@ import pytest
 
 from nexios_trio.application import NexiosApp
 from nexios_trio.middleware import OriginMiddleware
-from nexios_trio.middleware.origin import origin_problem
+from nexios_trio.middleware.origin import explain_origin, origin_problem
 from nexios_trio.routing import WebsocketRoute
 from nexios_trio.websockets import WebSocket
 from tests.asgi import connect
@@ -128,3 +128,21 @@ async def test_as_middleware_it_is_stricter_than_the_settings() -> None:
 def test_an_origin_to_allow_that_is_none() -> None:
     with pytest.raises(ValueError, match="scheme://host"):
         OriginMiddleware(["example.com"])
+
+
+@pytest.mark.parametrize(
+    ("given", "begins"),
+    [
+        (["https://a.example"], "Origin https://a.example is another site than Host b.example (wss); allow it with "),
+        (["null"], "Origin null is no site's: "),
+        (["http://a", "http://b"], "more than one Origin header: http://a, http://b"),
+        ([], "an Origin header is required: set require_origin=False"),
+        (["https://a\x1b[31m"], "Origin https://a\\x1b[31m is "),
+    ],
+)
+def test_the_log_says_what_to_do(given: list[str], begins: str) -> None:
+    headers = [(b"host", b"b.example"), *((b"origin", origin.encode("latin-1")) for origin in given)]
+    scope = {"scheme": "wss", "headers": headers}
+    found = origin_problem(scope, (), required=True)
+    assert found is not None
+    assert explain_origin(scope, found).startswith(begins)

@@ -16,7 +16,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
+from attrs import evolve
 
+from ..core.causes import explain_end
 from ..core.lifecycle import Cause, End, Phase
 from ..groups.authorization import acting_for
 from ..transports.base import Transport
@@ -137,10 +139,23 @@ async def _end(session: Session, end: End, refusal: Refusal | None = None) -> No
             await make_last_calls(calls, settings.cleanup_timeout)
     finally:
         session.release()
+    _log_end(session, final, end)
+
+
+def _log_end(session: Session, final: End, wanted: End) -> None:
+    """Say how the connection ended, and why: `wanted` knows why we have refused it."""
+    is_refused = final.cause is Cause.DENIED and not session.is_accepted
+    if is_refused and wanted.cause not in (Cause.DENIED, Cause.HANDLER_RETURNED):
+        final = evolve(wanted, status=final.status)
     level = logging.INFO if final.cause in NOTABLE else logging.DEBUG
-    if logger.isEnabledFor(level):
-        fields = session.log_fields(code=final.code, cause=final.cause.value, reason=final.reason)
-        logger.log(level, "connection ended: %s, %d %s", final.cause.value, final.code, final.reason, extra=fields)
+    if not logger.isEnabledFor(level):
+        return
+    fields = session.log_fields(cause=final.cause.value, reason=final.reason)
+    if is_refused:
+        status = final.status or final.cause.http_status
+        logger.log(level, "refused with %d: %s", status, explain_end(final), extra={**fields, "status": status})
+    else:
+        logger.log(level, "ended with %d: %s", final.code, explain_end(final), extra={**fields, "code": final.code})
 
 
 async def _close(session: Session, end: End, refusal: Refusal | None) -> None:

@@ -12,6 +12,7 @@ from ..core.lifecycle import Cause, End, Phase
 from ..core.message import Frame
 from ..exceptions import LifecycleError, NexiosError
 from ..groups.authorization import acting_session
+from ..logs.fields import connection_fields
 from ..transports.base import Transport
 from ..transports.send_queue import DeliveryCounts
 from ..transports.timers import Timer, do_nothing
@@ -90,9 +91,7 @@ class Session:
 
     def log_fields(self, **more: Any) -> dict[str, Any]:
         """Return what every record about this connection carries (`extra=`)."""
-        client = self.transport.scope.get("client")
-        path = self.transport.scope.get("path")
-        return {"connection": self.id, "client": client[0] if client else None, "path": path, **more}
+        return {**connection_fields(self.scope), "connection": self.id, **more}
 
     # Tasks. The handler's nursery is reachable between the first two calls only.
 

@@ -22,7 +22,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from ..exceptions import LifecycleError
 
@@ -141,12 +141,14 @@ _HTTP_STATUSES: Final[Mapping[Cause, int]] = MappingProxyType(
 class End:
     """How a connection ended: the code and reason that the other side sees, and the cause that we record.
 
-    `code` may be 1005 (the peer gave none) or 1006 (there was no close frame), which are never sent.
+    `code` may be 1005 (the peer gave none) or 1006 (there was no close frame), which are never sent. `status` is the HTTP
+    response's, where one refused the handshake.
     """
 
     code: int
     reason: str
     cause: Cause
+    status: int | None = field(default=None, eq=False)
 
     @classmethod
     def of(cls, cause: Cause, reason: str = "", code: int | None = None) -> "End":

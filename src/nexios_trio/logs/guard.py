@@ -37,7 +37,8 @@ LOGGERS: Final = {
     "nexios_trio.workers": "processes of the command",
 }
 FIELDS: Final = frozenset(
-    {"action", "cause", "channel", "client", "code", "connection", "group", "path", "reason", "suppressed"}
+    {"action", "cause", "channel", "client", "code", "connection", "group", "method", "path", "reason", "status"}
+    | {"suppressed", "user"}
 )
 
 BURST: Final = 20

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ..config.validators import origins
 from ..connections.websocket import WebSocket
+from ..logs import printable
 from .chain import Next
 
 __all__ = ["OriginMiddleware", "explain_origin", "origin_problem"]
@@ -48,11 +49,19 @@ def origin_problem(scope: Mapping[str, Any], allowed: Collection[str], *, requir
 
 
 def explain_origin(scope: Mapping[str, Any], problem: str) -> str:
-    """Return the problem for the log: with what was compared, and what to do where a proxy stands in front."""
-    origin, host = (ascii(", ".join(_header(scope, name))[:MAX_LOGGED_CHARACTERS]) for name in (b"origin", b"host"))
+    """Return the problem for the log: with what was compared, and what to do about it."""
+    origins = _header(scope, b"origin")
+    shown, host = (printable(", ".join(values), MAX_LOGGED_CHARACTERS) for values in (origins, _header(scope, b"host")))
+    if not origins:
+        return f"{problem}: set require_origin=False to let programs in, too"
+    if len(origins) > 1:
+        return f"{problem}: {shown}"
+    if _parse(origins[0]) is None:
+        return f"Origin {shown} is no site's: a page from a file, or in a sandbox; only allowed_origins=* lets it in"
     return (
-        f"{problem}: Origin {origin}, Host {host}, {scope.get('scheme')}. Let a proxy pass the Host header on "
-        "(nginx: proxy_set_header Host $http_host), or name the origin in allowed_origins"
+        f"Origin {shown} is another site than Host {host} ({scope.get('scheme')}); allow it with "
+        f"allowed_origins={shown}, or, where a proxy stands in front, let it pass Host on "
+        "(nginx: proxy_set_header Host $http_host)"
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 import attrs
 
 from ..config.settings import Settings
+from ..core.causes import ServerRefusal
 from ..core.proxy_headers import Address, limit_key, plain_address
 from ..transports.forks import disown, own
 
@@ -94,6 +95,11 @@ class ConnectionLimits:
         if self.on_change is not None:
             self.on_change(self.total)
         return AcceptedConnection(sock, client, server, release=partial(self._release, key))
+
+    @property
+    def refusal(self) -> ServerRefusal:
+        """Return why `admit` has just found no place."""
+        return ServerRefusal.TOO_MANY if self.total >= self.most else ServerRefusal.TOO_MANY_FROM_ADDRESS
 
     def admit_forwarded(self, address: str) -> Callable[[], None] | None:
         """Count a connection of an exempt peer, a proxy, for the address behind it. None if there is no place.

@@ -10,12 +10,15 @@ from typing import Final
 
 import trio
 
+from ..core.causes import ServerRefusal
+from ..core.proxy_headers import Address
+from ..logs.fields import client_name
 from ..transports.epoll import PEER_LEFT, READ, Poller
 from ..transports.timers import Timer, Timers
 from .connection_limits import AcceptedConnection
 from .request_head import http_response
 
-__all__ = ["LingeringCloses"]
+__all__ = ["LingeringCloses", "log_refusal"]
 
 logger = logging.getLogger("nexios_trio.server")
 
@@ -32,15 +35,10 @@ class LingeringCloses:
         self.timers = timers
         self._lingering: set[LingeringClose] = set()
 
-    def refuse(self, connection: AcceptedConnection, status: int, text: str) -> None:
-        """Answer with an HTTP error that is no secret, and close."""
-        fields = {
-            "client": connection.client[0] if connection.client else None,
-            "code": status,
-            "reason": text.strip(),
-        }
-        logger.info("a request was refused with %d: %s", status, text.strip(), extra=fields)
-        response = http_response(status, ((b"content-type", b"text/plain"),), text.encode())
+    def refuse(self, connection: AcceptedConnection, why: ServerRefusal) -> None:
+        """Answer with an HTTP error that is no secret, say why in the log, and close."""
+        log_refusal(connection.client, why.status, why.explain())
+        response = http_response(why.status, ((b"content-type", b"text/plain"),), f"{why.text}\n".encode())
         self.send_and_close(connection, response)
 
     def send_and_close(self, connection: AcceptedConnection, response: bytes) -> None:
@@ -65,6 +63,11 @@ class LingeringCloses:
         """Close them all now."""
         for lingering in list(self._lingering):
             lingering.close()
+
+
+def log_refusal(client: Address | None, status: int, why: str) -> None:
+    """Log a request that no application sees, once for a flood of them."""
+    logger.info("refused with %d: %s", status, why, extra={"client": client_name(client), "status": status})
 
 
 class LingeringClose:

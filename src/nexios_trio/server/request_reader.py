@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Callable
+from typing import Final
 
 import trio
 
 from ..config.settings import Settings
+from ..core.causes import ServerRefusal
 from ..transports.epoll import PEER_LEFT, READ, Poller
 from ..transports.timers import Timer, Timers
 from .connection_limits import AcceptedConnection
@@ -17,6 +19,8 @@ __all__ = ["OnRequest", "RequestReader", "RequestReaders"]
 # Some clients end lines with LF alone. The request is hypercorn's then, whatever it asks for.
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _NO_REQUEST = re.compile(rb"[^A-Za-z\r\n]")  # as a first byte: a TLS hello, or noise
+
+TLS_HANDSHAKE: Final = 22  # the first byte of a client that speaks TLS
 
 # Called with a connection, what it has sent, and the length of the request's head in that.
 # `WebSocketServer` puts its `_route_request` here.
@@ -112,22 +116,23 @@ class RequestReader:
         found = _HEAD_END.search(self._received)
         size = found.end() if found is not None else len(self._received)
         if size > self._all.settings.max_handshake_size:
-            self._refuse(431, "the request head is too large\n")
+            self._refuse(ServerRefusal.HEAD_TOO_BIG)
         elif found is not None:
             self._stop_reading()
             self._all.on_request(self._connection, self._received, size)
         elif _NO_REQUEST.match(self._received):
-            self._refuse(400, "this is not an HTTP request\n")
+            is_tls = self._received[0] == TLS_HANDSHAKE
+            self._refuse(ServerRefusal.TLS_WITHOUT if is_tls else ServerRefusal.NO_REQUEST)
 
     def _time_out(self) -> None:
         if self._received:
-            self._refuse(408, "the request took too long\n")
+            self._refuse(ServerRefusal.TOO_SLOW)
         else:
             self.close()
 
-    def _refuse(self, status: int, text: str) -> None:
+    def _refuse(self, why: ServerRefusal) -> None:
         self._stop_reading()
-        self._all.closes.refuse(self._connection, status, text)
+        self._all.closes.refuse(self._connection, why)
 
     def _stop_reading(self) -> None:
         self._all.poller.forget(self._connection.sock)

@@ -13,12 +13,15 @@ from typing import Any, Final
 import attrs
 import trio
 
+from ..core.proxy_headers import plain_address
+from ..logs.fields import client_name
 from ..transports.forks import disown, own
 from ..transports.progress import SEND_BUFFER_BYTES, bound_send_buffer
 from .connection_limits import AcceptedConnection
 from .cycles import break_cycles
 from .errors import ORDINARY, contained
 from .hypercorn.stream import ConnectionStream
+from .lingering_close import log_refusal
 from .server_settings import ServerSettings
 from .socket_stream import SocketStream
 from .websocket_server import WebSocketServer
@@ -50,6 +53,8 @@ class TlsProxy:
         connection = self._server.limits.admit(sock, peer)
         if connection is None:
             sock.close()  # nothing can be said before TLS is up
+            why = self._server.limits.refusal
+            log_refusal(plain_address(peer), why.status, why.explain())
             return
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -81,11 +86,13 @@ class TlsProxy:
         with trio.move_on_after(self._handshake_timeout) as scope:
             try:
                 await stream.do_handshake()
-            except ORDINARY:
+            except ORDINARY as error:
+                _log_failure(connection, str(error.__cause__ or error))
                 return
             finally:
                 self._server.tls_handshakes -= 1
         if scope.cancelled_caught:
+            _log_failure(connection, f"it took longer than {self._handshake_timeout:g} s")
             return
         near, far = socket.socketpair()
         far.setblocking(False)
@@ -108,6 +115,13 @@ class TlsProxy:
                 nursery.start_soon(_pump_in, stream, inside)
                 await _pump_out(inside, stream)
                 nursery.cancel_scope.cancel(reason="the server has closed the connection")
+
+
+def _log_failure(connection: AcceptedConnection, why: str) -> None:
+    """At INFO for a mistake of ours or of the client's, not for noise."""
+    level = logging.INFO if "HTTP_REQUEST" in why else logging.DEBUG
+    what = "http or ws was spoken to a port with TLS" if level == logging.INFO else f"no TLS handshake: {why}"
+    logger.log(level, what, extra={"client": client_name(connection.client)})
 
 
 async def _pump_in(peer: trio.SSLStream[Any], inside: SocketStream) -> None:

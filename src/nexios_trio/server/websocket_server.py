@@ -1,6 +1,5 @@
 """Answer WebSocket upgrades on the socket itself, and leave everything else to hypercorn."""
 
-import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable, Collection
@@ -11,22 +10,21 @@ import attrs
 from ..application import NexiosApp
 from ..asgi_types import ASGIApp, Headers, Scope
 from ..config.settings import Settings
+from ..core.causes import ServerRefusal
 from ..core.lifecycle import Cause, End, Phase
-from ..core.proxy_headers import believe_proxies
+from ..core.proxy_headers import believe_proxies, plain_address
 from ..transports.base import TRANSPORT_EXTENSION
 from ..transports.direct import DirectTransport
 from ..transports.epoll import Poller
 from ..transports.timers import Timers, do_nothing
 from .asgi_adapter import AsgiAdapter
 from .connection_limits import AcceptedConnection, ConnectionLimits
-from .lingering_close import LingeringCloses
+from .lingering_close import LingeringCloses, log_refusal
 from .request_head import BadUpgrade, Upgrade, WebSocketRequest, http_response, is_upgrade, parse_upgrade
 from .request_reader import RequestReaders
 from .server_settings import ServerSettings
 
 __all__ = ["AccessLog", "ServeHttp", "WebSocketServer"]
-
-logger = logging.getLogger("nexios_trio.server")
 
 # Serves a connection that is no WebSocket; called with what was received, owns the connection. Where it returns a
 # request, the connection is ours again. `run.Server` puts `HttpServer.serve` here.
@@ -73,7 +71,7 @@ class WebSocketServer:
         """Serve a socket that was just accepted."""
         connection = self.limits.admit(sock, peer)
         if connection is None:
-            self.closes.refuse(AcceptedConnection(sock, None, None), 503, "too many connections\n")
+            self.closes.refuse(AcceptedConnection(sock, plain_address(peer), None), self.limits.refusal)
             return
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -105,7 +103,7 @@ class WebSocketServer:
     def _route_request(self, connection: AcceptedConnection, received: bytes, head_size: int) -> None:
         """Decide who serves a connection whose request head is whole."""
         if self.readers.is_closed:
-            self.closes.refuse(connection, 503, "the server stops\n")
+            self.closes.refuse(connection, ServerRefusal.STOPPING)
             return
         head = received[:head_size]
         if not is_upgrade(head):
@@ -114,17 +112,16 @@ class WebSocketServer:
         try:
             upgrade = parse_upgrade(head, compression=self.settings.compression)
         except BadUpgrade as error:
-            fields = {"client": connection.client[0] if connection.client else None, "code": error.status}
-            logger.info("a handshake was refused with %d: %s", error.status, str(error).strip(), extra=fields)
+            log_refusal(connection.client, error.status, f"the handshake is not in order: {str(error).strip()}")
             self.closes.send_and_close(connection, error.response)
             return
         scope = self._scope_of(connection, upgrade)
         release = self._admit_client(connection, scope)
         if release is None:
-            self.closes.refuse(connection, 503, "too many connections\n")
+            self.closes.refuse(connection, ServerRefusal.TOO_MANY_FROM_ADDRESS)
         elif self.server_names and not _is_for(self.server_names, scope):
             release()
-            self.closes.refuse(connection, 404, "not found\n")
+            self.closes.refuse(connection, ServerRefusal.WRONG_HOST)
         else:
             self._serve(connection, upgrade, scope, received[head_size:], release)
 

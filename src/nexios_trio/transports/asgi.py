@@ -171,7 +171,7 @@ class AsgiTransport(AsgiWriter):
             self._writing.cancel(reason="taken over")
 
     async def deny(self, status: int, headers: Headers, body: bytes, reason: str = "") -> None:
-        if not self._ended(Occurrence.DENY, End(1006, reason, Cause.DENIED)):
+        if not self._ended(Occurrence.DENY, End(1006, reason, Cause.DENIED, status)):
             await checkpoint()
             return
         self._discard()

@@ -206,7 +206,7 @@ class DirectTransport(Reader):
 
     async def deny(self, status: int, headers: Headers, body: bytes, reason: str = "") -> None:
         await checkpoint_if_cancelled()
-        if self._ended(Occurrence.DENY, End.of(Cause.DENIED, reason)):
+        if self._ended(Occurrence.DENY, End(1006, reason, Cause.DENIED, status)):
             self._queue_goodbye(self._refuse(status, headers, body) if self._refuse is not None else b"")
             await self._until_flushed()
         else:
