@@ -135,6 +135,9 @@ async def test_a_proxy_that_keeps_the_host_is_told_what_to_do(folder, unused_por
             assert (await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 403 ")
         server.signal()
         assert await server.status() == 0
-        assert f"Origin http://chat.example.com:{unused_port} is another site than Host 127.0.0.1:{server.port}" in server.log
+        assert (
+            f"Origin http://chat.example.com:{unused_port} is another site than Host 127.0.0.1:{server.port}"
+            in server.log
+        )
         assert "proxy_set_header Host $http_host" in server.log
         assert "allowed_origins" in server.log

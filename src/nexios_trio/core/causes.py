@@ -36,6 +36,10 @@ ENDS: Final[Mapping[Cause, Words]] = MappingProxyType(
             "the peer was too slow: its send queue is full",
             "raise outbox_messages and outbox_bytes, or choose what is dropped instead with overflow=drop_oldest",
         ),
+        Cause.GAP: Words(
+            "the peer was owed messages that the engine could not give: messages were missed",
+            "look at the engine's records; the client comes back, and reads what the history has",
+        ),
         Cause.WRITE_TIMEOUT: Words(
             "the peer took nothing of what was sent to it",
             "where networks stand still for longer, raise write_timeout, or lower min_read_rate",
