@@ -141,8 +141,8 @@ _HTTP_STATUSES: Final[Mapping[Cause, int]] = MappingProxyType(
 class End:
     """How a connection ended: the code and reason that the other side sees, and the cause that we record.
 
-    `code` may be 1005 (the peer gave none) or 1006 (there was no close frame), which are never sent. `status` is that of
-    the response that refused the handshake, if one did.
+    `code` may be 1005 (the peer gave none) or 1006 (there was no close frame), which are never sent. `status` is that
+    of the response that refused the handshake, if one did.
     """
 
     code: int
