@@ -25,6 +25,7 @@ from ..exceptions import MessageTooBig
 from ..pubsub.group import Membership
 from ..pubsub.writing import Backlog
 from .base import SendStatistics, Transport
+from .lazy_event import LazyEvent
 from .send_queue import Outbox
 from .timers import Timer, Timers
 
@@ -58,10 +59,10 @@ class AsgiWriter(Transport):
         super().__init__(scope, settings)
         self._outbox: Outbox | None = None
         self._send = send
-        self._may_write = trio.Event()  # the handshake is answered, or a goodbye is its answer
-        self._written = trio.Event()  # the writer is done
-        self._flushed = trio.Event()  # the same, or nothing more can be said
-        self._gone = trio.Event()  # nothing more can be said to the peer, or is heard of it
+        self._may_write = LazyEvent()  # the handshake is answered, or a goodbye is its answer
+        self._written = LazyEvent()  # the writer is done
+        self._flushed = LazyEvent()  # the same, or nothing more can be said
+        self._gone = LazyEvent()  # nothing more can be said to the peer, or is heard of it
         self._deadline = inf  # of what is being written, in seconds of trio's clock, if it is short
         self._writing_since = inf
         self._writing_bytes = 0

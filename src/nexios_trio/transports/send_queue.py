@@ -7,6 +7,7 @@ Both share one order. One task takes frames out.
 
 from collections import deque
 from collections.abc import Hashable
+from typing import Any, Final
 
 import attrs
 import trio
@@ -25,10 +26,15 @@ from ..core.message import Frame
 from ..core.overflow import OutboxStatistics, Policy, Verdict
 from ..exceptions import MessageTooBig
 
+_NONE: Final[deque[Any]] = deque(maxlen=0)  # in place of 600 bytes for each queue; whoever adds to it makes its own
 
-@attrs.define
+
+@attrs.define(eq=False)
 class DeliveryCounts:
-    """Messages that one peer was meant to get and did not, by what took them. Never reset."""
+    """Messages that one peer was meant to get and did not, by what took them. Never reset.
+
+    A connection has one for all its life, whatever transports it has.
+    """
 
     dropped_oldest: int = 0
     dropped_latest: int = 0
@@ -85,11 +91,12 @@ class Outbox:
         self.bytes = 0
         self.taken = 0  # ever
         self._send_end, self._receive_end = trio.open_memory_channel[Frame | Cell](max_messages)
-        self._waiting: deque[tuple[Task, Frame]] = deque()  # senders that wait for room, first come, first served
+        # Senders that wait for room, first come, first served. This and `_order`: made when needed
+        self._waiting: deque[tuple[Task, Frame]] = _NONE
         self._is_closed = False
         # A memory channel cannot be looked into. Only policies that must know keep these:
         self._cells: dict[Hashable, Cell] = {}  # by key, for conflation
-        self._order: deque[Cell] = deque()  # oldest first, for lag
+        self._order: deque[Cell] = _NONE  # oldest first, for lag
 
     def __len__(self) -> int:
         return self.messages
@@ -177,6 +184,8 @@ class Outbox:
             self._send_end.send_nowait(frame)
             return
         cell = Cell(frame, key, trio.current_time())
+        if self._order is _NONE:
+            self._order = deque()
         self._order.append(cell)
         if key is not None:
             self._cells[key] = cell
@@ -204,6 +213,8 @@ class Outbox:
     async def _until_queued(self, frame: Frame) -> bool:
         """Wait until `_queue_waiting` has queued the frame; False when the outbox was closed before."""
         place = (current_task(), frame)
+        if self._waiting is _NONE:
+            self._waiting = deque()
         self._waiting.append(place)
 
         def abandon(_: object) -> Abort:

@@ -30,7 +30,8 @@ from ...protocol import deflate
 from ..base import Transport
 from ..direct import DirectTransport
 from ..epoll import Poller
-from ..forks import own
+from ..forks import disown, own
+from ..lazy_event import LazyEvent
 from ..send_queue import Outbox
 from ..timers import Timers
 
@@ -57,10 +58,11 @@ class Claim:
         self._websocket: Any = websocket
         self._extension = extension  # the answer to an offer of compression
         self._received = bytes(protocol.connection.buffer)
+        self._sock: socket.socket | None = None  # once it is ours
         self._transport: TakenOver | None = None
-        self._settled = trio.Event()  # who gets what is read
+        self._settled = LazyEvent()  # who gets what is read
         self._has_arrived = False  # hypercorn's reader
-        self._is_over = trio.Event()
+        self._is_over = LazyEvent()
         self.is_lost = is_lost  # the peer is gone, or hypercorn is sending it away
         protocol.connection.buffer.clear()
         websocket.handshake.extensions = None  # hypercorn's compression would be another one than ours
@@ -98,7 +100,9 @@ class Claim:
         websocket.closed = True  # its pings end, and what its application still sends goes nowhere
         # Nobody looks at these again, and they are most of the connection's memory.
         websocket.send = websocket.connection = websocket.handshake = websocket.buffer = None
-        self._transport = TakenOver(asgi.scope, settings, _detach(outer), poller, deflate=self._extension is not None)
+        self._sock = _detach(outer)
+        own(self._sock)
+        self._transport = TakenOver(asgi.scope, settings, self._sock, poller, deflate=self._extension is not None)
         self._server = self._protocol = self._websocket = None
         self._transport.adopt(asgi, outbox, timers)
         self._settled.set()
@@ -111,7 +115,9 @@ class Claim:
             self._server.stream.socket.close()  # or one that was refused would stay open as long as its peer likes
         self._settled.set()
         self._is_over.set()
-        self._transport = None  # hypercorn may keep this longer than the connection lasts
+        if self._sock is not None:
+            disown(self._sock)
+        self._sock = self._transport = None  # hypercorn may keep this longer than the connection lasts
 
 
 def _detach(outer: trio.socket.SocketType) -> socket.socket:
@@ -119,7 +125,6 @@ def _detach(outer: trio.socket.SocketType) -> socket.socket:
     trio.lowlevel.notify_closing(outer)
     sock = socket.socket(outer.family, outer.type, outer.proto, fileno=outer.detach())
     sock.setblocking(False)
-    own(sock)
     return sock
 
 
