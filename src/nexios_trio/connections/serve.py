@@ -54,7 +54,8 @@ async def serve_connection(transport: Transport, endpoint: Endpoint, runtime: Ru
     `cleanup_timeout`.
     """
     session = Session(transport, runtime, app)
-    runtime.box.begin_counting(session)
+    counts = transport.counts
+    runtime.box.begin_counting(counts)
     try:
         with runtime.activate(), acting_for(session):
             async with transport.open(runtime.timers):
@@ -67,7 +68,7 @@ async def serve_connection(transport: Transport, endpoint: Endpoint, runtime: Ru
                     raise
                 await _end(session, end, refusal)
     finally:
-        runtime.box.end_counting(session)
+        runtime.box.end_counting(counts)
 
 
 async def _run_handler(session: Session, endpoint: Endpoint) -> tuple[End, Refusal | None]:
@@ -84,7 +85,8 @@ async def _run_handler(session: Session, endpoint: Endpoint) -> tuple[End, Refus
                 await _call_handler(session, endpoint, errors)
             finally:
                 session.close_tasks()
-            nursery.cancel_scope.cancel(reason="the handler has returned")
+            if nursery.child_tasks:
+                nursery.cancel_scope.cancel(reason="the handler has returned")
     except* Exception as group:
         errors.append(group)
     finally:
@@ -109,7 +111,7 @@ async def _call_handler(session: Session, endpoint: Endpoint, errors: list[Excep
 
 
 def _ending_after(session: Session, errors: list[Exception]) -> tuple[End, Refusal | None]:
-    """Log what the application has to answer for. Returns the end that the errors come to."""
+    """Log what the application has to answer for. Returns the connection's end, or the one that the errors come to."""
     mistake: Exception | None = None
     if errors:
         mistake = mistake_in(
@@ -121,7 +123,10 @@ def _ending_after(session: Session, errors: list[Exception]) -> tuple[End, Refus
         logger.error("the handler of %r failed", path, exc_info=mistake, extra=session.log_fields())
     if session.verdict is not None:
         return session.verdict, None
-    is_connecting = session.transport.lifecycle.phase is Phase.CONNECTING
+    lifecycle = session.transport.lifecycle
+    if lifecycle.end is not None:
+        return lifecycle.end, None
+    is_connecting = lifecycle.phase is Phase.CONNECTING
     end = end_after(mistake, is_connecting=is_connecting, debug=session.runtime.settings.debug)
     return end, refusal_of(mistake) if mistake is not None else None
 
@@ -129,11 +134,12 @@ def _ending_after(session: Session, errors: list[Exception]) -> tuple[End, Refus
 async def _end(session: Session, end: End, refusal: Refusal | None = None) -> None:
     """Close, tell the channels, release. Shielded, and bounded."""
     settings = session.runtime.settings
+    lifecycle = session.transport.lifecycle
     try:
-        if session.transport.end is None:
+        if lifecycle.end is None:
             with trio.move_on_after(settings.write_timeout + settings.close_timeout, shield=True):
                 await _close(session, end, refusal)
-        final = session.transport.end or end
+        final = lifecycle.end or end
         calls = [call for channel in session.channels for call in channel.disconnect_calls()]
         if calls:
             await make_last_calls(calls, settings.cleanup_timeout)

@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 
 import trio
 
@@ -223,8 +223,8 @@ class Session:
         self.override_queues.clear()
         self.channels.clear()
         self.transport.on_end = do_nothing
-        closed = ClosedTransport(self.transport)
-        self.transport = cast(Transport, closed)
+        closed: Any = ClosedTransport(self.transport)
+        self.transport = closed
         self.receive = closed.get
 
     # Deadlines

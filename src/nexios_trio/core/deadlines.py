@@ -89,7 +89,7 @@ class Deadlines(Generic[K]):
         if record is None:
             return False
         if record.row is not None:
-            self._disarm(record)
+            record.row[2] = _GONE
         if len(self._heap) > 2 * len(self._records) + self.slack:
             self._compact()
         return True

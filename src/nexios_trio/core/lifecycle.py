@@ -27,6 +27,7 @@ from attrs import field, frozen
 from ..exceptions import LifecycleError
 
 __all__ = [
+    "PEER_LOST",
     "TRANSITIONS",
     "Cause",
     "End",
@@ -39,6 +40,8 @@ __all__ = [
 class Phase(Enum):
     """Where a connection is in its life."""
 
+    __hash__ = object.__hash__  # Enum's own is Python code, and every transition looks up two of these
+
     CONNECTING = "connecting"
     OPEN = "open"
     CLOSING = "closing"
@@ -47,6 +50,8 @@ class Phase(Enum):
 
 class Occurrence(Enum):
     """What can happen to a connection."""
+
+    __hash__ = object.__hash__
 
     ACCEPT = "accept"  # we accept the handshake
     DENY = "deny"  # we refuse it: an HTTP answer instead of a WebSocket
@@ -156,6 +161,9 @@ class End:
         return cls(cause.close_code if code is None else code, reason, cause)
 
 
+# A peer that has left without a goodbye: for all of them the same.
+PEER_LOST: Final = End.of(Cause.PEER_LOST)
+
 _C, _O, _G, _X = Phase.CONNECTING, Phase.OPEN, Phase.CLOSING, Phase.CLOSED
 
 # (what happened) -> {phase before: phase after}. A phase that is missing: not allowed there.
@@ -178,7 +186,7 @@ _DEFAULT_ENDS: Final[Mapping[Occurrence, End]] = MappingProxyType(
         Occurrence.DENY: End.of(Cause.DENIED),
         Occurrence.LOCAL_CLOSE: End.of(Cause.LOCAL_CLOSE),
         Occurrence.PEER_CLOSE: End.of(Cause.PEER_CLOSED),
-        Occurrence.LOST: End.of(Cause.PEER_LOST),
+        Occurrence.LOST: PEER_LOST,
         Occurrence.KILL: End.of(Cause.ABORTED),
     }
 )

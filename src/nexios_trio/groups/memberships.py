@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 from uuid import UUID
 
 import trio
@@ -95,13 +95,6 @@ class BoxMember(ABC):
         """Close the connection, waiting `write_timeout` and `close_timeout` at most, raising nothing."""
 
 
-class Counted(Protocol):
-    """A connection that counts what its peer did not get."""
-
-    @property
-    def counts(self) -> DeliveryCounts: ...
-
-
 class Memberships:
     """The channels of one box, their memberships and their times to live.
 
@@ -120,7 +113,7 @@ class Memberships:
         self._max_groups_per_channel = max_groups_per_channel
         self._group_policies: dict[str, Policy] = {}
         self._expired = 0
-        self._connections: dict[Counted, None] = {}
+        self._counts: dict[DeliveryCounts, None] = {}  # of connections
         # By connections that have ended:
         self._undelivered = 0
         self._policy_errors = 0
@@ -221,13 +214,12 @@ class Memberships:
         if self.broadcaster.dirty:
             self.broadcaster.catch_up(self._index.memberships(channel))
 
-    def begin_counting(self, connection: Counted) -> None:
-        """Include what `connection` counts in the statistics. `end_counting` must follow."""
-        self._connections[connection] = None
+    def begin_counting(self, counts: DeliveryCounts) -> None:
+        """Include what a connection counts in the statistics. `end_counting` must follow."""
+        self._counts[counts] = None
 
-    def end_counting(self, connection: Counted) -> None:
-        del self._connections[connection]
-        counts = connection.counts
+    def end_counting(self, counts: DeliveryCounts) -> None:
+        del self._counts[counts]
         self._undelivered += counts.undelivered
         self._policy_errors += counts.policy_errors
 
@@ -253,12 +245,12 @@ class Memberships:
     @property
     def undelivered(self) -> int:
         """Messages that peers were meant to get and did not."""
-        return self._undelivered + sum(one.counts.undelivered for one in self._connections)
+        return self._undelivered + sum(counts.undelivered for counts in self._counts)
 
     @property
     def policy_errors(self) -> int:
         """Messages for which an overflow policy, or its key, raised."""
-        return self._policy_errors + sum(one.counts.policy_errors for one in self._connections)
+        return self._policy_errors + sum(counts.policy_errors for counts in self._counts)
 
 
 def as_uuid(channel_id: UUID | str) -> UUID:

@@ -11,6 +11,8 @@ from .group import NOWHERE, Group, M, Membership, Receiver
 class Removed(Enum):
     """What `GroupIndex.remove` did."""
 
+    __hash__ = object.__hash__  # Enum's own is Python code
+
     MEMBER = "member"
     GROUP = "group"  # and the member was its last
     NO_MEMBER = "no member"

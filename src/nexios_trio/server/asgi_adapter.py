@@ -63,7 +63,7 @@ class AsgiAdapter:
         self._has_events = False
         self._told_connect = False
         self._denial: Denial | None = None
-        self._timer = Timer(self._time_out)
+        self._timer: Timer | None = None  # made when there is something to time
         self._application: trio.CancelScope | None = None  # while it runs and we watch over it
         self._is_late = False  # we have cancelled it
 
@@ -90,15 +90,14 @@ class AsgiAdapter:
                     await self._run_in_time(app)
                 failed = self._is_late
         finally:
-            with trio.CancelScope(shield=True):  # bounded by write_timeout and close_timeout
-                await self.finish(failed)
+            await self.finish(failed)
             on_over()
             del on_over  # an error that an application keeps leads to this frame, which must not lead on to a socket
 
     async def _run_in_time(self, app: ASGIApp) -> None:
         timeout = self._transport.settings.accept_timeout
         if timeout < inf:
-            self._timers.set(self._timer, trio.current_time() + timeout)
+            self._time_out_in(timeout)
         with trio.CancelScope() as self._application:
             await app(self._transport.scope, self.receive, self.send)
 
@@ -152,7 +151,8 @@ class AsgiAdapter:
             if not is_answered:
                 raise
             # The answer went out, and finds nobody: that is for the next `receive` to tell.
-        self._timers.stop(self._timer)
+        if self._timer is not None:
+            self._timers.stop(self._timer)
         if transport.end is not None:
             self._on_end(transport.end)
 
@@ -208,7 +208,12 @@ class AsgiAdapter:
         """Begin the application's last seconds. Called by the transport."""
         grace = self._transport.settings.disconnect_grace
         if grace < inf and self._application is not None:
-            self._timers.set(self._timer, trio.current_time() + grace)
+            self._time_out_in(grace)
+
+    def _time_out_in(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = Timer(self._time_out)
+        self._timers.set(self._timer, trio.current_time() + seconds)
 
     def _time_out(self) -> None:
         if self._application is None or self.offer.is_ours:
@@ -223,14 +228,20 @@ class AsgiAdapter:
         self._application.cancel(reason="its time is over")
 
     async def finish(self, failed: bool) -> None:
-        """End the connection: the application has returned, or raised. Bounded, and shielded where it must be."""
+        """End the connection: the application has returned, or raised.
+
+        Cancellation: shielded, and bounded by `write_timeout` and `close_timeout`. No checkpoint where the application
+        has taken the transport, which is over then.
+        """
         self._application = None
-        self._timers.retire(self._timer)
+        if self._timer is not None:
+            self._timers.retire(self._timer)
         transport = self._transport
         try:
-            if self.use is not Use.TAKEN:
+            if not self.offer.is_taken:
                 self._use_events()
-                await self._close_for_application(transport, failed)
+                with trio.CancelScope(shield=True):
+                    await self._close_for_application(transport, failed)
         finally:
             self.offer.withdraw()
             self._has_events = True  # whoever calls `receive` or `send` from here on has kept them after the end,

@@ -63,7 +63,9 @@ class Inbox:
         """No more messages follow. The first end stays."""
         if self.end is None:
             self.end = end
-            self._wake()
+            waiter, self._waiter = self._waiter, None
+            if waiter is not None:  # then nothing is queued before the end
+                reschedule(waiter, Value(end))
             if self.full:  # what follows the messages may be read: it is thrown away
                 self.on_room()
 
@@ -86,18 +88,16 @@ class Inbox:
         try:
             if not self._items and self.end is None:
                 self._waiter = current_task()
-                item: str | bytes | None = await wait_task_rescheduled(self._abandon)
-                if item is not None:
-                    return item
-            else:
-                await checkpoint()
+                item: str | bytes | End = await wait_task_rescheduled(self._abandon)
+                return item
+            await checkpoint()
         finally:
             self._reading = False
         return self._pop()
 
     def _pop(self) -> str | bytes | End:
         if not self._items:
-            assert self.end is not None  # woken by `finish`, or `discard` emptied a killed connection's inbox
+            assert self.end is not None  # or `get` would have waited; `discard` may have emptied the inbox meanwhile
             return self.end
         item = self._items.popleft()
         self._bytes -= len(item)
@@ -105,11 +105,6 @@ class Inbox:
             self.full = False
             self.on_room()
         return item
-
-    def _wake(self) -> None:
-        if self._waiter is not None:
-            reschedule(self._waiter)
-            self._waiter = None
 
     def _abandon(self, _: object) -> Abort:
         self._waiter = None

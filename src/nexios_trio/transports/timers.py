@@ -66,7 +66,7 @@ class Timers:
 
     def retire(self, timer: Timer) -> None:
         """Stop it for good. It lets go of its owner, so that the two are no cycle for the collector to find."""
-        self.stop(timer)
+        self._deadlines.discard(timer)
         timer.callback = do_nothing
 
     def fire_due(self, now: float, most: float = inf) -> int:

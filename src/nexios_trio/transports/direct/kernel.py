@@ -48,26 +48,23 @@ class KernelWriter(DirectSocket):
 
     # The write seam: while this socket is CLEAR, each of its memberships holds `socket.send`, a C function, as
     # `Membership.write_now`. It comes from here and nowhere else: when a group is joined (`attach`), and with each move
-    # into CLEAR or out of it. Broadcasts call it (`groups/broadcast.py`, `_write_cohort`) without coming through here.
-
-    def _move(self, step: Step) -> None:
-        was_clear = self.state is _CLEAR
-        super()._move(step)
-        if was_clear is not (self.state is _CLEAR):
-            self._plant_write_now()
+    # into CLEAR or out of it (`DirectSocket._move`). Broadcasts call it (`groups/broadcast.py`, `_write_cohort`)
+    # without coming through here.
 
     def _plant_write_now(self) -> None:
-        for membership in self._memberships:
-            membership.set_write_now(self._write_now)
+        if self._memberships:
+            write = self._write_when_clear if self.state is _CLEAR else None
+            for membership in self._memberships:
+                membership.set_write_now(write)
 
     @property
-    def _write_now(self) -> WriteNow | None:
+    def _write_when_clear(self) -> WriteNow | None:
         """Compressed frames are not the group's, and whether the kernel holds too much it cannot tell."""
-        return self._sock_send if self.state is _CLEAR and not self._deflate and not self._is_bounded else None
+        return None if self._deflate or self._is_bounded else self._sock_send
 
     def attach(self, membership: Membership[Any]) -> WriteNow | None:
         self._memberships = (*self._memberships, membership)
-        return self._write_now
+        return self._write_when_clear if self.state is _CLEAR else None
 
     def bound_kernel(self) -> None:
         """Let the kernel hold no more than `send_buffer` unsent bytes from here on, a few KiB if nothing is set."""

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from abc import abstractmethod
 from typing import Final, cast
 
 import trio
@@ -11,7 +12,6 @@ from ...asgi_types import Scope
 from ...config.settings import Settings
 from ..base import Transport
 from ..epoll import PEER_LEFT, READ, Poller, Watched
-from ..forks import disown
 from .states import State, Step, next_state
 
 # docs/decisions/005
@@ -23,7 +23,7 @@ LINGER_RESET: Final = struct.pack("ii", 1, 0)
 
 
 class DirectSocket(Transport):
-    """One non-blocking socket of ours."""
+    """One non-blocking socket of ours. Whoever has `own`ed it (`forks`) disowns it, later than it is closed."""
 
     __slots__ = (
         "_is_watched",
@@ -49,6 +49,10 @@ class DirectSocket(Transport):
         self._may_read = True  # nobody else reads from the socket
         self._moved: trio.Event | None = None  # somebody waits for the next change of state
 
+    @abstractmethod
+    def _plant_write_now(self) -> None:
+        """Tell the memberships how they can be written to: the state is CLEAR from now on, or no longer."""
+
     def _move(self, step: Step) -> None:
         """Raises: LifecycleError for what cannot happen now."""
         before = self.state
@@ -56,6 +60,8 @@ class DirectSocket(Transport):
         if after is before:
             return
         self.state = after
+        if before is State.CLEAR or after is State.CLEAR:
+            self._plant_write_now()
         moved, self._moved = self._moved, None
         if moved is not None:
             moved.set()
@@ -111,7 +117,6 @@ class DirectSocket(Transport):
         if reset:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
         self._sock.close()
-        disown(self._sock)
 
     def _abort(self) -> None:
         self._let_go(reset=True)

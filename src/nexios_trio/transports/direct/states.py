@@ -38,6 +38,8 @@ class State(Enum):
     is_flushed: our goodbye is in the kernel, or nobody is left to get it.
     """
 
+    __hash__ = object.__hash__  # Enum's own is Python code
+
     CONNECTING = "connecting", {Phase.CONNECTING}, True
     CLEAR = "clear", {Phase.OPEN}  # nothing is queued: the only state in which a message may be written at once
     BACKLOG = "backlog", {Phase.OPEN}  # the kernel is full, or may be
@@ -60,6 +62,8 @@ class State(Enum):
 
 class Step(Enum):
     """What can happen to it."""
+
+    __hash__ = object.__hash__
 
     BEGUN = "begun"  # the handshake is answered: frames from here on
     BLOCKED = "blocked"  # the kernel did not take everything

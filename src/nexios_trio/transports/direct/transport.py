@@ -1,11 +1,11 @@
 """The transport on a socket of ours: its block, its handshake, its deadlines."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from math import ceil, inf
 from random import random
-from typing import Final
+from typing import Any, Final
 
 import trio
 from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
@@ -135,10 +135,10 @@ class DirectTransport(Reader):
                 is_stalled = not await self._until_parted()
         finally:
             if self._timers is not None:
-                self._timers.stop(self._timer)
+                self._timers.retire(self._timer)
             self._let_go(reset=is_stalled or not self.state.is_flushed)
             # Whatever refers back to us: a cycle would wait for a full collection, which is rare.
-            self._timer.callback = self.inbox.on_room = self.on_end = do_nothing
+            self.inbox.on_room = self.on_end = do_nothing
             self._parser.release()
 
     async def _until_parted(self) -> bool:
@@ -279,5 +279,5 @@ class _Block:
     async def __aenter__(self) -> None:
         self._transport.start(self._timers)
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._transport.leave()
+    def __aexit__(self, *_: object) -> Coroutine[Any, Any, None]:
+        return self._transport.leave()

@@ -23,7 +23,7 @@ from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_
 
 from ...asgi_types import Scope
 from ...config.settings import Settings
-from ...core.lifecycle import Cause, End, Occurrence, Phase
+from ...core.lifecycle import PEER_LOST, Cause, End, Occurrence, Phase
 from ...core.message import Batch, Frame
 from ...core.overflow import Policy
 from ...exceptions import MessageTooBig
@@ -207,7 +207,7 @@ class Writer(KernelWriter):
         """End: the peer is gone. `data`: what could not be written to it."""
         if data:
             self._unsent = memoryview(data)
-        self._ended(Occurrence.LOST, End.of(Cause.PEER_LOST))
+        self._ended(Occurrence.LOST, PEER_LOST)
         self._let_go(reset=False)
 
     def _let_go(self, *, reset: bool) -> None:
