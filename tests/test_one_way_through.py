@@ -6,8 +6,8 @@ Each test prints the functions in the order in which they begin, for those who w
 A leave by disconnect is counted from the poller, which finds the socket readable, to the freed place among the server's
 connections. It has two ceilings: until the member is out of its groups and forgotten, and the whole. The whole ends one
 thing after the other, each in a function that can be read alone: the handler's block and its tasks, the session, the
-transport's block, two context variables, the counts, the application's services, the server's place. Merging them would lower
-the number and nothing else.
+transport's block, two context variables, the counts, the application's services, the server's place. Merging them would
+lower the number and nothing else.
 """
 
 import dis

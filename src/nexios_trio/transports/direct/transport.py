@@ -1,11 +1,11 @@
 """The transport on a socket of ours: its block, its handshake, its deadlines."""
 
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from math import ceil, inf
 from random import random
-from typing import Any, Final
+from typing import Final
 
 import trio
 from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
@@ -279,5 +279,5 @@ class _Block:
     async def __aenter__(self) -> None:
         self._transport.start(self._timers)
 
-    def __aexit__(self, *_: object) -> Coroutine[Any, Any, None]:
-        return self._transport.leave()
+    async def __aexit__(self, *_: object) -> None:
+        await self._transport.leave()
