@@ -180,6 +180,29 @@ async def test_one_whose_transport_cannot_be_reached_is_refused() -> None:
         assert await close_code(port, 1001) == 1009
 
 
+async def test_a_second_one_is_not_served_by_the_first_one_s_limits(caplog: pytest.LogCaptureFixture) -> None:
+    """Its transports cannot be reached either, and the server goes by the first one's settings."""
+    first, second = make_app(), wrapped(make_app(max_message_size=2000), "copy, both")
+
+    async def both(scope: Any, receive: Any, send: Any) -> None:
+        is_first = scope["type"] == "lifespan" or scope["path"].startswith("/first")
+        await (first if is_first else second)({**scope, "path": "/"}, receive, send)
+
+    async with running(both) as port:
+        async with websocket(port, "/first/") as client:
+            assert await ask(client, "x" * 999) == "999"
+        for _ in range(2):
+            with pytest.raises(ExceptionGroup) as caught:
+                async with websocket(port, "/"):
+                    raise AssertionError
+            assert caught.group_contains(trio_websocket.ConnectionRejected, match="503")
+    [said] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    for word in ("max_message_size", "scope['extensions']", "serve(settings=...)"):
+        assert word in said
+    async with running(both, Settings(max_message_size=500, drain_jitter=0)) as port:  # which overrules both
+        assert await close_code(port, 501) == 1009
+
+
 async def test_nothing_is_said_of_hypercorn(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "nexios_trio")
     async with running(wrapped(make_app(), "both")) as port, websocket(port, "/about") as client:

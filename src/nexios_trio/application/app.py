@@ -173,8 +173,10 @@ class NexiosApp(ObservedRoutes):
         runtime = self.runtime
         if offer is not None:
             offer.apply_settings(self.settings)
-        if not runtime.is_started and not self._catch_up_with_server(offer):
-            endpoint = _refusal(503, "the server does not know the application's settings yet")
+        elif not self._host.are_limits_ours():
+            endpoint = _refusal(503, "the server does not go by the application's settings")
+        if not runtime.is_started:
+            self._catch_up_with_server()
         await runtime.acquire()
         try:
             self._add_state(scope)
@@ -199,7 +201,7 @@ class NexiosApp(ObservedRoutes):
         believe_proxies(scope, self.settings.trusted_proxies)
         runtime = self.runtime
         if not runtime.is_started:
-            self._catch_up_with_server(None)
+            self._catch_up_with_server()
         await runtime.acquire()
         try:
             self._add_state(scope)
@@ -208,13 +210,10 @@ class NexiosApp(ObservedRoutes):
         finally:
             await runtime.release()
 
-    def _catch_up_with_server(self, offer: DirectOffer | None) -> bool:
-        """Nobody has started us: say what is missed, and give our server the settings now.
-
-        Returns: False when this WebSocket is bounded by other settings than ours, and we cannot reach its transport.
-        """
+    def _catch_up_with_server(self) -> None:
+        """Nobody has started us: say what is missed, and give our server the settings now."""
         self._lifespan.warn_of_skipped_startup()
-        return self._host.give_settings() or offer is not None
+        self._host.give_settings()
 
     def _add_state(self, scope: Scope) -> None:
         state = self._lifespan.hosted_state

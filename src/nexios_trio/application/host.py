@@ -2,8 +2,6 @@
 
 import logging
 
-import attrs
-
 from ..config.settings import Settings
 from ..transports.epoll import Poller
 from ..transports.server_context import SERVER_WIDE, current_server
@@ -12,7 +10,21 @@ __all__ = ["Host"]
 
 logger = logging.getLogger("nexios_trio.app")
 
-_OF_CONNECTIONS = tuple(field.name for field in attrs.fields(Settings) if field.name not in SERVER_WIDE)
+# Settings that a server's transport goes by, also where our own stands behind it.
+_OF_TRANSPORTS = (
+    "max_message_size",
+    "max_fragments",
+    "inbox_messages",
+    "inbox_bytes",
+    "outbox_messages",
+    "outbox_bytes",
+    "send_buffer",
+    "write_timeout",
+    "min_read_rate",
+    "close_timeout",
+    "ping_interval",
+    "ping_timeout",
+)
 
 
 class Host:
@@ -21,18 +33,32 @@ class Host:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._is_plain_way_told = False
+        self._is_refusal_told = False
 
-    def give_settings(self) -> bool:
-        """Give our own server, if this is one, the settings that it was not told of before it served.
+    def are_limits_ours(self) -> bool:
+        """Tell whether a WebSocket whose transport we cannot reach is bounded as we want. Log, once, if it is not."""
+        server, ours = current_server.get(), self._settings
+        if server is None or server.overrules or server.settings is ours:
+            return True
+        different = [name for name in _OF_TRANSPORTS if getattr(server.settings, name) != getattr(ours, name)]
+        if different and not self._is_refusal_told:
+            self._is_refusal_told = True
+            logger.warning(
+                "WebSockets are refused with 503: the server bounds them by another %s than the application's, and what"
+                " stands in between hides them. Let it pass scope['extensions'] on as they are, or give the settings to"
+                " `serve(settings=...)`",
+                ", ".join(different),
+            )
+        return not different
 
-        Returns: False when this very connection was begun with other limits.
-        """
+    def give_settings(self) -> None:
+        """Give our own server, if this is one, the settings that it was not told of before it served."""
         server, ours = current_server.get(), self._settings
         if server is None or server.settings is ours:
-            return True
+            return
         before = server.settings
         if not server.adopt_settings(ours):
-            return True
+            return
         late = [name for name in SERVER_WIDE if getattr(before, name) != getattr(ours, name)]
         if late:
             logger.warning(
@@ -40,7 +66,6 @@ class Host:
                 " `async with app.running():` in that one's lifespan",
                 ", ".join(late),
             )
-        return all(getattr(before, name) == getattr(ours, name) for name in _OF_CONNECTIONS)
 
     def poller(self, own: Poller | None) -> Poller | None:
         """Return what a socket is watched by that plain ASGI stands for: none, unless it can be another server's."""

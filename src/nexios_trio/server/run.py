@@ -138,6 +138,7 @@ class Server:
     health: list[Listener]
     parent: ParentLink | None
     lifespan: Lifespan = attrs.field(init=False)
+    overrules: bool = attrs.field(init=False)
     timers: Timers = attrs.field(factory=Timers, init=False)
     cleanups: CleanupLimit = attrs.field(factory=CleanupLimit, init=False)
     overview: ServerOverview = attrs.field(factory=ServerOverview, init=False)
@@ -145,6 +146,7 @@ class Server:
 
     def __attrs_post_init__(self) -> None:
         self.lifespan = Lifespan(self.app, self.stop.request)
+        self.overrules = self.adopted.is_explicit
 
     @property
     def settings(self) -> Settings:

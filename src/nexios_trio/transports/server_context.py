@@ -164,6 +164,7 @@ class ServerContext(Protocol):
 
     timers: Timers  # run by the server, from before the lifespan starts until after it has ended
     cleanups: CleanupLimit
+    overrules: bool  # its settings were given to `serve`: they hold for every connection, whatever applications say
     overview: ServerOverview
 
     @property
