@@ -19,6 +19,7 @@ from ..server import ServerError, StartupFailed, early_signals, serve
 from ..server.app_loader import LoadError, load_application
 from ..server.errors import sole
 from ..server.parent_link import ParentLink, WorkerPlace
+from ..server.reload import ReloadLink
 from ..server.tracebacks import trim_traceback
 from .log_setup import LogSetup
 from .options import usage_error
@@ -38,6 +39,7 @@ def serve_in_this_process(
     logs: LogSetup,
     worker: WorkerPlace | None,
     health_bind: Sequence[str] = (),
+    reload_link: ReloadLink | None = None,
 ) -> int:
     """Serve until stopped. Returns the exit status.
 
@@ -45,6 +47,7 @@ def serve_in_this_process(
         given: settings of the command line, NAME=VALUE.
         worker: what the parent of several workers gave to this one; None for a process of its own.
         health_bind: as for `serve`.
+        reload_link: the parent that starts this process anew when files change.
     """
     parent = None if worker is None else ParentLink.take(worker)  # before the application starts processes of its own
     app = _load(application)
@@ -52,11 +55,11 @@ def serve_in_this_process(
     _check_settings(app, given)
     if parent is not None and parent.number == 0:
         _warn_of_islands(app)
-    if parent is None:
-        write_pid(config)
-    else:
+    if parent is not None:
         early_signals.keep(signal.SIGTERM)
-    announcement = _Announcement(application, parent)
+    elif reload_link is None:
+        write_pid(config)
+    announcement = _Announcement(application, parent, reload_link)
     try:
         trio.run(_run, app, config, announcement, health_bind)
     except BaseExceptionGroup as group:
@@ -86,22 +89,27 @@ async def _run(app: ASGIApp, config: Config, announcement: "_Announcement", heal
     async with trio.open_nursery() as nursery:
         if announcement.parent is not None:
             nursery.start_soon(announcement.parent.follow)
+        if announcement.reload_link is not None:
+            nursery.start_soon(announcement.reload_link.follow, nursery.cancel_scope)
         await serve(app, config, health_bind=health_bind, parent=announcement.parent, task_status=announcement)
         nursery.cancel_scope.cancel(reason="the server has stopped")
 
 
 @attrs.define
 class _Announcement(trio.TaskStatus[list[str]]):
-    """Says that the server is ready: to people, or to the parent of a worker."""
+    """Says that the server is ready: to people, or to the parent process."""
 
     application: str
     parent: ParentLink | None
+    reload_link: ReloadLink | None
     is_made: bool = False
 
     def started(self, value: list[str] | None = None) -> None:
         self.is_made = True
         if self.parent is not None:
             self.parent.say_ready()
+        elif self.reload_link is not None:
+            self.reload_link.say_ready()
         else:
             announce(self.application, value or [])
 

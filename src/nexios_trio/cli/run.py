@@ -17,6 +17,7 @@ from ..server.supervisor import Supervisor
 from .log_setup import LOG_FORMATS, LOG_LEVELS, LogSetup
 from .options import read_options, read_settings, read_umask, show_settings, usage_error
 from .process import announce, serve_in_this_process, write_pid
+from .reload import reload_options, serve_with_reload, take_reload_link
 
 __all__ = ["run"]
 
@@ -41,9 +42,11 @@ __all__ = ["run"]
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), help="Lines for people, or JSON objects.")
 @click.option("-s", "--set", "given", multiple=True, metavar="NAME=VALUE", help="A setting, as in max_connections=500.")
 @click.option("--show-settings", is_flag=True, help="List every setting and its value, and exit.")
+@reload_options
 @click.option("--worker", hidden=True)  # what the parent of several gives to each
 def run(application: str | None, **options: Any) -> None:
     """Serve an ASGI application, such as chat.main:app, until SIGTERM or Ctrl-C."""
+    reload_link = take_reload_link(options["link"])  # waits for this process' turn
     settings = read_settings(options["given"])
     if options["show_settings"]:
         show_settings(settings)
@@ -54,13 +57,15 @@ def run(application: str | None, **options: Any) -> None:
     logs.begin()
     config = read_options(options)
     worker = None if options["worker"] is None else WorkerPlace.from_argument(options["worker"])
+    if options["reload"]:
+        sys.exit(serve_with_reload(application, config, options, lambda found: _arguments(application, found, options)))
     workers = options["workers"] or config.workers
     health: tuple[str, ...] = options["health_bind"]
     if worker is None and workers > 1:
         if health:
             raise click.UsageError("--health-bind serves one process: with --workers, mount_health() has the routes")
         sys.exit(_supervise(application, config, settings, workers, options))
-    sys.exit(serve_in_this_process(application, config, options["given"], logs, worker, health))
+    sys.exit(serve_in_this_process(application, config, options["given"], logs, worker, health, reload_link))
 
 
 def _supervise(application: str, config: Config, settings: Settings, count: int, options: dict[str, Any]) -> int:
@@ -85,8 +90,12 @@ def _supervise(application: str, config: Config, settings: Settings, count: int,
 
 
 def _worker_command(application: str, listeners: Sequence[Listener], options: dict[str, Any]) -> list[str]:
+    return [sys.executable, "-m", "nexios_trio", *_arguments(application, listeners, options)]
+
+
+def _arguments(application: str, listeners: Sequence[Listener], options: dict[str, Any]) -> list[str]:
     """This command again, on inherited sockets. The settings are in the environment."""
-    command = [sys.executable, "-m", "nexios_trio", "run", application]
+    command = ["run", application]
     for name in ("config", "certfile", "keyfile", "root_path", "access_log", "log_level", "log_format"):
         if options[name] is not None:
             command += [f"--{name.replace('_', '-')}", options[name]]
@@ -94,4 +103,5 @@ def _worker_command(application: str, listeners: Sequence[Listener], options: di
     for listener in listeners:
         is_insecure = has_tls and not listener.is_secure
         command += ["--insecure-bind" if is_insecure else "--bind", f"fd://{listener.sock.fileno()}"]
+    command += (f"--health-bind={bind}" for bind in options["health_bind"])
     return [*command, *(f"--set={item}" for item in options["given"])]
