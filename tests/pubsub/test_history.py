@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from nexios_trio.core.message import Message, Position
+from nexios_trio.core.message_codec import SavedMessage
 from nexios_trio.pubsub.history import DEFAULT_MAX_BYTES, History, HistoryLimits, HistoryOverflow
 
 
@@ -16,6 +17,10 @@ from nexios_trio.pubsub.history import DEFAULT_MAX_BYTES, History, HistoryLimits
 class Entry:
     size: int
     position: Position | None
+
+    @property
+    def cost(self):
+        return 100 + self.size
 
 
 def entry(offset, size=10):
@@ -118,6 +123,7 @@ class HistoryMachine(RuleBasedStateMachine):
         assert list(history) == [one for _, one in self.kept]
         assert len(history) == len(self.kept)
         assert history.bytes == self.total()
+        assert history.cost == self.total() + 100 * len(self.kept)
         assert history.top == self.top
         assert history.floor <= history.top + 1
 
@@ -227,8 +233,9 @@ def test_bounds_are_checked(bounds, text):
 
 @given(st.lists(st.binary(max_size=50), max_size=30))
 def test_it_keeps_real_messages_within_the_default_bound(payloads):
-    history: History[Message] = History(HistoryLimits())
+    history: History[SavedMessage] = History(HistoryLimits())
     for offset, payload in enumerate(payloads, 1):
-        history.append(Message(payload, created=0.0, position=Position(offset, "e")), now=float(offset))
-    assert [message.payload for message in history.snapshot()] == payloads
+        message = Message(payload, created=0.0, position=Position(offset, "e"))
+        history.append(SavedMessage(message), now=float(offset))
+    assert [saved.restore().payload for saved in history.snapshot()] == payloads
     assert history.bytes == sum(map(len, payloads)) <= DEFAULT_MAX_BYTES

@@ -19,7 +19,8 @@ import trio
 from trio.lowlevel import checkpoint
 
 from ..core.json import JsonDefault
-from ..core.message import Message, Position, SavedMessage
+from ..core.message import Message, Position
+from ..core.message_codec import SavedMessage
 from ..engines.clock import ContinuousClock
 from ..exceptions import MessageTooBig, WebSocketDisconnect
 from .channel import Channel
@@ -129,7 +130,7 @@ class OfflineQueue:
         devices = self._clients.get(name)
         if devices is None:
             return False
-        saved = message.saved()
+        saved = SavedMessage(message)
         for device in devices.values():
             device.kept.append(saved)
             device.bytes += saved.size
@@ -228,7 +229,7 @@ class OfflineQueue:
         message = device.kept.popleft()
         device.bytes -= message.size
         try:
-            await channel.send(message.restore("").payload)
+            await channel.send(message.restore().payload)
         except (WebSocketDisconnect, trio.Cancelled):
             self._put_back(device, message)
             raise

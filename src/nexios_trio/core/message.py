@@ -4,11 +4,10 @@ A `Message` keeps no reference to the caller's payload, only its encoding: chang
 nothing for anybody, and every reader of the history gets a fresh copy.
 """
 
-import hashlib
 import json
 import zlib
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar, cast
 from uuid import UUID, uuid4
 
 import attrs
@@ -19,8 +18,11 @@ T = TypeVar("T")
 
 MIN_DEFLATE_BYTES = 128  # below, compression costs more than it saves
 
-# What a saved message costs beside its payload: itself, its row in the history, its position and two times.
-SAVED_OVERHEAD_BYTES = 330
+# What a payload is: what is neither str nor bytes, as JSON; a str, as JSON; bytes. Nodes tell each other these numbers.
+PayloadForm = Literal[0, 1, 2]
+JSON_FORM: Final = 0
+TEXT_FORM: Final = 1
+BYTES_FORM: Final = 2
 
 # Which form of a message a payload type takes: its JSON as text, plain text, bytes. An index, since hashing an enum
 # member costs more than the rest of a delivery's bookkeeping; `payloads.FRAME_INDEXES` has it by payload type.
@@ -140,42 +142,8 @@ class Position:
         return other.offset
 
 
-class SavedMessage:
-    """What a history keeps of a message: its encoding, and nothing that was made of it on the way to its readers."""
-
-    __slots__ = ("created", "data", "form", "position", "uuid")
-
-    def __init__(self, data: bytes, form: FrameIndex, created: float, position: Position, uuid: UUID | None) -> None:
-        self.data = data
-        self.form: FrameIndex = form  # 0: JSON, 1: a str, as JSON, 2: bytes
-        self.created = created
-        self.position = position
-        self.uuid = uuid  # None: made of the group's name and the position
-
-    @property
-    def size(self) -> int:
-        """Bytes as serialized; in memory it is `SAVED_OVERHEAD_BYTES` more."""
-        return len(self.data)
-
-    def restore(self, group: str) -> "Message":
-        """Make a message of it again, the same each time."""
-        message = Message.__new__(Message)
-        is_text = self.form != 2
-        frame = Frame(self.data, text=is_text)
-        message._frames = [frame, None, None] if is_text else [frame, frame, frame]
-        message._raw = json.loads(self.data) if self.form == 1 else None if is_text else self.data
-        message._uuid = self.uuid or _derived_uuid(group, self.position)
-        message.created = self.created
-        message.position = self.position
-        message.excluded = frozenset()
-        message.is_transient = False
-        message.size = len(self.data)
-        return message
-
-
-def _derived_uuid(group: str, position: Position) -> UUID:
-    name = f"{group} {position.epoch} {position.offset}".encode()
-    return UUID(bytes=hashlib.blake2b(name, digest_size=16).digest(), version=4)
+NOBODY_EXCLUDED: frozenset[UUID] = frozenset()  # one for all messages
+NO_USERS: frozenset[str] = frozenset()
 
 
 class Message:
@@ -185,29 +153,50 @@ class Message:
         created: wall-clock seconds.
         excluded: ids of channels that do not get it.
         json_default: see `encode_json`.
+        excluded_users: whose channels do not get it when they come back for what they have missed.
+        is_shown: a history shows it to people; else it is kept for those who come back alone, if it is kept.
         is_transient: only for those who are there now: without a position, and in no history.
     Raises: PayloadError (a ValueError) when the payload cannot be encoded, so that nothing is sent to anybody.
     """
 
-    __slots__ = ("_frames", "_raw", "_uuid", "created", "excluded", "is_transient", "position", "size")
+    __slots__ = (
+        "_frames",
+        "_id",
+        "_raw",
+        "created",
+        "encoded",
+        "excluded",
+        "excluded_users",
+        "is_shown",
+        "is_transient",
+        "position",
+        "size",
+        "trace",
+    )
 
     def __init__(
         self,
         payload: Any,
         created: float,
         position: Position | None = None,
-        excluded: frozenset[UUID] = frozenset(),
+        excluded: frozenset[UUID] = NOBODY_EXCLUDED,
         json_default: JsonDefault | None = None,
         *,
+        excluded_users: frozenset[str] = NO_USERS,
+        is_shown: bool = True,
         is_transient: bool = False,
     ) -> None:
         # Either the str or bytes as given, or the JSON of anything else.
         self._raw: str | bytes | None = None
-        self._uuid: UUID | None = None
+        self._id: bytes | None = None
         self.created = created
         self.position = position
         self.excluded = excluded
+        self.excluded_users = excluded_users
+        self.is_shown = is_shown
         self.is_transient = is_transient
+        self.trace = b""  # the trace that the publisher is in, as `traceparent` writes it; empty for none
+        self.encoded: bytes | None = None  # what `message_codec` has made of it, or made it of
         self._frames: list[Frame | None]  # by FrameIndex
         if isinstance(payload, bytes | bytearray | memoryview):
             self._raw = data = bytes(payload)
@@ -220,12 +209,32 @@ class Message:
             self._frames = [Frame(data, text=True), None, None]
         self.size = len(data)  # bytes as serialized
 
-    def saved(self) -> SavedMessage:
-        """Return what a history keeps. `position` must be set."""
-        assert self.position is not None
-        form: FrameIndex = 0 if self._raw is None else 1 if isinstance(self._raw, str) else 2
-        data = bytes(memoryview(self.frame(0).payload))  # a copy, without the room that an encoder has left behind it
-        return SavedMessage(data, form, self.created, self.position, self._uuid)
+    @classmethod
+    def restored(cls, data: bytes, form: PayloadForm, message_id: bytes, created: float) -> "Message":
+        """Make a message again of its parts. Raises: ValueError when `data` is not of that form."""
+        message = cls.__new__(cls)
+        is_bytes = form == BYTES_FORM
+        frame = Frame(data, text=not is_bytes)
+        message._frames = [frame, frame, frame] if is_bytes else [frame, None, None]
+        message._raw = data if is_bytes else json.loads(data) if form == TEXT_FORM else None
+        message._id = message_id
+        message.created = created
+        message.position = None
+        message.excluded = NOBODY_EXCLUDED
+        message.excluded_users = NO_USERS
+        message.is_shown = True
+        message.is_transient = False
+        message.trace = b""
+        message.encoded = None
+        message.size = len(data)
+        return message
+
+    @property
+    def form(self) -> PayloadForm:
+        """Tell which kind of payload `frame(0)` has."""
+        if self._raw is None:
+            return JSON_FORM
+        return TEXT_FORM if isinstance(self._raw, str) else BYTES_FORM
 
     def frame(self, index: FrameIndex) -> Frame:
         """Return the message as it is written to channels of one payload type."""
@@ -245,10 +254,15 @@ class Message:
         return self._raw if self._raw is not None else json.loads(self.frame(0).payload)
 
     @property
+    def id(self) -> bytes:
+        """16 bytes, made when they are first asked for: the same on every node, and in every history."""
+        if self._id is None:
+            self._id = uuid4().bytes
+        return self._id
+
+    @property
     def uuid(self) -> UUID:
-        if self._uuid is None:
-            self._uuid = uuid4()
-        return self._uuid
+        return UUID(bytes=self.id)
 
 
 class Batch:

@@ -12,7 +12,8 @@ from uuid import uuid4
 
 from trio.lowlevel import checkpoint
 
-from ..core.message import SAVED_OVERHEAD_BYTES, Message, Position, SavedMessage
+from ..core.message import Message, Position
+from ..core.message_codec import SavedMessage
 from ..pubsub.history import History
 from ..pubsub.receipt_log import ReceiptLog
 from .base import (
@@ -166,7 +167,7 @@ class MemoryEngine(Engine):
         """Its history has changed."""
         cost = 0
         if log.history is not None:
-            cost = HISTORY_OVERHEAD_BYTES + log.history.bytes + len(log.history) * SAVED_OVERHEAD_BYTES
+            cost = HISTORY_OVERHEAD_BYTES + log.history.cost
         self._bytes += cost - log.counted
         log.counted = cost
         while self._bytes > self._max_bytes and len(self._with_history) > 1:
@@ -179,7 +180,7 @@ class MemoryEngine(Engine):
             self._with_history[group] = log
         else:
             self._with_history.move_to_end(group)
-        log.history.append(message.saved(), self._clock(), limits)
+        log.history.append(SavedMessage(message), self._clock(), limits)
         self._count(log)
 
     # History
@@ -210,7 +211,7 @@ class MemoryEngine(Engine):
         has_more = since is not None and len(page) < len(messages)
         if since is None:
             page.reverse()
-        return HistoryPage(tuple([saved.restore(group) for saved in page]), complete, log.top, has_more)
+        return HistoryPage(tuple([saved.restore() for saved in page]), complete, log.top, has_more)
 
     async def groups_with_history(self) -> list[str]:
         await checkpoint()

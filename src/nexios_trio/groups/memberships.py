@@ -23,7 +23,6 @@ from .engine_client import EngineClient
 from .results import ChannelAddStatusEnum, ChannelRemoveStatusEnum
 
 _NOBODY = UUID(int=0)
-NOBODY_EXCLUDED: frozenset[UUID] = frozenset()  # one for all messages
 _ADDED = {True: ChannelAddStatusEnum.CHANNEL_ADDED, False: ChannelAddStatusEnum.CHANNEL_EXIST}
 _REMOVED = {
     Removed.MEMBER: ChannelRemoveStatusEnum.CHANNEL_REMOVED,

@@ -14,7 +14,7 @@ import trio
 from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
 from ..core.json import JsonDefault
-from ..core.message import Message, Position
+from ..core.message import NOBODY_EXCLUDED, Message, Position
 from ..core.names import check_group_name
 from ..engines.base import Engine
 from ..exceptions import MessageTooBig
@@ -22,7 +22,7 @@ from ..pubsub.history import HistoryLimits
 from .authorization import Authorize, require_sender
 from .current_box import OnCurrentBox
 from .history_size import history_size
-from .memberships import NOBODY_EXCLUDED, Memberships, excluded_ids
+from .memberships import Memberships, excluded_ids
 from .results import GroupSendStatusEnum
 
 logger = logging.getLogger("nexios_trio.box")

@@ -11,7 +11,7 @@ Offsets number the messages of a group, 1, 2, 3, ... `top` is the last one seen,
 from which everything up to the top is here. A peer that has seen everything up to offset n missed nothing
 that we cannot give exactly if ``floor - 1 <= n <= top``; otherwise there is a gap, and it must be told.
 
-Invariants: offsets rise strictly, ``bytes`` is the sum of the sizes, no row is below
+Invariants: offsets rise strictly, ``bytes`` and ``cost`` are sums over the rows, no row is below
 ``floor`` unless a hole lies between them, ``floor <= top + 1``.
 """
 
@@ -36,10 +36,15 @@ class HasOffset(Protocol):
 
 
 class Saved(Protocol):
-    """What a history keeps: `size` is the bytes of the serialized message; `position` must be set."""
+    """What a history keeps: `size` is the bytes of the serialized message, `cost` those of memory that it takes;
+    `position` must be set.
+    """
 
     @property
     def size(self) -> int: ...
+
+    @property
+    def cost(self) -> int: ...
 
     @property
     def position(self) -> HasOffset | None: ...
@@ -97,12 +102,13 @@ E = TypeVar("E", bound=Saved)
 class History(Generic[E]):
     """Saved messages of one group within bounds of bytes, number and age. Time is always an argument."""
 
-    __slots__ = ("_limits", "_rows", "bytes", "floor", "top")
+    __slots__ = ("_limits", "_rows", "bytes", "cost", "floor", "top")
 
     def __init__(self, limits: HistoryLimits) -> None:
         self._limits = limits
         self._rows: deque[tuple[float, int, E]] = deque()  # (saved, offset, entry)
-        self.bytes = 0
+        self.bytes = 0  # of the serialized messages
+        self.cost = 0  # in bytes of memory
         self.top = 0
         self.floor = 1
 
@@ -128,6 +134,7 @@ class History(Generic[E]):
         self._advance(position.offset)
         self._rows.append((now, position.offset, entry))
         self.bytes += entry.size
+        self.cost += entry.cost
         return self.expire(now) + self._fit()
 
     def skip(self, offset: int) -> None:
@@ -171,7 +178,7 @@ class History(Generic[E]):
         """Drop everything; offsets go on. Returns how many messages there were."""
         count = len(self._rows)
         self._rows.clear()
-        self.bytes = 0
+        self.bytes = self.cost = 0
         self.floor = self.top + 1
         return count
 
@@ -198,4 +205,5 @@ class History(Generic[E]):
     def _drop_oldest(self) -> None:
         _, offset, entry = self._rows.popleft()
         self.bytes -= entry.size
+        self.cost -= entry.cost
         self.floor = max(self.floor, offset + 1)
