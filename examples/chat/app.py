@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import trio
 
-from examples.chat.page import router
+from examples.chat.page import Page
 from nexios_trio import ChannelBox, NexiosApp, WebSocket, WebSocketException, open_channel
 from nexios_trio.http import Request, Response
 
@@ -22,7 +22,6 @@ MAX_LENGTH = 2000  # characters of one message
 REFUSED = 4400  # close code: come back with another name or room, not with the same
 
 app = NexiosApp(title="Chat", box=ChannelBox(history_limit=50, history_overflow="trim"))
-app.mount_router(router)  # the page: static files
 
 
 @dataclass(frozen=True)
@@ -155,3 +154,8 @@ async def publish_rooms() -> None:
         presence.changed = trio.Event()
         await ChannelBox.group_send("lobby", {"type": "rooms", "rooms": presence.listing()})
         await trio.sleep(0.1)
+
+
+# ---- The page: static files, for what nothing else answers ----
+
+app.mount("/", Page())

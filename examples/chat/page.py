@@ -1,13 +1,11 @@
 """The page of the chat: static files that may load nothing from elsewhere and run nothing inline."""
 
 from pathlib import Path
+from typing import Any
 
-from starlette.responses import FileResponse
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
 
-from nexios_trio.http import HTTPException, Request, Response
-from nexios_trio.routing import Router
-
-FILES = {file.name: file for file in (Path(__file__).parent / "static").iterdir()}
 POLICY = [
     "default-src 'none'",
     "script-src 'self'",
@@ -25,12 +23,14 @@ HEADERS = {
     "cache-control": "no-cache",
 }
 
-router = Router()
 
+class Page(StaticFiles):
+    """The files beside this one, with headers that bound what they may do."""
 
-@router.get("/")
-@router.get("/{name}")
-async def page(req: Request, res: Response, name: str = "index.html") -> FileResponse:
-    if name not in FILES:
-        raise HTTPException(404)
-    return FileResponse(FILES[name], headers=HEADERS)
+    def __init__(self) -> None:
+        super().__init__(directory=Path(__file__).parent / "static", html=True)
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        response = super().file_response(*args, **options)
+        response.headers.update(HEADERS)
+        return response

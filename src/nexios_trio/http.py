@@ -18,10 +18,11 @@ import trio
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from .asgi_types import Event, Receive, Scope, Send
+from .asgi_types import ASGIApp, Event, Receive, Scope, Send
 from .config.settings import Settings
 from .core.json import JsonDefault, decode_json, encode_json
 from .exceptions import InvalidJson
+from .routing.mounts import MountedRow
 from .routing.paths import BadPath, request_path
 from .routing.tree import RouteTree
 
@@ -188,7 +189,7 @@ async def serve_request(
 
 async def _answer(
     routes: RouteTree, scope: Scope, receive: Receive, send: Send, settings: Settings, app: Any
-) -> starlette.responses.Response:
+) -> ASGIApp:
     try:
         path = request_path(scope)
     except BadPath as error:
@@ -196,6 +197,8 @@ async def _answer(
     wanted = "GET" if scope["method"] == "HEAD" else scope["method"]
     allowed: set[str] = set()
     for row, params in routes.find_http(path):
+        if isinstance(row, MountedRow):
+            return row
         if row.route.method == wanted:
             return await _call(row.handler, params, scope, receive, send, settings, app)
         allowed.add(row.route.method)

@@ -60,6 +60,14 @@ def request() -> Request:
     return Request(SCOPE, receive, send, Settings())
 
 
+async def asgi(scope: Any, receive: Any, send: Any) -> None:
+    await checkpoint()
+
+
+def nothing_around(app: Any) -> Any:
+    return asgi
+
+
 def inner(app: Any) -> Any:
     return app
 
@@ -71,6 +79,7 @@ ROUTES: dict[str, Recipe] = {
     "Routes.add_route": lambda s: s.app.add_route(HttpRoute("/x", handle_http, "GET")),
     "Routes.add_ws_middleware": lambda s: s.app.add_ws_middleware(pass_on),
     "Routes.add_ws_route": lambda s: s.app.add_ws_route("/x", handle),
+    "Routes.mount": lambda s: NexiosApp().mount("/x", asgi),
     "Routes.mount_router": lambda s: s.app.mount_router(Router()),
     "Routes.mount_ws_router": lambda s: s.app.mount_ws_router(Router(), "/x"),
     "Routes.ws_route": lambda s: s.app.ws_route("/x")(handle),
@@ -89,6 +98,7 @@ OBSERVED: dict[str, Recipe] = {
 APPLICATION: dict[str, Recipe] = {
     "NexiosApp.__init__": lambda s: NexiosApp(),
     "NexiosApp.__call__": lambda s: s.app(SCOPE, receive, send),
+    "NexiosApp.add_middleware": lambda s: NexiosApp().add_middleware(nothing_around),
     "NexiosApp.on_shutdown": lambda s: s.app.on_shutdown(Router),
     "NexiosApp.on_startup": lambda s: s.app.on_startup(Router),
     "NexiosApp.running": lambda s: NexiosApp().running(),

@@ -1,33 +1,18 @@
 """Mounted in an application that keeps the lifespan for itself, and behind two servers at a time: real sockets."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
-import hypercorn.trio
 import pytest
 import trio
-from hypercorn.config import Config
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from nexios_trio import NexiosApp, WebSocket
 from nexios_trio import serve as serve_directly
+from tests.e2e.hosts import SERVERS, Server, served
 from tests.server.support import ask, eventually, websocket
-
-Server = Callable[..., Awaitable[None]]
-
-
-@asynccontextmanager
-async def served(app: Any, serve: Any, **options: Any) -> AsyncGenerator[tuple[int, trio.Event]]:
-    """The port, and what stops the server; at the end of the block it is stopped."""
-    config = Config.from_mapping({"bind": ["127.0.0.1:0"], "graceful_timeout": 0, "errorlog": None, **options})
-    stop = trio.Event()
-    async with trio.open_nursery() as nursery:
-        [address] = await nursery.start(partial(serve, app, config, shutdown_trigger=stop.wait))
-        yield int(address.rpartition(":")[2]), stop
-        stop.set()
 
 
 def echo_app(**options: Any) -> NexiosApp:
@@ -55,9 +40,6 @@ def keeping_the_lifespan(app: Any) -> Any:
         await app(scope, receive, send)
 
     return outer
-
-
-SERVERS = pytest.mark.parametrize("serve", [hypercorn.trio.serve, serve_directly], ids=["hypercorn", "runner"])
 
 
 @SERVERS

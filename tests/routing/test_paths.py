@@ -80,6 +80,9 @@ def test_a_twice_encoded_slash_is_text() -> None:
         ("/a/b", "/sub/a%2Fb", "/sub", f"/a{ENCODED_SLASH}b"),
         ("/rewritten", "/original", "", "/rewritten"),
         ("/ws", "/ws?token=1", "", "/ws"),
+        ("/ws/", "/live/ws", "", "/ws"),  # Litestar strips the path and appends a slash
+        ("/ws/", "/live/ws/", "", "/ws/"),
+        ("/ws/", "/else", "", "/ws/"),
     ],
 )
 def test_root_paths(path: str, raw: str | None, root: str, expected: str) -> None:

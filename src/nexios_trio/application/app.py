@@ -1,31 +1,32 @@
 """`NexiosApp`: the ASGI application."""
 
-import functools
-import inspect
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, TypeVar
 
 from ..asgi_types import Receive, Scope, Send
 from ..config.settings import Settings
-from ..connections.callables import describe
 from ..connections.runtime import Runtime
 from ..connections.serve import serve_connection
 from ..connections.websocket import WebSocket
 from ..core.proxy_headers import believe_proxies
+from ..exceptions import LifecycleError
 from ..groups.authorization import Authorize
 from ..groups.box import ChannelBox
 from ..http import error_response, serve_request
 from ..middleware.chain import Next
-from ..middleware.origin import explain_origin, origin_problem
-from ..routing.paths import BadPath, request_path
+from ..routing.mounts import MountedRow
 from ..transports.asgi import AsgiTransport
 from ..transports.base import TRANSPORT_EXTENSION, Transport
 from ..transports.server_context import DirectOffer, find_offer
+from .arguments import bind_lifespan, check_function, check_not_called
+from .asgi_stack import AsgiStack
+from .endpoints import find_endpoint, refusing
 from .gc_tuning import count_connection, count_request
 from .host import Host
 from .lifespan import Lifespan
+from .mounted import foreign_lifespan
 from .observing import ObservedApplication, ObservedRoutes
 from .trio_only import fail_startup, is_on_trio, require_trio
 
@@ -74,8 +75,10 @@ class NexiosApp(ObservedRoutes):
         self.title = title
         self.runtime = Runtime(self.settings, box, authorize)
         self._host = Host(self.settings)
+        context = bind_lifespan(lifespan, self)
         self._observed = ObservedApplication(self.runtime, lambda: self._lifespan.problem)
-        self._lifespan = Lifespan(self.runtime, _bind_lifespan(lifespan, self), self._observed)
+        self._lifespan = Lifespan(self.runtime, context, self._observed, self._mounted_applications, _start_mounted)
+        self._asgi_stack = AsgiStack(self._serve)
         super().__init__(routes, middleware)
 
     def __repr__(self) -> str:
@@ -90,6 +93,23 @@ class NexiosApp(ObservedRoutes):
         """The groups of this application's connections."""
         return self.runtime.box
 
+    # What stands around the handlers, or beside them
+
+    def add_middleware(self, cls: Callable[..., Any], **options: Any) -> None:
+        """Add plain ASGI middleware around the whole application: HTTP, WebSockets and the lifespan.
+
+        As for all middleware here, the first is outermost; Starlette's method of that name puts the last outside.
+        It is called with a WebSocket's handshake, refusals included, and the messages that handlers receive and send.
+        Messages of groups do not pass through it, which keeps them as cheap as without.
+
+        Args:
+            cls: called once, now, with the application inside it and `options`.
+        Raises: TypeError: `cls` is not callable or does not take these options. LifecycleError once the application
+            runs.
+        """
+        self._check_not_started("middleware was added")
+        self._asgi_stack.add(cls, options)
+
     # The application's life
 
     def on_startup(self, function: Function) -> Function:
@@ -97,7 +117,7 @@ class NexiosApp(ObservedRoutes):
 
         If it fails, the server is told that the start failed.
         """
-        self._lifespan.startup.append(_check_function(function, "on_startup"))
+        self._lifespan.startup.append(check_function(function, "on_startup"))
         return function
 
     def on_shutdown(self, function: Function) -> Function:
@@ -106,7 +126,7 @@ class NexiosApp(ObservedRoutes):
         One that fails is reported, and keeps no other from running. What must happen even when the application fails
         belongs into `lifespan`.
         """
-        self._lifespan.shutdown.append(_check_function(function, "on_shutdown"))
+        self._lifespan.shutdown.append(check_function(function, "on_shutdown"))
         return function
 
     def start_soon(
@@ -122,7 +142,7 @@ class NexiosApp(ObservedRoutes):
             on_error: "stop" lets an error stop the server; "log" logs it, and the application goes on.
         Raises: LifecycleError (a RuntimeError) when the application is not running; TypeError for a called function.
         """
-        _check_not_called(function)
+        check_not_called(function)
         self.runtime.start_soon(function, *args, on_error=on_error, name=name)
 
     def running(self) -> AbstractAsyncContextManager[dict[str, Any]]:
@@ -155,9 +175,16 @@ class NexiosApp(ObservedRoutes):
         if scope["type"] == "lifespan" and not is_on_trio():
             await fail_startup(receive, send)
         require_trio()
+        if scope["type"] == "websocket":
+            await self._serve_websocket(scope, receive, send)
+        elif self._asgi_stack:
+            await self._asgi_stack(scope, receive, send)
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve what is no WebSocket, inside of all ASGI middleware."""
         match scope["type"]:
-            case "websocket":
-                await self._serve_websocket(scope, receive, send)
             case "http":
                 await self._serve_http(scope, receive, send)
             case "lifespan":
@@ -169,12 +196,17 @@ class NexiosApp(ObservedRoutes):
         count_connection()
         offer = find_offer(scope, receive, send)
         believe_proxies(scope, self.settings.trusted_proxies)
-        endpoint = self._endpoint(scope)
         runtime = self.runtime
+        endpoint = self._asgi_stack.around(self._enter) if self._asgi_stack else self._endpoint(scope)
+        if isinstance(endpoint, MountedRow):
+            if isinstance(endpoint.route.app, NexiosApp) and not endpoint.middleware:
+                await self._serve_nested(endpoint, scope, receive, send)
+                return
+            endpoint = endpoint.endpoint
         if offer is not None:
             offer.apply_settings(self.settings)
         elif not self._host.are_limits_ours():
-            endpoint = _refusal(503, "the server does not go by the application's settings")
+            endpoint = refusing(503, "the server does not go by the application's settings")
         if not runtime.is_started:
             self._catch_up_with_server()
         await runtime.acquire()
@@ -184,6 +216,12 @@ class NexiosApp(ObservedRoutes):
             await serve_connection(self._transport_for(scope, receive, send, offer), endpoint, runtime, self)
         finally:
             await runtime.release()
+
+    async def _serve_nested(self, row: MountedRow, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a connection on as it is, to another application of ours: that has its own settings and sessions."""
+        if not self.runtime.is_started:
+            self._lifespan.warn_of_skipped_startup()
+        await row(scope, receive, send)
 
     def _transport_for(self, scope: Scope, receive: Receive, send: Send, offer: DirectOffer | None) -> Transport:
         transport = None if offer is None else offer.take(receive, send)
@@ -220,32 +258,22 @@ class NexiosApp(ObservedRoutes):
         if state:
             scope["state"] = {**state, **scope.get("state", {})}
 
-    def _endpoint(self, scope: Scope) -> Next:
-        """Return what serves a connection: the handler with all the middleware around it, or a refusal."""
+    async def _enter(self, websocket: WebSocket) -> None:
+        """Go on inside of all ASGI middleware, which may have changed the scope."""
+        endpoint = self._endpoint(websocket.scope)
+        await (endpoint.endpoint if isinstance(endpoint, MountedRow) else endpoint)(websocket)
+
+    def _endpoint(self, scope: Scope) -> Next | MountedRow:
         if self._lifespan.is_refusing:
-            return _refusal(503, "the application is stopping")
-        try:
-            path = request_path(scope)
-        except BadPath as error:
-            return _refusal(400, str(error))
-        settings = self.settings
-        problem = origin_problem(scope, settings.allowed_origins, required=settings.require_origin)
-        if problem is not None:
-            return _refusal(403, problem, explain_origin(scope, problem))
-        found = self.find_websocket(path)
-        if found is None:
-            return _refusal(404, "not found")
-        row, params = found
-
-        def enter(websocket: WebSocket) -> Awaitable[Any]:
-            scope = websocket.scope
-            scope["path_params"] = scope["route_params"] = {**scope["path_params"], **params}
-            return row.endpoint(websocket)
-
-        return enter
+            return refusing(503, "the application is stopping")
+        return find_endpoint(self, scope, self.settings)
 
     def _complete_prefixes(self) -> Iterator[str]:
         yield ""
+
+    def _check_not_started(self, what: str) -> None:
+        if self.runtime.is_started:
+            raise LifecycleError(f"{what} while the application runs: that has to be done before it starts")
 
 
 def get_application(**options: Any) -> NexiosApp:
@@ -253,37 +281,5 @@ def get_application(**options: Any) -> NexiosApp:
     return NexiosApp(**options)
 
 
-def _refusal(status: int, reason: str, for_log: str = "") -> Next:
-    async def refuse(websocket: WebSocket) -> None:
-        await websocket.deny(status, {"content-type": "text/plain; charset=utf-8"}, reason.encode(), for_log or reason)
-
-    return refuse
-
-
-def _check_not_called(function: Any) -> None:
-    if inspect.iscoroutine(function):
-        function.close()
-        raise TypeError("start_soon takes the function and its arguments: start_soon(f, x), not start_soon(f(x))")
-
-
-def _check_function(function: Any, where: str) -> Any:
-    if not callable(function):
-        raise TypeError(f"{where} takes a function without arguments, not {function!r}")
-    try:
-        inspect.signature(function).bind()
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{where} takes a function without arguments, but {describe(function)}: {error}") from None
-    return function
-
-
-def _bind_lifespan(
-    lifespan: LifespanContext | None, app: NexiosApp
-) -> Callable[[], AbstractAsyncContextManager[Any]] | None:
-    if lifespan is None:
-        return None
-    if not callable(lifespan):
-        raise TypeError(f"lifespan is an async context manager (app), not {lifespan!r}")
-    if inspect.isasyncgenfunction(lifespan):  # its decorator was forgotten
-        generator: Callable[[NexiosApp], AsyncGenerator[Any]] = lifespan
-        return functools.partial(asynccontextmanager(generator), app)
-    return functools.partial(lifespan, app)
+def _start_mounted(path: str, app: Any) -> AbstractAsyncContextManager[dict[str, Any]]:
+    return app.running() if isinstance(app, NexiosApp) else foreign_lifespan(path, app)

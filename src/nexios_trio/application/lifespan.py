@@ -2,8 +2,9 @@
 
     runtime.running()                     timers, flusher, what `start_soon` started
         lifespan(app)                     the user's own context manager
-            on_startup functions          then "startup.complete"
-            (the server serves)
+            on_startup functions
+                mounted applications      their own startups; then "startup.complete"
+                (the server serves)
             on_shutdown functions
     then "shutdown.complete"
 
@@ -14,7 +15,7 @@ Several runs may go on at a time, one for each server that serves the applicatio
 
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from enum import Enum
 from typing import Any
@@ -25,8 +26,10 @@ from ..asgi_types import Event, Receive, Send
 from ..connections.callables import describe
 from ..connections.handler_errors import explain
 from ..connections.runtime import Runtime
+from ..routing.mounts import MountedApplication
 from ..transports.server_context import Observable, current_server
 from .gc_tuning import tuned_collector
+from .mounted import Start, mounted_running
 
 __all__ = ["Lifespan"]
 
@@ -53,17 +56,28 @@ class _Run:
 
 
 class Lifespan:
-    """What happens when the server starts and stops. Owned by the application."""
+    """What happens when the server starts and stops. Owned by the application.
+
+    Args:
+        context: the user's own.
+        application: ours, as its server asks it.
+        mounted: what is mounted in the application, when it starts.
+        start: runs one that is mounted, in a block.
+    """
 
     def __init__(
         self,
         runtime: Runtime,
         context: Callable[[], AbstractAsyncContextManager[Any]] | None,
         application: Observable,
+        mounted: Callable[[], Iterable[MountedApplication]],
+        start: Start,
     ) -> None:
         self._runtime = runtime
         self._context = context
-        self._application = application  # as its server asks it
+        self._application = application
+        self._mounted = mounted
+        self._start = start
         self._runs: list[_Run] = []
         self._has_failed = False  # a task of the application, since it was started last
         self._has_warned = False
@@ -99,6 +113,7 @@ class Lifespan:
             *(["lifespan"] if self._context is not None else []),
             *(["on_startup"] if self.startup else []),
             *(["on_shutdown"] if self.shutdown else []),
+            *(f"the lifespan of what is mounted at {one.path or '/'}" for one in self._mounted() if one.has_lifespan),
         ]
 
     def warn_of_skipped_startup(self) -> None:
@@ -108,7 +123,7 @@ class Lifespan:
             return
         self._has_warned = True
         logger.warning(
-            "%s of the application did not run: nobody has started it. Where it is mounted in another one, enter"
+            "%s did not run: nobody has started this application. Where it is mounted in another one, enter"
             " `async with app.running():` in that one's lifespan; in a test, `async with run_app(app):`",
             ", ".join(skipped),
         )
@@ -189,23 +204,24 @@ class Lifespan:
                     run.state.update(state)
                 for function in self.startup:
                     await _call(function)
-                with tuned_collector(settings.gc_tuning, leaves_no_cycles=server is not None):
-                    yield
-                run.problem = await self._shut_down()
+                problems: list[Exception] = []
+                async with mounted_running(self._mounted(), self._start, problems):
+                    with tuned_collector(settings.gc_tuning, leaves_no_cycles=server is not None):
+                        yield
+                await self._shut_down(problems)
+                run.problem = problems[0] if problems else None
         finally:
             self._runs.remove(run)
             if server is not None:
                 server.overview.applications.remove(self._application)
 
-    async def _shut_down(self) -> Exception | None:
-        problem: Exception | None = None
+    async def _shut_down(self, problems: list[Exception]) -> None:
         for function in self.shutdown:
             try:
                 await _call(function)
             except Exception as error:
                 logger.exception("the shutdown function %s failed", describe(function))
-                problem = problem or error
-        return problem
+                problems.append(error)
 
     async def _failed(self, run: _Run, error: Exception, send: Send) -> None:
         explain(error)

@@ -8,20 +8,17 @@ own. Its own are respected: the scope it passes on is the connection's from then
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from ..asgi_types import ASGIApp, Event, Headers, Receive, Scope, Send
+from ..asgi_types import ASGIApp, Headers, Receive, Scope, Send
+from ..connections.asgi_side import SessionAsgiSide
 from ..connections.transport_wrapper import TransportWrapper, wrapped_transport
 from ..connections.websocket import WebSocket
-from ..core.asgi_events import received_event
-from ..core.close_codes import check_asgi_close_code, clip_reason
-from ..core.lifecycle import Cause, End, Phase
-from ..core.message import Frame, binary_frame, text_frame
+from ..core.lifecycle import Cause, End
+from ..core.message import Frame
 from ..exceptions import LifecycleError, WebSocketDisconnect
-from ..protocol.denial import BODILESS_STATUSES, Denial
-from ..protocol.handshake import check_headers
 from ..transports.base import Transport
 from .chain import Middleware, Next
 
-__all__ = ["wrap_asgi"]
+__all__ = ["as_websocket_middleware", "enter_websocket", "wrap_asgi"]
 
 _SIDE: Final = "nexios_trio.asgi_side"  # the scope's way back to its connection
 _CACHED: Final = ("_headers", "_cookies", "_url", "_base_url", "_query_params")  # by Starlette, from the scope
@@ -38,7 +35,11 @@ def wrap_asgi(cls: Callable[..., Any], **options: Any) -> Middleware:
     """
     if not callable(cls):
         raise TypeError(f"wrap_asgi takes an ASGI middleware class, not {cls!r}")
-    asgi = cast(ASGIApp, cls(_enter, **options))
+    return as_websocket_middleware(cast(ASGIApp, cls(enter_websocket, **options)))
+
+
+def as_websocket_middleware(asgi: ASGIApp) -> Middleware:
+    """Make a middleware of one that was made around `enter_websocket`."""
 
     async def middleware(websocket: WebSocket, call_next: Next) -> None:
         side = _AsgiSide(websocket, call_next)
@@ -47,23 +48,21 @@ def wrap_asgi(cls: Callable[..., Any], **options: Any) -> Middleware:
     return middleware
 
 
-async def _enter(scope: Scope, receive: Receive, send: Send) -> None:
-    """The application inside the middleware."""
+async def enter_websocket(scope: Scope, receive: Receive, send: Send) -> None:
+    """Go on with a connection inside the middleware: the application that it is given."""
     side = scope.get(_SIDE)
     if not isinstance(side, _AsgiSide):
         raise LifecycleError("the ASGI middleware made a new scope: it has to keep what it does not know")
     await side.enter({key: value for key, value in scope.items() if key != _SIDE}, receive, send)
 
 
-class _AsgiSide:
+class _AsgiSide(SessionAsgiSide):
     """One connection, as the ASGI middleware sees it. Checkpoints are the transport's."""
 
     def __init__(self, websocket: WebSocket, following: Next) -> None:
-        self._websocket = websocket
+        super().__init__(websocket)
         self._next = following
         self._wrapper: _AsgiWrapper | None = None
-        self._told_connect = False
-        self._denial: Denial | None = None  # the HTTP response in place of the handshake's answer
 
     async def enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         websocket = self._websocket
@@ -84,55 +83,15 @@ class _AsgiSide:
         finally:
             self._wrapper = None
 
-    @property
-    def _transport(self) -> Transport:
-        """The transport behind the middleware."""
-        return self._websocket._session.transport if self._wrapper is None else self._wrapper.inner
+    def _reach(self) -> Transport:
+        """Return the transport behind the middleware."""
+        return super()._reach() if self._wrapper is None else self._wrapper.inner
 
-    async def receive(self) -> Event:
-        if not self._told_connect:
-            self._told_connect = True
-            return {"type": "websocket.connect"}
-        return received_event(await self._transport.inbox.get(), both_keys=True)
-
-    async def send(self, event: Event) -> None:
-        match event["type"]:
-            case "websocket.accept":
-                await self._accept(event.get("subprotocol"), event.get("headers") or ())
-            case "websocket.send":
-                text = event.get("text")
-                frame = binary_frame(event["bytes"]) if text is None else text_frame(text)
-                await self._transport.send(frame)
-            case "websocket.close":
-                await self._close(event.get("code", 1000), event.get("reason"))
-            case "websocket.http.response.start":
-                self._denial = Denial(event)
-            case "websocket.http.response.body":
-                await self._deny(event)
-            case other:
-                raise ValueError(f"an ASGI middleware cannot send {other!r} to a WebSocket")
-
-    async def _accept(self, subprotocol: str | None, headers: Headers) -> None:
+    async def _answer(self, subprotocol: str | None, headers: Headers) -> None:
         if self._wrapper is None:  # the middleware accepts by itself
-            await self._websocket.accept(subprotocol, headers)
+            await super()._answer(subprotocol, headers)
         else:
-            await TransportWrapper.accept(self._wrapper, subprotocol, check_headers(headers))
-
-    async def _close(self, code: int, reason: str | None) -> None:
-        transport = self._transport
-        if transport.lifecycle.phase is Phase.CONNECTING:
-            await transport.deny(403, [(b"content-length", b"0")], b"", clip_reason(reason))
-        else:
-            await transport.close(End(check_asgi_close_code(code), clip_reason(reason), Cause.LOCAL_CLOSE))
-
-    async def _deny(self, event: Event) -> None:
-        if self._denial is None:
-            raise ValueError("websocket.http.response.body came before websocket.http.response.start")
-        self._denial.add(event)
-        if self._denial.is_whole:
-            body = self._denial.body
-            length = () if self._denial.status in BODILESS_STATUSES else ((b"content-length", b"%d" % len(body)),)
-            await self._transport.deny(self._denial.status, [*self._denial.headers, *length], body)
+            await TransportWrapper.accept(self._wrapper, subprotocol, headers)
 
 
 class _AsgiWrapper(TransportWrapper):

@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from starlette.convertors import CONVERTOR_TYPES, Convertor
 
-__all__ = ["CONVERTORS", "BadPath", "PathPattern", "join", "request_path"]
+__all__ = ["CONVERTORS", "BadPath", "MountPattern", "PathPattern", "decoded", "join", "request_path"]
 
 ENCODED_SLASH: Final = "\0"
 
@@ -58,9 +58,12 @@ def request_path(scope: Mapping[str, Any]) -> str:
     path: str = scope["path"]
     raw: bytes = (scope.get("raw_path") or b"").partition(b"?")[0]
     root: str = scope.get("root_path") or ""
-    if raw and _decode(raw) in (path, root.rstrip("/") + path):
+    asked = _decode(raw)
+    if raw and asked in (path, root.rstrip("/") + path):
         segments = [_decode(segment) for segment in raw.split(b"/")]
     else:  # no raw path, or a server in front of us has rewritten the other one
+        if path.removesuffix("/") != path and asked.endswith(path[:-1]):
+            path = path[:-1]  # which Litestar appends where an application is mounted
         segments = (path or "/").split("/")
     _check_segments(segments)
     return "/" + "/".join(map(_protect, _below(root, segments[1:])))
@@ -95,6 +98,11 @@ def _protect(segment: str) -> str:
     return segment.replace("/", ENCODED_SLASH)
 
 
+def decoded(path: str) -> str:
+    """Return what `request_path` gave, with encoded slashes as slashes: what ASGI's `path` is."""
+    return path.replace(ENCODED_SLASH, "/")
+
+
 def join(prefix: str, path: str) -> str:
     """Join the pattern of `path` below `prefix`, both as written by the programmer."""
     return prefix or "/" if path in ("", "/") else prefix + path
@@ -125,12 +133,34 @@ class PathPattern:
     def match(self, path: str) -> dict[str, Any] | None:
         """Return the values of the parameters, if `path` matches."""
         found = self._expression.fullmatch(path)
-        if found is None:
-            return None
+        return None if found is None else self._convert(found)
+
+    def _convert(self, found: "re.Match[str]") -> dict[str, Any] | None:
         try:
             return {name: _convert(self._convertors[name], value) for name, value in found.groupdict().items()}
         except ValueError:  # such as an int with more digits than Python reads
             return None
+
+
+class MountPattern(PathPattern):
+    """A prefix, and every path below it: what another application is mounted at. An empty one is before all paths."""
+
+    __slots__ = ("_prefix",)
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__(prefix or "/")
+        self.text = prefix or "/"
+        self.literal = None
+        self._prefix = re.compile(_expression(prefix, self._convertors) + "(?=/|$)")
+
+    def match(self, path: str) -> dict[str, Any] | None:
+        found = self._prefix.match(path)
+        return None if found is None else self._convert(found)
+
+    def prefix_of(self, path: str) -> str:
+        """Return how `path`, which matches, begins."""
+        found = self._prefix.match(path)
+        return "" if found is None else found[0]
 
 
 def _convert(convertor: Convertor[Any], text: str) -> Any:

@@ -5,6 +5,7 @@ from typing import Any, Final, TypeVar, overload
 
 from ..middleware.chain import as_middleware
 from .entries import HttpRoute, check_prefix
+from .mounts import MountedApplication, check_application
 from .route import WebsocketRoute, to_middleware_tuple
 from .tree import RouteTree
 
@@ -165,6 +166,25 @@ class Routes(RouteTree):
         Raises: TypeError, ValueError for a prefix that is none, or a router that would contain itself.
         """
         self._mount(_check_router(router), None if prefix is None else check_prefix(prefix))
+
+    def mount(self, path: str, app: Any, *, name: str | None = None) -> None:
+        """Let another ASGI application answer everything at `path` and below: HTTP, WebSockets, and its own lifespan.
+
+        It is called with our path in `root_path`, as ASGI wants, so Starlette, FastAPI, Litestar, Quart-Trio and
+        Starlette's `StaticFiles` work as they do on a server. What was registered before comes first, so ``"/"`` is
+        for what nothing else answers, if it comes last. It starts after our startup functions and stops before our
+        shutdown functions; a startup of it that fails fails ours. The origins that may connect are checked, and
+        WebSocket middleware runs, before it is called.
+
+        Args:
+            path: as in ``/api``; parameters, as in ``/tenants/{tenant}``, are in its scope's `path_params`.
+            app: called with scope, receive and send; on trio, as we are.
+        Raises: TypeError for what is no ASGI application; ValueError for a path that is none, or an application that
+            would contain itself.
+        """
+        if isinstance(app, Router):
+            raise TypeError(f"a Router is no application: mount_router(router), or mount_ws_router(router, {path!r})")
+        self._mount_application(MountedApplication(check_prefix(path), check_application(app), name))
 
 
 class Router(Routes):

@@ -7,6 +7,7 @@ from typing import Any, Final
 from ..application import NexiosApp
 from ..consumer import WebSocketConsumer
 from ..routing import HttpRoute
+from ..routing.entries import RegisteredRoute
 from ..routing.routes import Routes
 
 __all__ = ["describe_mistake"]
@@ -53,7 +54,7 @@ def _describe_handler(found: Any, module: Any) -> str | None:
     for name, routes in vars(module).items():
         if isinstance(routes, Routes):
             for prefix, registered in routes._walk(routes.prefix):
-                if registered.route.handler is found:
+                if isinstance(registered, RegisteredRoute) and registered.route.handler is found:
                     kind = registered.route.method if isinstance(registered.route, HttpRoute) else "WebSocket"
                     return f"a handler, of the {kind} route {prefix + registered.route.path!r} of {name}"
     if isinstance(found, WebSocketConsumer):

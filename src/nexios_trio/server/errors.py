@@ -6,12 +6,12 @@ from types import TracebackType
 import starlette.websockets
 import trio
 
+from ..connections.asgi_side import PeerHasLeft
 from ..exceptions import NexiosError
 
 __all__ = [
     "ORDINARY",
     "ApplicationFailed",
-    "PeerHasLeft",
     "ServerError",
     "ShutdownFailed",
     "StartupFailed",
@@ -44,10 +44,6 @@ def sole(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
-
-
-class PeerHasLeft(OSError):
-    """Raised into an ASGI application that sends to a peer that has left. No failure of the application's."""
 
 
 # How an ASGI application ends whose peer has left: with our own exception, or Starlette's in its place.

@@ -1,6 +1,7 @@
 """HTTP/1.1 through hypercorn's connections: what each request costs, and what none may cost the others."""
 
 import pytest
+import trio
 
 from tests.server.support import (
     make_app,
@@ -13,6 +14,26 @@ async def test_a_connection_is_kept_alive_for_several_requests():
         for _ in range(3):
             await client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert (await client.until(b"hello")).startswith(b"HTTP/1.1 200")
+
+
+async def test_an_application_that_its_own_response_ends_does_not_keep_the_connection_open():
+    """Quart-Trio's hears, while it sends the last event, that the response is over, and cancels the task that sends."""
+
+    async def app(scope, receive, send):
+        assert scope["type"] == "http"
+
+        async def until_disconnect():
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(until_disconnect)
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"hello"})
+
+    async with running(app) as server:
+        assert (await server.get()).endswith(b"\r\n5\r\nhello\r\n0\r\n\r\n")
 
 
 @pytest.mark.parametrize("more", [b"\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\xff" * 1000])

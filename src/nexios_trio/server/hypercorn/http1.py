@@ -86,6 +86,12 @@ class Http1Protocol(H11Protocol):
         else:
             await super()._create_stream(_without_upgrade(request))
 
+    async def _maybe_recycle(self) -> None:
+        # What this tells the application may cancel the very task that we are in, which has sent the response's last
+        # event (Quart-Trio's does). Nothing here waits for the peer.
+        with trio.CancelScope(shield=True):
+            await super()._maybe_recycle()
+
 
 def _head(request: h11.Request) -> bytes:
     lines = [name + b": " + value for name, value in request.headers.raw_items()]

@@ -1,0 +1,48 @@
+"""What serves a WebSocket: a handler with all the middleware around it, a mounted application, or a refusal."""
+
+from collections.abc import Awaitable
+from typing import Any
+
+from ..asgi_types import Scope
+from ..config.settings import Settings
+from ..connections.websocket import WebSocket
+from ..middleware.chain import Next
+from ..middleware.origin import explain_origin, origin_problem
+from ..routing.mounts import MountedRow
+from ..routing.paths import BadPath, request_path
+from ..routing.tree import RouteTree
+
+__all__ = ["find_endpoint", "refusing"]
+
+
+def find_endpoint(routes: RouteTree, scope: Scope, settings: Settings) -> Next | MountedRow:
+    """Return what serves the connection of `scope`."""
+    try:
+        path = request_path(scope)
+    except BadPath as error:
+        return refusing(400, str(error))
+    problem = origin_problem(scope, settings.allowed_origins, required=settings.require_origin)
+    if problem is not None:
+        return refusing(403, problem, explain_origin(scope, problem))
+    found = routes.find_websocket(path)
+    if found is None:
+        return refusing(404, "not found")
+    row, params = found
+    if isinstance(row, MountedRow):
+        return row
+
+    def enter(websocket: WebSocket) -> Awaitable[Any]:
+        scope = websocket.scope
+        scope["path_params"] = scope["route_params"] = {**scope["path_params"], **params}
+        return row.endpoint(websocket)
+
+    return enter
+
+
+def refusing(status: int, reason: str, for_log: str = "") -> Next:
+    """Return an endpoint that answers every handshake with that status."""
+
+    async def refuse(websocket: WebSocket) -> None:
+        await websocket.deny(status, {"content-type": "text/plain; charset=utf-8"}, reason.encode(), for_log or reason)
+
+    return refuse
