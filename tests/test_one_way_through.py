@@ -37,7 +37,7 @@ HOPS = [  # what the page "Life of a message" names
 ]
 MESSAGE_FUNCTIONS, MESSAGE_FILES = 27, 14
 JOIN_FUNCTIONS = 14
-OUT_FUNCTIONS, LEAVE_FUNCTIONS = 28, 65
+OUT_FUNCTIONS, LEAVE_FUNCTIONS = 28, 66
 OUT = "groups/memberships.py: Memberships.forget"  # a leave up to here
 # Here the handler gets its last deadline, which is no step of leaving: counted with the whole.
 DEADLINES = ("transports/timers.py", "core/deadlines.py")

@@ -43,7 +43,7 @@ async def test_tasks_can_be_started_while_the_handler_runs(session):
 
 async def test_what_its_log_records_carry(session):
     fields = session.log_fields(code=1000)
-    assert fields == {"connection": session.id, "client": "192.0.2.7", "path": "/chat", "code": 1000}
+    assert fields == {"connection": session.id, "client": "192.0.2.7", "path": "/chat", "user": None, "code": 1000}
     session.transport.scope["client"] = None
     assert session.log_fields()["client"] is None
 
