@@ -34,6 +34,22 @@ async def leave(wire):
     await wire.done.wait()
 
 
+@pytest.mark.parametrize("on_missed", [lambda count: 1 // (count - count), lambda count: object()])
+async def test_an_on_missed_that_fails_costs_its_own_message_only(on_missed, caplog):
+    """Not the connection, at each return, nor what is left."""
+    queue = OfflineQueue(max_messages=2, on_missed=on_missed)
+    async with house() as inside:
+        await leave(await inside.connect(here(queue)))
+        for number in range(4):
+            await queue.send("ann", number)
+        wire = await inside.connect(here(queue))
+        await settle()
+        assert wire.messages[-2:] == ["2", "3"]
+        assert wire.closes == []
+    [record] = [each for each in caplog.records if each.name == "nexios_trio.channel"]
+    assert "on_missed" in record.getMessage()
+
+
 async def test_messages_during_an_absence_come_in_order_before_later_ones():
     queue = OfflineQueue()
     async with house() as inside:

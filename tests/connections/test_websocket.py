@@ -343,6 +343,21 @@ async def test_codes_that_may_be_sent(code):
     assert wire.closes == [(code, "r" * 123)]
 
 
+@pytest.mark.parametrize("code", [1002, 1014])
+async def test_codes_that_an_event_passes_on(code):
+    """As an ASGI application may, that forwards what it has heard."""
+
+    async def endpoint(ws):
+        await ws.accept()
+        with pytest.raises(ValueError, match="1006 may not be sent"):
+            await ws.send({"type": "websocket.close", "code": 1006})
+        await ws.send({"type": "websocket.close", "code": code})
+
+    async with house() as inside:
+        wire = await inside.connect(endpoint)
+    assert wire.closes == [(code, "")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [

@@ -7,6 +7,7 @@ message is taken out when the connection has it: what is on the wire when a conn
 without acknowledgements.
 """
 
+import logging
 import math
 import time
 from collections import OrderedDict, deque
@@ -22,10 +23,12 @@ from ..core.json import JsonDefault
 from ..core.message import Message, Position
 from ..core.message_codec import SavedMessage
 from ..engines.clock import ContinuousClock
-from ..exceptions import MessageTooBig, WebSocketDisconnect
+from ..exceptions import AuthenticationError, MessageTooBig, WebSocketDisconnect
 from .channel import Channel
 
 __all__ = ["OfflineQueue", "OfflineStatistics"]
+
+logger = logging.getLogger("nexios_trio.channel")
 
 
 @attrs.frozen
@@ -79,7 +82,7 @@ class OfflineQueue:
         max_age: seconds that a device may be away; then it is forgotten, with its messages.
         max_away: devices that are away at a time; beyond it, the one that left first is forgotten.
         on_missed: makes the message, out of the number of dropped ones, that comes before what is left; None for no
-            such message.
+            such message. Where it raises, or JSON cannot carry what it makes, that is logged, and what is left follows.
         json_default: makes something of what JSON does not know; None for the setting of the application whose clients
             connect.
     Concurrency: every device of a client gets every message. Of several connections of one device, such as the tabs of
@@ -222,7 +225,12 @@ class OfflineQueue:
 
     async def _tell_missed(self, device: _Device, channel: Channel, on_missed: Callable[[int], Any]) -> None:
         count = device.missed
-        await channel.send(on_missed(count))
+        try:
+            await channel.send(on_missed(count))
+        except (WebSocketDisconnect, AuthenticationError, trio.Cancelled):
+            raise
+        except Exception:  # raised for ever, it would keep what is left from the client at each return
+            logger.exception("the message of on_missed could not be sent", extra={"channel": channel.uuid})
         device.missed -= count
 
     async def _deliver_one(self, device: _Device, channel: Channel) -> None:

@@ -9,7 +9,7 @@ from starlette.datastructures import QueryParams
 from trio import current_time
 from trio.lowlevel import checkpoint
 
-from ..core.close_codes import check_close_code, check_reason
+from ..core.close_codes import check_asgi_close_code, check_close_code, check_reason
 from ..core.json import encode_json
 from ..core.lifecycle import Cause, End, Phase
 from ..core.message import Frame, binary_frame, text_frame
@@ -155,7 +155,7 @@ class WebSocket(ReceivingConnection):
             case "websocket.send":
                 await self.send_text(message["text"])
             case "websocket.close":
-                await self.close(message.get("code", 1000), message.get("reason"))
+                await self._close(check_asgi_close_code(message.get("code", 1000)), message.get("reason"))
             case other:
                 raise ValueError(f"an event type to send must be websocket.accept, .send or .close, not {other!r}")
 
@@ -167,7 +167,9 @@ class WebSocket(ReceivingConnection):
         Checkpoint: always. Cancellation: the connection is over all the same; what was queued may be lost.
         Raises: ValueError for a code other than 1000, 1001, 1003, 1007-1013, 3000-4999, or a reason over 123 bytes.
         """
-        check_close_code(code)
+        await self._close(check_close_code(code), reason)
+
+    async def _close(self, code: int, reason: str | None) -> None:
         end = End(code, check_reason(reason), Cause.LOCAL_CLOSE)
         phase = self._session.transport.lifecycle.phase
         if phase is Phase.CONNECTING and code != 1000:
