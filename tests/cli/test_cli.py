@@ -195,7 +195,7 @@ async def test_a_port_in_use_exits_with_2(log):
         ([APP, "-c", __file__], "accepted are a TOML file"),
         ([APP, "-c", "python:nowhere.at_all"], "--config python:nowhere.at_all: No module named"),
         ([APP, "-s", "max_conections=3"], "did you mean max_connections?"),
-        ([APP, "-s", "zzz=3"], "--show-settings"),
+        ([APP, "-s", "zzz=3"], "there is no such setting; nexios-trio settings lists them"),
         ([APP, "-s", "drain_timeout"], "accepted is NAME=VALUE"),
         ([APP, "-s", "drain_timeout=soon"], "--set drain_timeout='soon': must be seconds from 0"),
         (["tests.server.apps:obstinate", "-s", "max_message_size=2000"], "the application sets it in its own code"),
@@ -236,10 +236,7 @@ def test_nonsense_in_the_environment_is_refused(monkeypatch, arguments, variable
 def test_settings_are_shown(invoke):
     result = invoke("--show-settings", "-s", "max_message_size=2KiB")
     assert result.exit_code == 0
-    assert "max_message_size" in result.output
-    assert "2048 bytes (default 65536)" in result.output
-    for row in Settings().describe():
-        assert row.meaning in result.output
+    assert re.search(r"^max_message_size +2 KiB +64 KiB +command line$", result.output, re.MULTILINE)
 
 
 def test_help_says_where_settings_are(invoke):

@@ -1,5 +1,6 @@
 """`nexios-trio run` in a process of its own."""
 
+import json
 import os
 import signal
 import sys
@@ -20,8 +21,8 @@ class Command(Running):
     """A running `nexios-trio run`."""
 
     def __init__(self, process: trio.Process, line: str, log: Path) -> None:
-        address = line.partition(" on ")[2].split()[0]
-        super().__init__([address], trio.Event(), trio.Event())
+        text = json.loads(line)["message"] if line.startswith("{") else line
+        super().__init__([text.partition(" on ")[2].split()[0]], trio.Event(), trio.Event())
         self.process = process
         self.line = line
         self._log = log
@@ -54,7 +55,7 @@ async def command(
     """
     line, process = await start(log, *arguments, bind=bind, program=program, folder=folder)
     try:
-        assert line.startswith("Serving "), f"{line}\n{text_of(log)}"
+        assert "Serving " in line, f"{line}\n{text_of(log)}"
         yield Command(process, line, log)
     finally:
         kill(process)
@@ -80,10 +81,11 @@ async def start(
     program: Sequence[str] = (str(COMMAND),),
     folder: Path = PROJECT,
 ) -> tuple[str, trio.Process]:
-    """The first line that it prints, or nothing; it is in a process group of its own."""
+    """The first line that it prints, or nothing; it is in a process group of its own. No banner, unless asked for."""
+    banner = () if "--banner" in arguments else ("--no-banner",)
     with log.open("ab") as errors:
         process = await trio.lowlevel.open_process(
-            [*program, "run", *arguments, *(() if bind is None else ("-b", bind))],
+            [*program, "run", *arguments, *banner, *(() if bind is None else ("-b", bind))],
             cwd=folder,
             stdout=-1,
             stderr=errors,

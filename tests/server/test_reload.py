@@ -75,7 +75,7 @@ async def reloading(folder: Path) -> AsyncIterator[Reloading]:
         listener.bind(("127.0.0.1", 0))
         fd = listener.fileno()
         arguments = ["run", "main:app", "--bind", f"fd://{fd}", "--log-level", "info"]
-        reloader = Reloader(arguments, [fd], [folder], ["*.py"], send.send_nowait)
+        reloader = Reloader(lambda number: arguments, [fd], [folder], ["*.py"], send.send_nowait)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(reloader.run)
             yield Reloading(listener.getsockname()[1], folder, receive)
@@ -161,7 +161,7 @@ async def test_what_cannot_be_watched(tmp_path, monkeypatch):
         yield
 
     monkeypatch.setattr("watchfiles.awatch", awatch)
-    reloader = Reloader(["run"], [], [tmp_path], ["*.py"], lambda seconds: None)
+    reloader = Reloader(lambda number: ["run"], [], [tmp_path], ["*.py"], lambda seconds: None)
     with pytest.RaisesGroup(CannotWatch, flatten_subgroups=True) as caught:
         await reloader.run()
     text = str(sole(caught.value))

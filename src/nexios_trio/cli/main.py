@@ -8,6 +8,7 @@ not start.
 import click
 
 from .run import run
+from .settings import settings
 
 __all__ = ["main"]
 
@@ -19,3 +20,4 @@ def main() -> None:
 
 
 main.add_command(run)
+main.add_command(settings)

@@ -14,7 +14,7 @@ from ..exceptions import SettingsError
 from ..server.hypercorn.options import unknown_options
 from ..server.listeners import DEFAULT_HOST, DEFAULT_PORT
 
-__all__ = ["read_options", "read_settings", "read_umask", "show_settings", "usage_error"]
+__all__ = ["given_names", "read_options", "read_settings", "read_umask", "usage_error"]
 
 
 def read_umask(context: click.Context, option: click.Parameter, value: str | None) -> int | None:
@@ -87,7 +87,7 @@ def read_settings(given: Sequence[str]) -> Settings:
             raise click.UsageError(f"--set {item}: accepted is NAME=VALUE, as in max_connections=500")
         if name not in rows:
             close = difflib.get_close_matches(name, rows, 1)
-            hint = f"did you mean {close[0]}?" if close else "--show-settings lists them"
+            hint = f"did you mean {close[0]}?" if close else "nexios-trio settings lists them"
             raise click.UsageError(f"--set {item}: there is no such setting; {hint}")
         os.environ[rows[name]] = value
     try:
@@ -96,21 +96,16 @@ def read_settings(given: Sequence[str]) -> Settings:
         raise click.UsageError(_as_given(str(error), given, rows)) from None
 
 
+def given_names(given: Sequence[str]) -> list[str]:
+    """Return the names of NAME=VALUE."""
+    return [item.partition("=")[0].strip() for item in given]
+
+
 def _as_given(problem: str, given: Sequence[str], variables: Mapping[str, str]) -> str:
     """A problem with a variable, in terms of the option that has set it."""
-    for name in (item.partition("=")[0].strip() for item in given):
+    for name in given_names(given):
         problem = problem.replace(f"{variables[name]}=", f"--set {name}=")
     return problem
-
-
-def show_settings(settings: Settings) -> None:
-    """Print every setting, its value and what it means."""
-    rows = settings.describe()
-    wide = max(len(row.name) for row in rows)
-    for row in rows:
-        unit = f" {row.unit}" if row.unit else ""
-        was = f" (default {row.default})" if row.value != row.default else ""
-        click.echo(f"{row.name:{wide}}  {row.value}{unit}{was}\n{'':{wide}}  {row.meaning}")
 
 
 def usage_error(error: OSError | ValueError) -> click.UsageError:

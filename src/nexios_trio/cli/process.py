@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,26 +15,25 @@ from ..application import NexiosApp
 from ..asgi_types import ASGIApp
 from ..config.settings import Settings
 from ..server import ServerError, StartupFailed, early_signals, serve
-from ..server.app_loader import LoadError, load_application
 from ..server.errors import sole
 from ..server.parent_link import ParentLink, WorkerPlace
 from ..server.reload import ReloadLink
-from ..server.tracebacks import trim_traceback
+from .banner import Banner
+from .loading import NOT_STARTED, for_user, load
 from .log_setup import LogSetup
-from .options import usage_error
+from .options import given_names, usage_error
 
-__all__ = ["announce", "serve_in_this_process", "write_pid"]
+__all__ = ["serve_in_this_process", "write_pid"]
 
 logger = logging.getLogger("nexios_trio.command")
 
 FAILED: Final = 1
-NOT_STARTED: Final = 3
 
 
 def serve_in_this_process(
     application: str,
     config: Config,
-    given: Sequence[str],
+    banner: Banner,
     logs: LogSetup,
     worker: WorkerPlace | None,
     health_bind: Sequence[str] = (),
@@ -44,22 +42,21 @@ def serve_in_this_process(
     """Serve until stopped. Returns the exit status.
 
     Args:
-        given: settings of the command line, NAME=VALUE.
         worker: what the parent of several workers gave to this one; None for a process of its own.
         health_bind: as for `serve`.
         reload_link: the parent that starts this process anew when files change.
     """
     parent = None if worker is None else ParentLink.take(worker)  # before the application starts processes of its own
-    app = _load(application)
+    app = load(application)
     logs.settle()
-    _check_settings(app, given)
+    _check_settings(app, banner.given)
     if parent is not None and parent.number == 0:
         _warn_of_islands(app)
     if parent is not None:
         early_signals.keep(signal.SIGTERM)
     elif reload_link is None:
         write_pid(config)
-    announcement = _Announcement(application, parent, reload_link)
+    announcement = _Announcement(app, banner, parent, reload_link)
     try:
         trio.run(_run, app, config, announcement, health_bind)
     except BaseExceptionGroup as group:
@@ -74,7 +71,7 @@ def _status_of(failure: BaseException, was_ready: bool) -> int:
     """The exit status of a server that failed. What cannot be the configuration's fault is raised."""
     match failure:
         case StartupFailed():
-            logger.critical("%s", failure, exc_info=_for_user(failure.__cause__))
+            logger.critical("%s", failure, exc_info=for_user(failure.__cause__))
             return NOT_STARTED
         case ServerError():
             logger.critical("%s", failure, exc_info=failure.__cause__)
@@ -99,42 +96,22 @@ async def _run(app: ASGIApp, config: Config, announcement: "_Announcement", heal
 class _Announcement(trio.TaskStatus[list[str]]):
     """Says that the server is ready: to people, or to the parent process."""
 
-    application: str
+    app: ASGIApp
+    banner: Banner
     parent: ParentLink | None
     reload_link: ReloadLink | None
     is_made: bool = False
 
     def started(self, value: list[str] | None = None) -> None:
         self.is_made = True
+        if self.parent is None or self.parent.number == 0:
+            self.banner.summarize(self.app, 1 if self.parent is None else None)
         if self.parent is not None:
             self.parent.say_ready()
         elif self.reload_link is not None:
             self.reload_link.say_ready()
         else:
-            announce(self.application, value or [])
-
-
-def announce(application: str, addresses: Sequence[str], workers: str = "") -> None:
-    """Say on standard output that the server is ready."""
-    click.echo(f"Serving {application} on {' and '.join(addresses)}{workers} (Ctrl-C stops it)")
-    sys.stdout.flush()
-
-
-def _load(application: str) -> ASGIApp:
-    try:
-        return load_application(application)
-    except LoadError as error:
-        raise click.UsageError(str(error)) from None
-    except Exception as error:
-        logger.critical("importing %s failed", application, exc_info=_for_user(error))
-        sys.exit(NOT_STARTED)
-
-
-def _for_user(error: BaseException | None) -> BaseException | None:
-    """The error with a traceback that begins with the user's code; the whole one where details are logged."""
-    if error is not None and not logger.isEnabledFor(logging.DEBUG):
-        trim_traceback(error)
-    return error
+            self.banner.announce(value or [])
 
 
 def _check_settings(app: ASGIApp, given: Sequence[str]) -> None:
@@ -143,7 +120,7 @@ def _check_settings(app: ASGIApp, given: Sequence[str]) -> None:
     if not isinstance(own, Settings):
         return
     wanted = Settings.from_environ(os.environ)
-    for name in (item.partition("=")[0].strip() for item in given):
+    for name in given_names(given):
         if getattr(own, name) != getattr(wanted, name):
             raise click.UsageError(f"--set cannot change {name}: the application sets it in its own code")
 

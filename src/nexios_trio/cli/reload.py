@@ -16,8 +16,9 @@ from ..server.errors import sole
 from ..server.hypercorn.http_server import prepare, tls_context
 from ..server.listeners import Listener, open_listeners
 from ..server.reload import CannotWatch, Reloader, ReloadLink
+from .banner import Banner
 from .options import usage_error
-from .process import announce, write_pid
+from .process import write_pid
 
 __all__ = ["reload_options", "serve_with_reload", "take_reload_link"]
 
@@ -43,7 +44,7 @@ def reload_options(command: Command) -> Command:
 
 
 def serve_with_reload(
-    application: str, config: Config, options: dict[str, Any], arguments: Callable[[Sequence[Listener]], list[str]]
+    config: Config, options: dict[str, Any], banner: Banner, arguments: Callable[[Sequence[Listener]], list[str]]
 ) -> int:
     """Serve with one process after the other. Returns the exit status.
 
@@ -61,12 +62,13 @@ def serve_with_reload(
 
             def on_ready(seconds: float | None) -> None:
                 if seconds is None:
-                    announce(application, addresses, f" with reload of changes in {_shown(folders)}")
+                    banner.announce(addresses, f" with reload of changes in {_shown(folders)}")
                 else:
                     logger.info("reloaded in %.1f s", seconds)
 
+            again = arguments(listeners)
             reloader = Reloader(
-                arguments(listeners),
+                lambda number: [*again, "--no-banner"] if number else again,
                 [listener.sock.fileno() for listener in listeners],
                 folders,
                 [*PATTERNS, *options["reload_include"]],

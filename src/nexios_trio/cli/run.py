@@ -14,10 +14,12 @@ from ..server.hypercorn.http_server import prepare, tls_context
 from ..server.listeners import Listener, open_listeners
 from ..server.parent_link import WorkerPlace
 from ..server.supervisor import Supervisor
+from .banner import Banner
 from .log_setup import LOG_FORMATS, LOG_LEVELS, LogSetup
-from .options import read_options, read_settings, read_umask, show_settings, usage_error
-from .process import announce, serve_in_this_process, write_pid
+from .options import read_options, read_settings, read_umask, usage_error
+from .process import serve_in_this_process, write_pid
 from .reload import reload_options, serve_with_reload, take_reload_link
+from .settings import show_settings
 
 __all__ = ["run"]
 
@@ -40,6 +42,7 @@ __all__ = ["run"]
 @click.option("--health-bind", multiple=True, metavar="ADDRESS", help="For /healthz and /readyz, and nothing else.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="Of all loggers; info, unless it is given.")
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), help="Lines for people, or JSON objects.")
+@click.option("--banner/--no-banner", default=True, help="Say at the start what is served.  [default: banner]")
 @click.option("-s", "--set", "given", multiple=True, metavar="NAME=VALUE", help="A setting, as in max_connections=500.")
 @click.option("--show-settings", is_flag=True, help="List every setting and its value, and exit.")
 @reload_options
@@ -49,26 +52,27 @@ def run(application: str | None, **options: Any) -> None:
     reload_link = take_reload_link(options["link"])  # waits for this process' turn
     settings = read_settings(options["given"])
     if options["show_settings"]:
-        show_settings(settings)
+        show_settings(settings, options["given"])
         return
     if application is None:
         raise click.UsageError("say what to serve: nexios-trio run MODULE:APP")
     logs = LogSetup(options["log_format"], options["log_level"])
     logs.begin()
+    banner = Banner(application, options["given"], options["banner"], options["log_format"] == "json")
     config = read_options(options)
     worker = None if options["worker"] is None else WorkerPlace.from_argument(options["worker"])
     if options["reload"]:
-        sys.exit(serve_with_reload(application, config, options, lambda found: _arguments(application, found, options)))
+        sys.exit(serve_with_reload(config, options, banner, lambda found: _arguments(application, found, options)))
     workers = options["workers"] or config.workers
     health: tuple[str, ...] = options["health_bind"]
     if worker is None and workers > 1:
         if health:
             raise click.UsageError("--health-bind serves one process: with --workers, mount_health() has the routes")
-        sys.exit(_supervise(application, config, settings, workers, options))
-    sys.exit(serve_in_this_process(application, config, options["given"], logs, worker, health, reload_link))
+        sys.exit(_supervise(config, settings, workers, banner, options))
+    sys.exit(serve_in_this_process(application, config, banner, logs, worker, health, reload_link))
 
 
-def _supervise(application: str, config: Config, settings: Settings, count: int, options: dict[str, Any]) -> int:
+def _supervise(config: Config, settings: Settings, count: int, banner: Banner, options: dict[str, Any]) -> int:
     with ExitStack() as stack:
         try:
             ours = prepare(config)
@@ -77,14 +81,14 @@ def _supervise(application: str, config: Config, settings: Settings, count: int,
         except (OSError, ValueError) as error:
             raise usage_error(error) from None
         addresses = [listener.address for listener in listeners]
-        command = _worker_command(application, listeners, options)
+        command = _worker_command(banner.application, listeners, options)
         write_pid(config)
         supervisor = Supervisor(
             lambda place: [*command, "--worker", place.to_argument()],
             count,
             [listener.sock.fileno() for listener in listeners],
             settings.drain_timeout,
-            lambda: announce(application, addresses, f" with {count} workers"),
+            lambda: banner.announce(addresses, f" with {count} workers"),
         )
         return trio.run(supervisor.run)
 
@@ -104,4 +108,5 @@ def _arguments(application: str, listeners: Sequence[Listener], options: dict[st
         is_insecure = has_tls and not listener.is_secure
         command += ["--insecure-bind" if is_insecure else "--bind", f"fd://{listener.sock.fileno()}"]
     command += (f"--health-bind={bind}" for bind in options["health_bind"])
+    command += [] if options["banner"] else ["--no-banner"]
     return [*command, *(f"--set={item}" for item in options["given"])]

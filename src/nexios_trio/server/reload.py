@@ -68,18 +68,20 @@ class Reloader:
     """Runs one server after the other.
 
     Args:
-        arguments: of the command `nexios-trio`, for the process that is told the number of its link by `--link`.
+        arguments: of the command `nexios-trio`, for the process with this number, from 0. It is told the descriptor of
+            its link by `--link`.
         descriptors: what the processes inherit.
         folders, patterns: which files are watched.
         on_ready: called when a server serves, with the seconds since the change; None for the first one.
     """
 
-    arguments: Sequence[str]
+    arguments: Callable[[int], Sequence[str]]
     descriptors: Sequence[int]
     folders: Sequence[Path]
     patterns: Sequence[str]
     on_ready: Callable[[float | None], None]
     _all: list[ServerProcess] = attrs.field(factory=list, init=False)
+    _started: int = attrs.field(default=0, init=False)
     _next: ServerProcess | None = attrs.field(default=None, init=False)
 
     async def run(self) -> None:
@@ -153,12 +155,14 @@ class Reloader:
             self._next = await self._start()
 
     async def _start(self) -> ServerProcess:
+        arguments = self.arguments(self._started)
+        self._started += 1
         with ExitStack() as on_failure:
             ours, theirs = socket.socketpair()
             on_failure.enter_context(ours)
             with theirs:
                 process = await trio.lowlevel.open_process(
-                    [sys.executable, "-c", _START, *self.arguments, f"--link={theirs.fileno()}"],
+                    [sys.executable, "-c", _START, *arguments, f"--link={theirs.fileno()}"],
                     pass_fds=[*self.descriptors, theirs.fileno()],
                 )
             on_failure.pop_all()
