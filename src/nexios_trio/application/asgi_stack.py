@@ -42,6 +42,11 @@ class AsgiStack:
     def __len__(self) -> int:
         return len(self._layers)
 
+    @property
+    def names(self) -> list[str]:
+        """Return the names of the classes, outermost first."""
+        return [type(layer.asgi).__qualname__ for layer in self._layers]
+
     def add(self, cls: Callable[..., Any], options: dict[str, Any]) -> None:
         """Add one inside those that are here. Raises: TypeError, for what is none or does not take the options."""
         layer = _Layer(cls, options, self._app)

@@ -14,8 +14,8 @@ import click
 from ..application import NexiosApp
 from ..asgi_types import ASGIApp
 from ..logs import JsonFormatter
+from ..routing.listing import MOUNT, WEBSOCKET, list_routes
 from .human import colored
-from .listing import count_routes
 from .loading import find_nexios_app, settings_of
 from .options import given_names
 from .setting_sources import DEFAULT, find_sources
@@ -53,7 +53,7 @@ class Banner:
         click.secho(f"  Python {python}, trio {trio}", err=True, dim=True, color=colored())
         ours = find_nexios_app(app)
         if ours is not None:
-            _show("routes", count_routes(ours))
+            _show("routes", _count_routes(ours))
         if workers is not None:
             _show("workers", str(workers))
         if ours is not None:
@@ -79,6 +79,13 @@ class Banner:
 def _show(label: str, text: str) -> None:
     click.secho(f"  {label:8}  ", err=True, dim=True, nl=False, color=colored())
     click.echo(text, err=True)
+
+
+def _count_routes(app: NexiosApp) -> str:
+    kinds = [row.kind for row in list_routes(app)]
+    websockets, mounts = kinds.count(WEBSOCKET), kinds.count(MOUNT)
+    more = f", {mounts} mounted" if mounts else ""
+    return f"{websockets} WebSocket, {len(kinds) - websockets - mounts} HTTP{more}"
 
 
 def _engine(app: NexiosApp) -> str:

@@ -7,6 +7,7 @@ not start.
 
 import click
 
+from .routes import routes
 from .run import run
 from .settings import settings
 
@@ -19,5 +20,5 @@ def main() -> None:
     """The real-time layer for Trio."""
 
 
-main.add_command(run)
-main.add_command(settings)
+for command in (run, routes, settings):
+    main.add_command(command)
