@@ -1,5 +1,7 @@
 """The guide's own nginx, in front of the guide's own command: what it says has to work as it stands."""
 
+import grp
+import os
 import re
 import shutil
 import socket
@@ -12,13 +14,17 @@ import pytest
 import trio
 
 from tests.server.processes import PROJECT, QUICK, Command, command
-from tests.server.support import DEADLINE, Raw, frame
+from tests.server.support import CERTIFICATES, DEADLINE, Raw, frame, over_tls
 
-GUIDE = (PROJECT / "docs/guides/serving.md").read_text()
+GUIDE = (PROJECT / "docs/guides/deploy.md").read_text()
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"  # where Debian has it, on the PATH of root alone
 CLIENT = "127.0.0.2"  # that the proxy is asked from
+SOCKET = "unix:/run/chat/server.sock"  # in the guide
+# As the guide has it: another user, in the group of the server's. Only root can be another one.
+USER = f"user nobody {grp.getgrgid(os.getgid()).gr_name};" if os.getuid() == 0 else ""
 AROUND = """
 daemon off;
+{user}
 worker_processes 1;
 pid nginx.pid;
 error_log stderr warn;
@@ -38,11 +44,11 @@ def fence(language: str, mark: str) -> str:
     return block
 
 
-def options(mark: str) -> list[str]:
-    """What the guide gives the command besides the application."""
+def options(mark: str) -> tuple[str, list[str]]:
+    """The address that the guide gives the command, and the other options."""
     words = fence("console", mark).removeprefix("$ ").split()
-    assert words[:3] == ["nexios-trio", "run", "chat.main:app"]
-    return words[3:]
+    assert words[:4] == ["nexios-trio", "run", "chat.main:app", "-b"]
+    return words[4], words[5:]
 
 
 @pytest.fixture
@@ -57,22 +63,26 @@ def folder() -> Iterator[Path]:
 @asynccontextmanager
 async def proxied(folder: Path, port: int, mark: str, **changes: str) -> AsyncIterator[Command]:
     """The guide's server and proxy, on free ports; `changes` of the guide's nginx text."""
-    bind, socket_path = "127.0.0.1:0", folder / "server.sock"
-    given = options(mark)
-    at = given.index("-b")
-    if given[at + 1].startswith("unix:"):
-        bind = f"unix:{socket_path}"
-        changes["http://127.0.0.1:8000"] = f"http://unix:{socket_path}"
-        assert f"proxy_pass http://{given[at + 1]};" in GUIDE
-    del given[at : at + 2]
+    assert f"proxy_pass http://{SOCKET};" in GUIDE
+    bind, given = options(mark)
+    if bind == SOCKET:
+        bind = f"unix:{folder / 'server.sock'}"
+    else:
+        assert f"proxy_pass http://{bind};" in GUIDE
+        bind = "127.0.0.1:0"
+        given = [word.replace("10.0.0.5", "127.0.0.1") for word in given]
     async with command(folder / "log", "tests.server.apps:app", *QUICK, *given, bind=bind) as server:
-        if not bind.startswith("unix:"):
-            changes["http://127.0.0.1:8000"] = f"http://127.0.0.1:{server.port}"
-        text = fence("nginx", "proxy_pass").replace("listen 80;", f"listen 127.0.0.1:{port};")
+        changes |= {
+            f"http://{SOCKET}": f"http://{bind}" if bind.startswith("unix:") else f"http://127.0.0.1:{server.port}",
+            "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
+            "/etc/letsencrypt/live/chat.example.com/fullchain.pem": str(CERTIFICATES / "certificate.pem"),
+            "/etc/letsencrypt/live/chat.example.com/privkey.pem": str(CERTIFICATES / "key.pem"),
+        }
+        text = fence("nginx", "proxy_pass")
         for old, new in changes.items():
             assert old in text
             text = text.replace(old, new)
-        (folder / "nginx.conf").write_text(AROUND.format(guide=text))
+        (folder / "nginx.conf").write_text(AROUND.format(guide=text, user=USER))
         with (folder / "nginx.log").open("wb") as errors:
             run = [NGINX, "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
             process = await trio.lowlevel.open_process(run, stderr=errors)
@@ -94,7 +104,7 @@ def is_listening(port: int) -> bool:
 
 
 async def connect(port: int) -> Raw:
-    return Raw(await trio.open_tcp_stream("127.0.0.1", port, local_address=CLIENT))
+    return Raw(over_tls(await trio.open_tcp_stream("127.0.0.1", port, local_address=CLIENT)))
 
 
 def browser(port: int, path: str, origin: str) -> bytes:
@@ -110,34 +120,33 @@ def browser(port: int, path: str, origin: str) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
-@pytest.mark.parametrize("mark", ["-b 127.0.0.1:8000 --set", "-b unix:"], ids=["tcp", "unix"])
+@pytest.mark.parametrize("mark", ["-b 10.0.0.7:8000", f"-b {SOCKET}"], ids=["tcp", "unix"])
 async def test_the_guide_as_it_stands(folder, unused_port, mark):
     async with proxied(folder, unused_port, mark) as server:
         async with await connect(unused_port) as client:
-            await client.send(browser(unused_port, "/who", f"http://chat.example.com:{unused_port}"))
+            await client.send(browser(unused_port, "/who", f"https://chat.example.com:{unused_port}"))
             assert (await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 "), server.log
-            assert await client.frame() == (1, f'["{CLIENT}","ws"]'.encode())
+            assert await client.frame() == (1, f'["{CLIENT}","wss"]'.encode())
             await client.send(frame(1, b"hello"))
             assert await client.frame() == (1, b"hello")
         async with await connect(unused_port) as client:
             await client.send(b"GET /client HTTP/1.1\r\nHost: chat.example.com\r\nConnection: close\r\n\r\n")
-            assert (await client.rest()).endswith(f'["{CLIENT}","http"]'.encode())
-        async with await connect(unused_port) as client:
-            await client.send(browser(unused_port, "/echo", "http://evil.example.com"))
-            assert (await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 403 ")
+            assert (await client.rest()).endswith(f'["{CLIENT}","https"]'.encode())
+        for origin in ("https://evil.example.com", f"http://chat.example.com:{unused_port}"):
+            async with await connect(unused_port) as client:
+                await client.send(browser(unused_port, "/echo", origin))
+                assert (await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 403 ")
 
 
 async def test_a_proxy_that_keeps_the_host_is_told_what_to_do(folder, unused_port):
     changes = {"proxy_set_header Host $http_host;": ""}
-    async with proxied(folder, unused_port, "-b 127.0.0.1:8000 --set", **changes) as server:
+    async with proxied(folder, unused_port, "-b 10.0.0.7:8000", **changes) as server:
         async with await connect(unused_port) as client:
-            await client.send(browser(unused_port, "/echo", f"http://chat.example.com:{unused_port}"))
+            await client.send(browser(unused_port, "/echo", f"https://chat.example.com:{unused_port}"))
             assert (await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 403 ")
         server.signal()
         assert await server.status() == 0
-        assert (
-            f"Origin http://chat.example.com:{unused_port} is another site than Host 127.0.0.1:{server.port}"
-            in server.log
-        )
+        assert f"Origin https://chat.example.com:{unused_port}" in server.log
+        assert f"Host 127.0.0.1:{server.port}" in server.log
         assert "proxy_set_header Host $http_host" in server.log
         assert "allowed_origins" in server.log
