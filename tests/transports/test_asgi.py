@@ -3,8 +3,10 @@
 import logging
 from contextlib import asynccontextmanager
 
+import h11
 import pytest
 import trio
+import wsproto.utilities
 from trio.testing import assert_checkpoints, assert_no_checkpoints, wait_all_tasks_blocked
 
 from nexios_trio.config.settings import Settings
@@ -297,7 +299,16 @@ async def test_regression_a_loop_of_sends_after_the_end_froze_the_worker():
                 await transport.send(text_frame("x"))
 
 
-@pytest.mark.parametrize("fault", [OSError("gone"), trio.BrokenResourceError(), trio.BusyResourceError()])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OSError("gone"),
+        trio.BrokenResourceError(),
+        trio.BusyResourceError(),
+        h11.LocalProtocolError("Can't send data when our state is ERROR"),
+        wsproto.utilities.LocalProtocolError("Connection is in state CLOSED"),
+    ],
+)
 async def test_a_peer_that_is_found_gone_while_writing(fault, caplog):
     wire = Wire()
     async with opened(wire) as transport:

@@ -34,6 +34,9 @@ logger = logging.getLogger("nexios_trio.transport")
 # How servers say that the peer is gone. ASGI asks for OSError. Hypercorn's stream is busy while hypercorn closes it, as
 # it does when peer and application close at the same time: it sends the end without its lock.
 GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError)
+# What h11 and wsproto raise, by whose names no other server need be bothered: the peer has broken the protocol before
+# (data ahead of the handshake's answer), and hypercorn has given the connection up, which its `send` tells in this way.
+BROKEN_BY_PEER = "LocalProtocolError"
 
 
 class AsgiWriter(Transport):
@@ -183,8 +186,9 @@ class AsgiWriter(Transport):
         except GONE:
             self._lost()
             return False
-        except Exception:
-            logger.exception("the server's send failed")
+        except Exception as error:
+            if type(error).__name__ != BROKEN_BY_PEER:
+                logger.exception("the server's send failed")
             self._lost()
             return False
         finally:
