@@ -35,7 +35,7 @@ HOPS = [  # what the page "Life of a message" names
     for hop in tomllib.loads((Path(__file__).parents[1] / "docs" / "hops.toml").read_text())["hop"]
     if hop["function"]
 ]
-MESSAGE_FUNCTIONS, MESSAGE_FILES = 27, 14
+MESSAGE_FUNCTIONS, MESSAGE_FILES = 28, 14
 JOIN_FUNCTIONS = 14
 OUT_FUNCTIONS, LEAVE_FUNCTIONS = 28, 66
 OUT = "groups/memberships.py: Memberships.forget"  # a leave up to here

@@ -13,9 +13,10 @@ import attrs
 import nexios_trio
 from nexios_trio import middleware
 
-# For connections alone: to tell their channels, and to be counted.
+# For connections alone: to tell their channels, to wait where there is something to wait for, and to be counted.
 INTERNAL = {
     *("ConnectionBinding.accepted", "ConnectionBinding.disconnected"),
+    *("ConnectionBinding.settle_posts", "Memberships.settle_posts"),
     *("Memberships.begin_counting", "Memberships.end_counting"),
 }
 SPECIAL = ("__init__", "__call__", "__aenter__", "__anext__", "__await__")

@@ -190,6 +190,89 @@ async def test_histories_together_are_bounded_however_many_groups_there_are():
     assert (await node.engine.groups_with_history()) == ["small", "large-0", "large-1"]
 
 
+# ---------------------------------------------------------------- watching, and what is remembered
+
+
+async def test_a_group_that_is_watched_keeps_its_numbering_however_many_others_there_are():
+    node = Node(max_groups=2)
+    before = await node.engine.watch("room")
+    await node.publish("room", 1)
+    for number in range(5):
+        await node.publish(f"other-{number}", 1)
+    assert await node.history("room", since=before) == ([1], True)
+    after = await node.publish("room", 2)
+    assert (after.offset, after.epoch) == (2, before.epoch)
+    node.engine.unwatch("room")  # now it is one of the others, the one published to last
+    await node.publish("other-1", 1)
+    await node.publish("other-2", 1)
+    assert (await node.publish("room", 3)).epoch != before.epoch
+
+
+async def test_a_watch_is_idempotent_and_leaves_nothing_of_a_group_that_nobody_published_to(node):
+    for _ in range(2):
+        assert (await node.engine.watch("room")).offset == 0
+    node.engine.unwatch("room")
+    node.engine.unwatch("room")
+    node.engine.unwatch("unknown")
+    assert node.engine._logs == {}
+
+
+async def test_when_all_histories_cost_too_much_a_watched_one_goes_too_and_its_numbering_stays():
+    node = Node(max_bytes=6000)
+    await node.engine.watch("room")
+    first = await node.publish("room", "x" * 1000)
+    for number in range(3):
+        await node.publish(f"other-{number}", "x" * 1000)
+    assert await node.history("room", since=first) == ([], True)
+    second = await node.publish("room", 2)
+    assert second == Position(2, first.epoch)
+    assert await node.history("room", since=Position(0, first.epoch)) == ([2], False)
+
+
+async def test_a_history_is_read_on_page_by_page(node):
+    for number in range(5):
+        await node.publish("room", "x" * number)
+    since, pages = Position(0, (await node.engine.history("room")).top.epoch), []
+    while True:
+        page = await node.engine.history("room", since, max_bytes=8)  # each has two bytes more
+        pages.append([message.size for message in page.messages])
+        assert page.complete
+        if not page.has_more:
+            break
+        since = page.messages[-1].position
+    assert pages == [[2, 3], [4], [5], [6]]
+    assert since.offset == 4
+    page = await node.engine.history("room", max_bytes=11)  # the newest
+    assert [message.size for message in page.messages] == [5, 6]
+    page = await node.engine.history("room", max_bytes=1)
+    assert [message.size for message in page.messages] == [6]
+
+
+# ---------------------------------------------------------------- receipts
+
+
+async def test_a_publish_with_a_key_happens_once_within_five_minutes():
+    now = 0.0
+    node = Node(clock=lambda: now)
+
+    async def publish(payload, key):
+        return await node.engine.publish("room", Message(payload, 0.0), keep=ALL, key=key)
+
+    first = await publish("a", "key")
+    now = 299.0
+    assert await publish("b", "key") == first
+    assert (await publish("c", "another")).offset == 2
+    now = 300.0
+    assert (await publish("d", "key")).offset == 3
+    assert (await node.history())[0] == ["a", "c", "d"]
+    assert [message.payload for _, message in node.delivered] == ["a", "c", "d"]
+
+
+async def test_only_a_publish_with_a_key_leaves_a_receipt(node):
+    await node.publish("room", 1)
+    assert len(node.engine._receipts) == 0
+
+
 async def test_without_a_box_nothing_is_delivered():
     assert (await MemoryEngine().publish("room", Message(1, 0.0), keep=None)).offset == 1
 

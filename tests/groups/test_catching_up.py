@@ -32,6 +32,7 @@ def steady(box, members):
     receivers = [Steady() for _ in range(members)]
     for number, receiver in enumerate(receivers):
         box._index.add(number, "room", receiver)
+    box.engine_client.joined("room")
     return receivers
 
 
@@ -89,6 +90,7 @@ async def test_a_caller_who_is_cancelled_while_writers_catch_up_returns_at_once(
             return self
 
     box._index.add("canceller", "room", Cancelling())
+    box.engine_client.joined("room")
     with scope:
         statuses.append(await box.group_send("room", 1))
         seen = receiver.looked_at

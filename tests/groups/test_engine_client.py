@@ -218,3 +218,104 @@ async def test_members_that_have_missed_messages_are_told_and_are_out():
         await settle()
         assert box.size_of("room") == 0
         assert [wire.closes for wire in wires] == [[(1012, "messages were missed")]] * 2
+
+
+# ---------------------------------------------------------------- posts, and what is sent directly after them
+
+
+class Distant(Slow):
+    """Delivers when it answers, as an engine of several processes does."""
+
+    def post(self, group, message, *, keep=None, key=None):
+        receipt = Receipt()
+        done = (super(Slow, self).post, (group, message), {"keep": keep, "key": key})
+        self.waiting.append((receipt, done))
+        return receipt
+
+    def answer(self):
+        waiting, self.waiting = self.waiting, []
+        for receipt, (post, args, options) in waiting:
+            receipt.settle(post(*args, **options).position)
+
+    def watch(self, group):
+        return super(Slow, self).watch(group)
+
+
+@asynccontextmanager
+async def talking(handler, cls=Channel):
+    """A connection in "room" whose handler runs, and an engine that has not answered it."""
+    engine = Distant()
+
+    async def endpoint(ws):
+        await ws.accept()
+        channel = cls(ws)
+        await ChannelBox.add_channel_to_group(channel, "room")
+        await handler(channel)
+        while True:
+            await ws.receive()
+
+    async with house(ChannelBox(engine)) as inside:
+        wire = await inside.connect(endpoint)
+        await settle()
+        yield inside, engine, wire
+        engine.answer()
+
+
+class Overriding(Channel):
+    async def send(self, payload):
+        await super().send(payload)
+
+
+@pytest.mark.parametrize("cls", [Channel, Overriding])
+async def test_a_direct_send_comes_after_what_its_task_has_posted(cls):
+    async def handler(channel):
+        ChannelBox.post("room", "first")
+        ChannelBox.post("room", "second")
+        await channel.send("third")
+
+    async with talking(handler, cls) as (_, engine, wire):
+        assert wire.json == []
+        engine.answer()
+        await settle()
+        assert wire.json == ["first", "second", "third"]
+
+
+async def test_so_do_a_close_and_a_send_to():
+    async def handler(channel):
+        ChannelBox.post("room", "first")
+        await ChannelBox.send_to(channel.uuid, "second")
+        ChannelBox.post("room", "third")
+        await channel.close()
+
+    async with talking(handler) as (_, engine, wire):
+        for _ in range(2):
+            engine.answer()
+            await settle()
+        assert (wire.json, wire.closes) == (["first", "second", "third"], [(1000, "")])
+
+
+async def test_other_tasks_and_other_groups_are_not_waited_for():
+    async def handler(channel):
+        ChannelBox.post("other", "nobody")
+        await channel.send("direct")
+
+    async with talking(handler) as (inside, _, wire):
+        assert wire.json == ["direct"]
+        inside.box.post("room", "this task's")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(inside.box.send_to, inside.box.channels()[0].uuid, "another task's")
+        await settle()
+        assert wire.json == ["another task's"]
+
+
+async def test_a_post_that_fails_holds_nobody_up_for_ever():
+    async def handler(channel):
+        ChannelBox.post("room", "lost")
+        await channel.send("direct")
+
+    async with talking(handler) as (inside, engine, wire):
+        assert inside.box.engine_client.unsettled
+        engine.refuse()
+        await settle()
+        assert wire.json == ["direct"]
+        assert not inside.box.engine_client.unsettled

@@ -16,6 +16,7 @@ from ..core.json import JsonDefault
 from ..core.lifecycle import Cause, End
 from ..core.message import Batch, Frame, FrameIndex
 from ..core.payloads import FRAME_INDEXES, PayloadTypeEnum, encode
+from ..core.user_key import user_key
 from ..exceptions import MessageTooBig, WebSocketDisconnect
 from ..groups.memberships import BoxMember, Memberships
 from ..pubsub.group import Membership, Receiver
@@ -80,6 +81,10 @@ class ConnectionBinding(BoxMember):
     def identity(self) -> object:
         return self._session.identity
 
+    @property
+    def user_key(self) -> str | None:
+        return user_key(self._session.scope.get("user"))
+
     def cancel_on_revoke(self, scope: trio.CancelScope) -> None:
         """A plain channel's identity is read again after each wait; nobody tells it when it changes."""
 
@@ -137,6 +142,10 @@ class ConnectionBinding(BoxMember):
     def catch_up(self) -> None:
         for box in self._boxes:
             box.catch_up(self)
+
+    async def settle_posts(self) -> None:
+        for box in self._boxes:
+            await box.settle_posts(self)
 
     async def accepted(self) -> None:
         for box in self._boxes:

@@ -35,6 +35,8 @@ def after_queued(send: Callable[..., Awaitable[None]]) -> Callable[..., Awaitabl
             await send(channel, *args, **kwargs)
             return
         session: Session = channel._session
+        if session.runtime.box.engine_client.unsettled:
+            await session.settle_posts()
         session.catch_up()
         await session.settle()
         token = _is_inside.set(True)

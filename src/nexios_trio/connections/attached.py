@@ -16,6 +16,9 @@ class AttachedChannel(Protocol):
     def catch_up(self) -> None:
         """Queue the group messages that are on their way, before anything else is sent."""
 
+    async def settle_posts(self) -> None:
+        """Wait for what this task has posted to the channel's groups. A checkpoint if there is any."""
+
     async def accepted(self) -> None:
         """Tell `on_connect`. No checkpoint where nobody listens."""
 

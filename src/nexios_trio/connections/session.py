@@ -178,7 +178,10 @@ class Session:
 
     async def send(self, frame: Frame) -> None:
         """Send after the group messages on their way. Checkpoint, cancellation, raises: as `Transport.send`."""
-        if self.runtime.box.broadcaster.dirty:
+        box = self.runtime.box
+        if box.engine_client.unsettled:
+            await self.settle_posts()
+        if box.broadcaster.dirty:
             self.catch_up()
         if self.override_queues:
             await self.settle()
@@ -189,6 +192,8 @@ class Session:
 
     async def close(self, end: End) -> None:
         """Close after the group messages on their way. Checkpoint, cancellation: as `Transport.close`."""
+        if self.runtime.box.engine_client.unsettled:
+            await self.settle_posts()
         self.catch_up()
         if self.override_queues:
             await self.settle()
@@ -198,6 +203,11 @@ class Session:
         """Queue the group messages that are on their way, before anything else is sent."""
         for channel in self.channels:
             channel.catch_up()
+
+    async def settle_posts(self) -> None:
+        """Wait for what this task has posted to this connection's groups, at most the engine's deadline."""
+        for channel in self.channels:
+            await channel.settle_posts()
 
     async def settle(self) -> None:
         """Wait for overrides to send what groups gave them, at most `write_timeout`. A checkpoint if any is busy."""

@@ -98,6 +98,20 @@ async def require_sender(authorize: Authorize, group: str) -> None:
         await require(authorize, channel, group, "send")
 
 
+def require_sender_now(authorize: Authorize, group: str) -> None:
+    """Ask synchronously. Raises: as `require`; TypeError when the answer has to be awaited."""
+    is_asked, channel = acting_channel()
+    if not is_asked:
+        return
+    answer: object = authorize(channel, group, "send")
+    if inspect.isawaitable(answer):
+        if inspect.iscoroutine(answer):
+            answer.close()
+        raise TypeError("the box's authorize is asynchronous, so post cannot ask it: await group_send instead")
+    if answer is not True:
+        raise _refused("send", group)
+
+
 async def require(
     authorize: Authorize, channel: Any, group: str, action: Action, then: Awaitable[Any] | None = None
 ) -> None:
@@ -125,7 +139,12 @@ async def require(
                 channel.keep_on_revoke(scope)
     is_same = not scope.cancel_called and (asker is None or asker.identity is identity)
     if not is_same or answer is not True:
-        session = _acting.get()
-        fields = {"connection": None} if session is None else session.log_fields()
-        logger.warning("not allowed to %s %s", action, group, extra={**fields, "action": action, "group": group})
-        raise NotAuthorized(action, group)
+        raise _refused(action, group)
+
+
+def _refused(action: Action, group: str) -> NotAuthorized:
+    """Log it, too."""
+    session = _acting.get()
+    fields = {"connection": None} if session is None else session.log_fields()
+    logger.warning("not allowed to %s %s", action, group, extra={**fields, "action": action, "group": group})
+    return NotAuthorized(action, group)

@@ -21,7 +21,7 @@ from ..pubsub.history import DEFAULT_MAX_BYTES, HistoryLimits
 from .authorization import Authorize, acting_channel, check_authorize, require
 from .current_box import OnCurrentBox, find_box
 from .memberships import BoxMember
-from .publishing import Publishing
+from .publishing import MAX_KEPT_MESSAGES, Publishing
 from .results import (
     BoxStatistics,
     ChannelAddStatusEnum,
@@ -32,7 +32,6 @@ from .views import GroupsView
 
 logger = logging.getLogger("nexios_trio.box")
 
-MAX_HISTORY_MESSAGES = 10_000  # of one group, unless said otherwise; each takes 300 bytes besides its payload
 _EVERY_GROUP: Any = object()
 
 
@@ -44,7 +43,7 @@ class ChannelBox(Publishing):
     where none does. Where several run, or in a thread that is not trio's, that raises LifecycleError.
 
     Args:
-        engine: carries messages to other processes; by default there is only this one.
+        engine: carries messages to other processes, and keeps them; by default there is only this one.
         history_overflow: what a history does when it is over its size: "clear" (keep the newest only) or "trim".
         history_ttl: seconds that a message is kept; None for ever.
         history_limit: messages kept per group; None for 10,000, whose memory the size does not tell when they are tiny.
@@ -76,7 +75,7 @@ class ChannelBox(Publishing):
             # With `history_bytes` of None, the bytes of each saved message's time take the place of the ones here.
             HistoryLimits(
                 max_bytes=DEFAULT_MAX_BYTES if history_bytes is None else history_bytes,
-                max_messages=MAX_HISTORY_MESSAGES if history_limit is None else history_limit,
+                max_messages=MAX_KEPT_MESSAGES if history_limit is None else history_limit,
                 max_age=history_ttl,
                 overflow=history_overflow,
             ),
@@ -149,6 +148,8 @@ class ChannelBox(Publishing):
         if channel is None:
             logger.info("send_to: there is no channel %r", str(channel_id)[:64])
             return False
+        if self.engine_client.unsettled:
+            await self.settle_posts(channel)
         self.catch_up(channel)
         channel.push(payload, self.json_default)  # raises MessageTooBig before anything is queued
         return True
@@ -169,11 +170,12 @@ class ChannelBox(Publishing):
         """
         if group_name is not _EVERY_GROUP:
             return await self._history_of(check_group_name(group_name))
-        return {name: await self._history_of(name) for name in await self.engine.groups_with_history()}
+        histories = {name: await self._history_of(name) for name in await self.engine.groups_with_history()}
+        return {name: messages for name, messages in histories.items() if messages}
 
     async def _history_of(self, group_name: str) -> list[ChannelMessageDC]:
         page = await self.engine.history(group_name)
-        return [ChannelMessageDC(m.payload, m.uuid, m.created, m.position) for m in page.messages]
+        return [ChannelMessageDC(m.payload, m.uuid, m.created, m.position) for m in page.messages if m.is_shown]
 
     @OnCurrentBox
     async def flush_history(self, group_name: str | None = None) -> None:

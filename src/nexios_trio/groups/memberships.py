@@ -57,6 +57,11 @@ class BoxMember(ABC):
     def identity(self) -> object:
         """The one the channel acts for; something else, by `is`, from the moment on when it acts for somebody else."""
 
+    @property
+    @abstractmethod
+    def user_key(self) -> str | None:
+        """The user that is, as text: the same for other connections of the same user."""
+
     @abstractmethod
     def cancel_on_revoke(self, scope: trio.CancelScope) -> None:
         """Cancel `scope`, which waits on behalf of the present identity, when that ends; until `keep_on_revoke`."""
@@ -221,6 +226,15 @@ class Memberships:
         del self._counts[counts]
         self._undelivered += counts.undelivered
         self._policy_errors += counts.policy_errors
+
+    def users_of(self, channel_ids: Iterable[UUID]) -> frozenset[str]:
+        """Return the users of those channels that are here, as far as they have any."""
+        found = [self._channels[uuid].user_key for uuid in channel_ids if uuid in self._channels]
+        return frozenset([user for user in found if user is not None])
+
+    async def settle_posts(self, channel: BoxMember) -> None:
+        """Wait until the channel was given what this task has posted to its groups. A checkpoint if there is any."""
+        await self.engine_client.settle(self._index.of.get(channel, ()))
 
     def channels(self) -> list[Any]:
         """Every channel that is connected."""

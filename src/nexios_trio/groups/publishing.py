@@ -16,17 +16,19 @@ from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_
 from ..core.json import JsonDefault
 from ..core.message import NOBODY_EXCLUDED, Message, Position
 from ..core.names import check_group_name
-from ..engines.base import Engine
+from ..engines.base import Engine, Receipt
 from ..exceptions import MessageTooBig
-from ..pubsub.history import HistoryLimits
-from .authorization import Authorize, require_sender
+from ..pubsub.history import DEFAULT_MAX_BYTES, HistoryLimits
+from .authorization import Authorize, require_sender, require_sender_now
 from .current_box import OnCurrentBox
 from .history_size import history_size
+from .kept_groups import KeptGroups
 from .memberships import Memberships, excluded_ids
 from .results import GroupSendStatusEnum
 
 logger = logging.getLogger("nexios_trio.box")
 
+MAX_KEPT_MESSAGES = 10_000  # of one group, unless said otherwise; each takes 300 bytes besides its payload
 _NO_PAYLOAD: Any = object()
 
 
@@ -51,6 +53,7 @@ class Publishing(Memberships):
         super().__init__(engine, max_groups_per_channel)
         self._history_limits = history_limits
         self._reads_history_size = reads_history_size
+        self._kept = KeptGroups()
         self._authorize = authorize
         self.json_default = json_default
         self._max_message_size = inf  # of what is sent to groups
@@ -67,37 +70,68 @@ class Publishing(Memberships):
         self._max_message_size = min(self._max_message_size, size)
 
     @OnCurrentBox
+    def keep(
+        self,
+        pattern: str,
+        *,
+        max_messages: int | None = MAX_KEPT_MESSAGES,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        max_age: float | None = None,
+    ) -> None:
+        """Keep every message of the groups whose names match, for those who come back and have missed some.
+
+        What is over the limits goes, the oldest first. `show_history` still shows what was sent with
+        `save_history=True` alone. Of several patterns that match, the one that was given first holds. It applies to
+        what is sent from now on.
+
+        Args:
+            pattern: a group name in which `*` stands for any characters: "chat.*".
+            max_messages: of each group; None for no bound.
+            max_bytes: of serialized messages of each group; what all groups together cost is the engine's to bound.
+            max_age: seconds; None for no bound.
+        Raises: TypeError, ValueError.
+        """
+        self._kept.add(pattern, HistoryLimits(max_bytes, max_messages, max_age, overflow="trim"))
+
+    @OnCurrentBox
     async def group_send(
         self,
         group_name: str = "default",
         payload: Any = _NO_PAYLOAD,
         save_history: bool = False,
         exclude: Any = None,
+        *,
+        transient: bool = False,
+        key: str | None = None,
     ) -> GroupSendStatusEnum:
         """Send to every member of the group, in order, waiting for none of them.
 
         Each member's overflow policy decides what happens when its outbox is full. After a burst this lets the members'
         writers catch up as long as they get on, for 5 ms at most: a loop of sends drops nobody who keeps up.
 
-        Checkpoint: always. Cancellation: with the engine of one process, nothing was sent. Once it was, a caller that
-            is cancelled stops waiting and gets the status; Cancelled comes from the next checkpoint.
+        When it returns, the message has its place among those of the group, and the members on this node have been
+        given it: what the same task sends to one of them next comes after it.
+
+        Checkpoint: always. Cancellation: with the engine of one process, nothing was sent; with another, it may have
+            been. Once it was, a caller that is cancelled stops waiting and gets the status; Cancelled comes from the
+            next checkpoint.
         Args:
             payload: anything that JSON can carry, or bytes; an empty object by default.
             save_history: keep it, for `show_history`; also when nobody is in the group yet.
             exclude: a channel, or several, that must not get it.
-        Raises: ValueError when the payload cannot be encoded, or the name is bad; MessageTooBig when no outbox could
-            ever take it; NotAuthorized. Nothing was sent to anybody.
+            transient: only for those who are there now, such as "is typing": not kept in a group that is.
+            key: a name for this message, of up to 200 characters. A second one with the same name within five minutes
+                is not sent: for a retry whose first try may have been.
+        Raises: ValueError when the payload cannot be encoded, or a name is bad; MessageTooBig when no outbox could
+            ever take it; NotAuthorized; EngineError. Nothing was sent to anybody, except where an EngineError says so
+            by its `maybe_published`.
         """
-        check_group_name(group_name)
-        excluded = NOBODY_EXCLUDED if exclude is None else excluded_ids(exclude)
-        content = {} if payload is _NO_PAYLOAD else payload
-        message = Message(content, time.time(), excluded=excluded, json_default=self.json_default)
+        message, limits = self._prepare(group_name, payload, save_history, exclude, transient)
         if message.size > self._max_message_size:
             await checkpoint()
-            raise MessageTooBig(f"a group message of {message.size} bytes: outboxes hold {self._max_message_size:g}")
+            raise self._too_big(message)
         if self._authorize is not None:
             await require_sender(self._authorize, group_name)
-        limits = self._limits_now() if save_history else None
         if self._timers:
             self.timers.fire_due(trio.current_time())
         groups = self._index.groups
@@ -106,16 +140,81 @@ class Publishing(Memberships):
             return GroupSendStatusEnum.NO_SUCH_GROUP
         # The engine gives it to `Broadcaster.deliver`, here and on every other node, before this returns or later.
         await checkpoint_if_cancelled()
-        receipt = self.engine.post(group_name, message, keep=limits)
+        receipt = self.engine.post(group_name, message, keep=limits, key=key)
         if receipt.is_settled:
             await cancel_shielded_checkpoint()
         else:
+            self.engine_client.remember(group_name, receipt)
             await receipt
         self._published += 1
         group = groups.get(group_name)
         if group is not None and group.backlogs:
             await self.broadcaster.wait_for_writers(group)
         return GroupSendStatusEnum.GROUP_SEND if receipt.is_watched else GroupSendStatusEnum.NO_SUCH_GROUP
+
+    @OnCurrentBox
+    def post(
+        self,
+        group_name: str = "default",
+        payload: Any = _NO_PAYLOAD,
+        save_history: bool = False,
+        exclude: Any = None,
+        *,
+        transient: bool = False,
+        key: str | None = None,
+    ) -> Receipt:
+        """Do what `group_send` does without waiting for the engine: `await` what this returns for the position.
+
+        Many messages may be on their way at once; what one task posts and sends to a group stays in order. It lets
+        nobody else run, so a long loop of posts fills the outboxes of members who would have kept up: let it pass a
+        checkpoint now and then.
+
+        Returns: the message's receipt; its `is_watched` is False where `group_send` says NO_SUCH_GROUP. A failure that
+            nobody awaits is nobody's.
+        Raises: as `group_send`; EngineError also when too much is on its way already; TypeError when the box's
+            `authorize` is asynchronous.
+        """
+        message, limits = self._prepare(group_name, payload, save_history, exclude, transient)
+        if message.size > self._max_message_size:
+            raise self._too_big(message)
+        if self._authorize is not None:
+            require_sender_now(self._authorize, group_name)
+        if self._timers:
+            self.timers.fire_due(trio.current_time())
+        if limits is None and group_name not in self._index.groups and self.engine.is_local:
+            return Receipt(True, None, False)
+        receipt = self.engine.post(group_name, message, keep=limits, key=key)
+        if not receipt.is_settled:
+            self.engine_client.remember(group_name, receipt)
+        self._published += 1
+        return receipt
+
+    def _prepare(
+        self, group_name: str, payload: Any, save_history: bool, exclude: Any, transient: bool
+    ) -> tuple[Message, HistoryLimits | None]:
+        """Freeze the payload, and find out what is to be kept."""
+        check_group_name(group_name)
+        limits = None
+        if not transient:
+            limits = self._kept.limits_of(group_name) if self._kept.patterns else None
+            if save_history and limits is None:
+                limits = self._limits_now()
+        elif save_history:
+            raise ValueError("a transient message is kept by nobody: either transient or save_history")
+        message = Message(
+            {} if payload is _NO_PAYLOAD else payload,
+            time.time(),
+            excluded=NOBODY_EXCLUDED if exclude is None else excluded_ids(exclude),
+            json_default=self.json_default,
+            is_shown=save_history,
+            is_transient=transient,
+        )
+        if limits is not None and exclude is not None:
+            message.excluded_users = self.users_of(message.excluded)
+        return message, limits
+
+    def _too_big(self, message: Message) -> MessageTooBig:
+        return MessageTooBig(f"a group message of {message.size} bytes: outboxes hold {self._max_message_size:g}")
 
     def _deliver_from_elsewhere(self, group_name: str, message: Message) -> None:
         self.timers.fire_due(trio.current_time())
