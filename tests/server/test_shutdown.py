@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexios_trio import NexiosApp, serve
-from nexios_trio.server import run as runner
+from nexios_trio.server import stop_signals
 from nexios_trio.server.shutdown import DrainSchedule
 from tests.server.support import (
     DEADLINE,
@@ -208,7 +208,7 @@ async def test_a_request_under_way_is_answered_and_idle_connections_are_closed()
 
 
 async def test_a_second_signal_hurries(monkeypatch):
-    monkeypatch.setattr(runner, "SAME_SIGNAL_SECONDS", 0.0)
+    monkeypatch.setattr(stop_signals, "SAME_SIGNAL_SECONDS", 0.0)
     patient = settings(drain_jitter=100.0, drain_timeout=1000.0)
     begun = trio.current_time()
     async with trio.open_nursery() as nursery:

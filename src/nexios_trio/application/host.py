@@ -3,7 +3,7 @@
 import logging
 
 from ..config.settings import Settings
-from ..transports.epoll import Poller
+from ..transports.epoll import IS_AVAILABLE, Poller
 from ..transports.server_context import SERVER_WIDE, current_server
 
 __all__ = ["Host"]
@@ -71,7 +71,7 @@ class Host:
         """Return what a socket is watched by that plain ASGI stands for: none, unless it can be another server's."""
         if current_server.get() is None:
             return own
-        if not self._is_plain_way_told:
+        if IS_AVAILABLE and not self._is_plain_way_told:  # else the server has said so
             self._is_plain_way_told = True
             logger.info("WebSockets go the plain ASGI way: `receive` or `send` is wrapped by what stands in between")
         return None

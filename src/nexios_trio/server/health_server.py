@@ -21,6 +21,7 @@ from .accept import accept_forever
 from .connection_limits import ConnectionLimits
 from .hypercorn.http_server import HttpServer
 from .listeners import Listener
+from .plain_lane import PlainServer
 from .server_settings import ServerSettings
 from .websocket_server import WebSocketServer
 
@@ -47,23 +48,21 @@ async def serve_health(
     pages: ASGIApp,
     config: Config,
     adopted: ServerSettings,
-    poller: Poller,
+    poller: Poller | None,
     timers: Timers,
 ) -> None:
     """Answer requests until cancelled. Cancellation: connections are closed where they are."""
     config = health_config(config, ())
     async with trio.open_nursery() as nursery:
-        http = HttpServer(pages, config, adopted, {})
-        server = WebSocketServer(
-            pages,
-            adopted,
-            poller,
-            timers,
-            nursery.start_soon,
-            http.serve,
-            {"root_path": ""},
-            limits=ConnectionLimits(MAX_CONNECTIONS),
-        )
+        limits = ConnectionLimits(MAX_CONNECTIONS)
+        server: WebSocketServer | PlainServer
+        if poller is None:
+            server = PlainServer(pages, config, adopted, limits, {}, nursery.start_soon)
+        else:
+            serve_http, scope = HttpServer(pages, config, adopted, {}).serve, {"root_path": ""}
+            server = WebSocketServer(
+                pages, adopted, poller, timers, nursery.start_soon, serve_http, scope, limits=limits
+            )
         try:
             for listener in listeners:
                 listener.sock.listen(BACKLOG)
@@ -73,8 +72,9 @@ async def serve_health(
             logger.info("health is answered on %s", " and ".join(listener.address for listener in listeners))
             await trio.sleep_forever()
         finally:
-            server.stop_accepting()
-            server.reset_all()
+            if isinstance(server, WebSocketServer):
+                server.stop_accepting()
+                server.reset_all()
 
 
 def overview_pages(overview: ServerOverview) -> HealthPages:

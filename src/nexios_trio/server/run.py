@@ -14,12 +14,11 @@ shielded: cancellation becomes a hurried drain.
 
 import logging
 import os
-import signal
+import socket
 import ssl
-import threading
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from math import inf
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -33,7 +32,6 @@ from ..core.proxy_headers import is_trusted
 from ..transports.epoll import Poller, open_poller
 from ..transports.server_context import CleanupLimit, ServerOverview, current_server
 from ..transports.timers import Timers
-from . import early_signals
 from .accept import accept_forever
 from .connection_limits import ConnectionLimits, connection_capacity
 from .health_server import health_config, overview_pages, serve_health
@@ -41,9 +39,11 @@ from .hypercorn.http_server import HttpServer, access_log, prepare, tls_context
 from .lifespan import Lifespan
 from .listeners import Listener, backlog_of, open_listeners
 from .parent_link import ParentLink
+from .plain_lane import PlainServer, tell_plain_lane
 from .server_settings import ServerSettings
 from .shields import lift_shields
 from .shutdown import Drain, DrainSchedule, StopRequest, finish_newcomers
+from .stop_signals import Trigger, hurry_when_cancelled, wait_for_stop
 from .tls_proxy import DESCRIPTORS_PER_CONNECTION, TlsProxy
 from .websocket_server import WebSocketServer
 
@@ -51,12 +51,9 @@ __all__ = ["serve"]
 
 logger = logging.getLogger("nexios_trio.server")
 
-# Seconds within which a second signal is the first one again: supervisors signal a parent and its workers, and the
-# parent signals its workers too.
-SAME_SIGNAL_SECONDS: Final = 1.0
 MIN_SHUTDOWN_SECONDS: Final = 1.0  # that the application's shutdown has at least, after the connections' drain
 
-Trigger = Callable[..., Awaitable[Any]]
+Accept = Callable[[socket.socket, Any], None]
 
 
 async def serve(
@@ -102,8 +99,8 @@ async def serve(
         server = Server(app, config, adopted, ssl_context, poller, stop, health, parent)
         with _as_current_server(server):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_hurry_when_cancelled, stop)
-                nursery.start_soon(_wait_for_stop, stop, shutdown_trigger)
+                nursery.start_soon(hurry_when_cancelled, stop)
+                nursery.start_soon(wait_for_stop, stop, shutdown_trigger)
                 with trio.CancelScope(shield=True):
                     await server.run(listeners, task_status)
                 nursery.cancel_scope.cancel(reason="the server has stopped")
@@ -133,7 +130,7 @@ class Server:
     config: Config
     adopted: ServerSettings
     ssl_context: ssl.SSLContext | None
-    poller: Poller
+    poller: Poller | None
     stop: StopRequest
     health: list[Listener]
     parent: ParentLink | None
@@ -163,7 +160,10 @@ class Server:
     async def run(self, listeners: list[Listener], task_status: trio.TaskStatus[list[str]]) -> None:
         lifespan = self.lifespan
         async with trio.open_nursery() as services:
-            services.start_soon(self.poller.run, name="poller")
+            if self.poller is None:
+                tell_plain_lane()
+            else:
+                services.start_soon(self.poller.run, name="poller")
             services.start_soon(self.timers.run, name="timers")
             if self.health:
                 pages = overview_pages(self.overview)
@@ -182,38 +182,65 @@ class Server:
 
     async def serve(self, listeners: list[Listener], task_status: trio.TaskStatus[list[str]]) -> float:
         """Serve and drain. Returns until when the application's shutdown may last."""
+        if self.poller is None:
+            return await self._serve_plainly(listeners, task_status)
         async with trio.open_nursery() as draining:
             async with trio.open_nursery() as tls, trio.open_nursery() as connections:
                 http = HttpServer(self.app, self.config, self.adopted, self.lifespan.state)
-                websockets = self._websocket_server(http, connections.start_soon)
-                await self._accept(listeners, websockets, tls.start_soon, task_status)
+                websockets = self._websocket_server(http, self.poller, connections.start_soon)
+                await self._accept(listeners, partial(self._way_in, websockets, tls.start_soon), task_status)
                 if self.parent is not None and self.parent.is_retired:
                     await finish_newcomers(websockets, self.stop.hurried)
-                settings = self.settings
-                schedule = DrainSchedule.starting(
-                    trio.current_time(), settings.drain_timeout, settings.drain_jitter, self.config.graceful_timeout
-                )
+                schedule = self._drain_schedule()
                 drain = Drain(websockets, http, schedule, self.stop.hurried, self.cleanups, draining.start_soon)
                 draining.start_soon(drain.run, connections, tls, name="drain")
             draining.cancel_scope.cancel(reason="no connection is left")
         return max(schedule.end, trio.current_time() + MIN_SHUTDOWN_SECONDS)
 
-    def _websocket_server(self, http: HttpServer, start_soon: Callable[..., None]) -> WebSocketServer:
+    async def _serve_plainly(self, listeners: list[Listener], task_status: trio.TaskStatus[list[str]]) -> float:
+        async with trio.open_nursery() as draining:
+            async with trio.open_nursery() as connections:
+                plain = PlainServer(
+                    self.app, self.config, self.adopted, self._new_limits(), self.lifespan.state, connections.start_soon
+                )
+                await self._accept(
+                    listeners,
+                    lambda listener: partial(plain.accept_connection, ssl_context=self._ssl_context_of(listener)),
+                    task_status,
+                )
+                schedule = self._drain_schedule()
+                draining.start_soon(plain.drain, connections, schedule, self.stop.hurried, name="drain")
+            draining.cancel_scope.cancel(reason="no connection is left")
+        return max(schedule.end, trio.current_time() + MIN_SHUTDOWN_SECONDS)
+
+    def _drain_schedule(self) -> DrainSchedule:
+        settings = self.settings
+        return DrainSchedule.starting(
+            trio.current_time(), settings.drain_timeout, settings.drain_jitter, self.config.graceful_timeout
+        )
+
+    def _ssl_context_of(self, listener: Listener) -> ssl.SSLContext | None:
+        return self.ssl_context if listener.is_secure else None
+
+    def _new_limits(self) -> ConnectionLimits:
         self._limits = limits = ConnectionLimits(
             0,
             is_exempt=lambda address: is_trusted(address, self.settings.trusted_proxies),
             on_change=None if self.parent is None else self.parent.load.count,
         )
         self._set_limits(limits)
+        return limits
+
+    def _websocket_server(self, http: HttpServer, poller: Poller, start_soon: Callable[..., None]) -> WebSocketServer:
         return WebSocketServer(
             self.app,
             self.adopted,
-            self.poller,
+            poller,
             self.timers,
             start_soon,
             http.serve,
             {"root_path": self.config.root_path},
-            limits=limits,
+            limits=self._new_limits(),
             state=self.lifespan.state,
             server_names=frozenset(self.config.server_names),
             access_log=access_log(self.config),
@@ -227,22 +254,16 @@ class Server:
     async def _accept(
         self,
         listeners: list[Listener],
-        websockets: WebSocketServer,
-        start_tls: Callable[..., None],
+        way_in: Callable[[Listener], Accept],
         task_status: trio.TaskStatus[list[str]],
     ) -> None:
         """Accept until the server has to stop, then close the listening sockets."""
         load = None if self.parent is None else self.parent.load
         async with trio.open_nursery() as nursery:
             for listener in listeners:
-                accept_connection = websockets.accept_connection
-                if listener.is_secure and self.ssl_context is not None:
-                    timeout = min(self.config.ssl_handshake_timeout, self.settings.handshake_timeout)
-                    proxy = TlsProxy(self.ssl_context, self.adopted, timeout, websockets, start_tls)
-                    accept_connection = proxy.accept_connection
                 listener.sock.listen(backlog_of(self.config))
                 nursery.start_soon(
-                    accept_forever, listener.sock, accept_connection, load, name=f"accepting on {listener.address}"
+                    accept_forever, listener.sock, way_in(listener), load, name=f"accepting on {listener.address}"
                 )
             addresses = [listener.address for listener in listeners]
             logger.debug("serving on %s", ", ".join(addresses))
@@ -254,6 +275,14 @@ class Server:
         for listener in listeners:
             listener.sock.close()
 
+    def _way_in(self, websockets: WebSocketServer, start_tls: Callable[..., None], listener: Listener) -> Accept:
+        """Return what is called with each socket that `listener` accepts."""
+        ssl_context = self._ssl_context_of(listener)
+        if ssl_context is None:
+            return websockets.accept_connection
+        timeout = min(self.config.ssl_handshake_timeout, self.settings.handshake_timeout)
+        return TlsProxy(ssl_context, self.adopted, timeout, websockets, start_tls).accept_connection
+
 
 def _first_settings(app: ASGIApp, given: Settings | None) -> ServerSettings:
     if given is not None:
@@ -262,36 +291,3 @@ def _first_settings(app: ASGIApp, given: Settings | None) -> ServerSettings:
     if isinstance(own, Settings):
         return ServerSettings(own)
     return ServerSettings(Settings.from_environ(os.environ), environ=os.environ)
-
-
-async def _hurry_when_cancelled(stop: StopRequest) -> None:
-    try:
-        await trio.sleep_forever()
-    except trio.Cancelled:
-        stop.hurry()
-        raise
-
-
-async def _wait_for_stop(stop: StopRequest, trigger: Trigger | None) -> None:
-    if trigger is not None:
-        try:
-            await trigger()
-        except Exception as error:
-            stop.failure = error
-        stop.request()
-    elif threading.current_thread() is threading.main_thread():
-        await _wait_for_signals(stop)
-
-
-async def _wait_for_signals(stop: StopRequest) -> None:
-    may_hurry = inf
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as numbers:
-        early_signals.raise_again()
-        async for number in numbers:
-            if trio.current_time() >= may_hurry:
-                logger.info("hurrying because of %s", signal.Signals(number).name)
-                stop.hurry()
-            elif may_hurry == inf:
-                logger.info("stopping because of %s", signal.Signals(number).name)
-                may_hurry = trio.current_time() + SAME_SIGNAL_SECONDS
-                stop.request()

@@ -10,6 +10,7 @@ by the number of its looks, and go on without it until that changes.
 
 import mmap
 import os
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
@@ -30,7 +31,7 @@ class WorkerLoads:
     """
 
     def __init__(self, slots: int) -> None:
-        self.descriptor = os.memfd_create("nexios-trio worker loads")
+        self.descriptor = _shared_memory()
         os.ftruncate(self.descriptor, slots * SLOT_NUMBERS * 8)
         self._numbers = _numbers_in(self.descriptor)
         self._free = list(range(slots))
@@ -97,6 +98,14 @@ class WorkerLoad:
     def overlook(self, looks: dict[int, int]) -> None:
         """Do without those that have not looked since, although there was something to see."""
         self._idle = {at: seen for at, seen in looks.items() if self._numbers[at + LOOKS] == seen}
+
+
+def _shared_memory() -> int:
+    """Return a descriptor of memory, or of a file that nobody can name where there is no such thing."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("nexios-trio worker loads")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def _numbers_in(descriptor: int) -> memoryview:

@@ -7,7 +7,6 @@ anything is ready and calls whoever is; none of them may block.
 import logging
 import select
 import socket
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from math import inf
@@ -18,7 +17,7 @@ import trio
 
 logger = logging.getLogger("nexios_trio.poller")
 
-IS_AVAILABLE = sys.platform == "linux"
+IS_AVAILABLE = hasattr(select, "epoll")
 # docs/decisions/005
 MAX_EVENTS = 256  # asked for at a time
 # Seconds between two checkpoints: other tasks should not wait longer because some peers keep us busy; or, where those
@@ -262,8 +261,11 @@ async def _let_others_run() -> float:
 
 
 @contextmanager
-def open_poller() -> Generator[Poller]:
-    """A poller that is closed with the block."""
+def open_poller() -> Generator[Poller | None]:
+    """A poller that is closed with the block; None where there is no epoll."""
+    if not IS_AVAILABLE:
+        yield None
+        return
     poller = Poller()
     try:
         yield poller
