@@ -102,7 +102,10 @@ class AsgiWriter(Transport):
             self._outbox.policy = policy
 
     def offer(self, frame: Frame, key: Hashable = None, policy: Policy | None = None) -> None:
-        if not self.outbox.offer(frame, key, policy):
+        outbox = self._outbox
+        if outbox is None:
+            outbox = self.outbox
+        if not outbox.offer(frame, key, policy):
             self.evict(End.of(Cause.OVERFLOW, "too slow"))
 
     def offer_batch(self, membership: Membership[Any], batch: Batch, written: int = 0) -> Backlog | None:
@@ -165,12 +168,12 @@ class AsgiWriter(Transport):
             self._flushed.set()
 
     async def _write_all(self) -> None:
+        take = self.outbox.take
         try:
             while True:
-                frame = await self.outbox.take()
-                await self._say(
-                    frame.event.copy(), frame.size
-                )  # it is shared, and what stands in between may change it
+                frame = await take()
+                # A copy: it is shared, and what stands in between may change it.
+                await self._say(frame.event.copy(), frame.size)
         except trio.EndOfChannel:
             end = self.end
             if end is not None:
