@@ -16,9 +16,20 @@ from .exceptions import NexiosError, NotAuthorized, WebSocketDisconnect, WebSock
 from .logs import guard_loggers
 from .routing import Router, WebSocketRoute, WebsocketRoute, WebsocketRoutes, WSRouter
 from .server import serve
-from .websockets import Channel, ChannelBox, ChannelGroup, ChannelRegistry, WebSocket, WebSocketConsumer, open_channel
+from .websockets import (
+    OLDEST,
+    Channel,
+    ChannelBox,
+    ChannelGroup,
+    ChannelRegistry,
+    Resumed,
+    WebSocket,
+    WebSocketConsumer,
+    open_channel,
+)
 
 __all__ = [
+    "OLDEST",
     "Channel",
     "ChannelBox",
     "ChannelGroup",
@@ -27,6 +38,7 @@ __all__ = [
     "NexiosError",
     "NotAuthorized",
     "Position",
+    "Resumed",
     "Router",
     "Settings",
     "WSRouter",

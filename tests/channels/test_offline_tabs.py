@@ -3,8 +3,9 @@
 import pytest
 import trio
 
-from nexios_trio.channels.channel import Channel, open_channel
+from nexios_trio.channels.channel import Channel
 from nexios_trio.channels.offline import OfflineQueue
+from nexios_trio.channels.open_channel import open_channel
 from nexios_trio.channels.secure import SecureChannel
 from nexios_trio.exceptions import LifecycleError
 from tests.wire import house, settle

@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from nexios_trio.core.message import Position
 from nexios_trio.engines.base import Receipt
@@ -208,8 +208,8 @@ async def test_the_engine_lives_in_one_of_several_lifespans():
     assert engine.lives == 0
 
 
-async def test_members_that_have_missed_messages_are_told_and_are_out():
-    async with joiners(2) as (box, engine, channels, wires):
+async def test_members_that_have_missed_messages_are_out_and_sent_away_within_two_seconds(autojump_clock: MockClock):
+    async with joiners(4) as (box, engine, channels, wires):
         for channel in channels:
             box.join_nowait(channel, "room")
         engine.answer()
@@ -217,7 +217,23 @@ async def test_members_that_have_missed_messages_are_told_and_are_out():
         box._gap("nobody there", None, None)
         await settle()
         assert box.size_of("room") == 0
-        assert [wire.closes for wire in wires] == [[(1012, "messages were missed")]] * 2
+        closed = [len(wire.closes) for wire in wires]
+        await trio.sleep(2)
+        assert closed == [1, 0, 0, 0]  # not all of them connect anew at the same time
+        assert [wire.closes for wire in wires] == [[(1012, "messages were missed")]] * 4
+
+
+async def test_a_member_with_a_handler_for_gaps_is_told_and_goes_on():
+    told = []
+    async with joiners(1) as (box, engine, [channel], [wire]):
+        channel.on_gap(lambda channel, *gap: told.append(gap))
+        box.join_nowait(channel, "room")
+        engine.answer()
+        box._gap("room", Position(3, "e"), Position(7, "e"))
+        await settle()
+        assert told == [("room", Position(3, "e"), Position(7, "e"))]
+        assert box.size_of("room") == 1
+        assert wire.closes == []
 
 
 # ---------------------------------------------------------------- posts, and what is sent directly after them

@@ -1,21 +1,23 @@
 """`Channel`: one connection's mailbox, as groups and other connections see it."""
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from math import inf
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, overload
 
 import trio
 from trio.lowlevel import checkpoint
 
 from ..connections.until_disconnect import UntilDisconnect
 from ..connections.websocket import WebSocket
+from ..core.envelope import ENVELOPE
+from ..core.message import Position
 from ..core.overflow import Decide, Policy, resolve_policy
-from ..core.payloads import PayloadTypeEnum, encode
+from ..core.payloads import PayloadTypeEnum
 from ..core.payloads import payload_type as to_payload_type
 from ..groups.box import current_box
-from ..groups.results import ChannelAddStatusEnum
+from ..groups.results import ChannelAddStatusEnum, Oldest, Resumed
 from ..transports.base import SendStatistics
 from .connection_binding import ConnectionBinding
 from .events import Event
@@ -37,6 +39,8 @@ class Channel(ConnectionBinding):
         close_on_expire: also close the connection then, with 1001.
         overflow: a policy for group messages that the peer has no room for; None for the connection's. Not for
             subclasses that override `send`: what they do with a message is not dropped.
+        positions: for "json": each message is written as `{"data": ...}`, a group's with `"group"` and, where the group
+            numbers it, `"position"`, which the peer sends back to `resume`.
     Raises: ValueError, TypeError.
     """
 
@@ -61,14 +65,19 @@ class Channel(ConnectionBinding):
         *,
         close_on_expire: bool = False,
         overflow: Policy | str | Decide | None = None,
+        positions: bool = False,
     ) -> None:
         if not isinstance(websocket, WebSocket):
             raise TypeError(f"a Channel wraps a WebSocket, not {type(websocket).__name__}")
         type_of_payload = to_payload_type(payload_type)
         _check_expires(expires)
+        if positions and type_of_payload is not PayloadTypeEnum.JSON:
+            raise ValueError(f'positions need the payload type "json", not {type_of_payload.value!r}')
         super().__init__(
             websocket._session, type_of_payload, overrides_send=self._has_override, close_on_expire=close_on_expire
         )
+        if positions:
+            self._frame_index = ENVELOPE
         self.websocket = websocket
         self.overflow = None if overflow is None else resolve_policy(overflow)
         self.payload_type: str = type_of_payload.value
@@ -122,7 +131,7 @@ class Channel(ConnectionBinding):
 
     async def _send(self, payload: Any) -> None:
         """Do what `send` does, for subclasses."""
-        await self._session.send(encode(payload, self._payload_type, self._session.runtime.settings.json_default))
+        await self._session.send(self._encode(payload, self._session.runtime.settings.json_default))
 
     async def send_json(self, data: Any) -> None:
         """See `WebSocket.send_json`."""
@@ -199,9 +208,25 @@ class Channel(ConnectionBinding):
         """Count what is queued for the peer, and what it did not get."""
         return self._session.transport.statistics()
 
-    def member(self, group_name: str = "default") -> AbstractAsyncContextManager[ChannelAddStatusEnum]:
-        """`async with channel.member("room"):` leaving is guaranteed."""
-        return current_box().member(self, group_name)
+    @overload
+    def member(self, group_name: str = "default") -> AbstractAsyncContextManager[ChannelAddStatusEnum]: ...
+    @overload
+    def member(
+        self, group_name: str = "default", *, since: Position | Oldest | str
+    ) -> AbstractAsyncContextManager[Resumed]: ...
+    @overload
+    def member(
+        self, group_name: str = "default", *, since: Position | Oldest | str | None
+    ) -> AbstractAsyncContextManager[ChannelAddStatusEnum | Resumed]: ...
+    def member(
+        self, group_name: str = "default", *, since: Position | Oldest | str | None = None
+    ) -> AbstractAsyncContextManager[Any]:
+        """`async with channel.member("room"):` leaving is guaranteed. With `since`, joining is as in `resume`."""
+        return current_box().member(self, group_name, since=since)
+
+    async def resume(self, group_name: str, since: Position | Oldest | str) -> Resumed:
+        """Join at a position: get what was missed, then what comes. See `ChannelBox.resume`."""
+        return await current_box().resume(self, group_name, since)
 
     # Events: each registers a function, sync or async, and returns it unchanged.
 
@@ -231,6 +256,16 @@ class Channel(ConnectionBinding):
         self._events.add(Event.EXPIRE, handler)
         return handler
 
+    def on_gap(self, handler: Callback) -> Callback:
+        """Call `handler(channel, group, after, upto)` when messages of a group are lost to this process for good.
+
+        In a task of its own. The channel stays in the group: it has everything up to the position `after`, and the next
+        message comes after `upto`; None for what nobody knows. A channel without such a handler leaves the group, and
+        its connection is closed with 1012 within two seconds: the peer comes back and loads anew what it shows.
+        """
+        self._events.add(Event.GAP, handler)
+        return handler
+
     def on_error(self, handler: Callback) -> Callback:
         """Call `handler(channel, error)` for messages that cannot be decoded, and handlers and overrides that fail."""
         self._events.add(Event.ERROR, handler)
@@ -244,30 +279,3 @@ def _check_expires(expires: object) -> None:
         raise TypeError(f"expires must be a number of seconds, or None, not {type(expires).__name__}")
     if not 0 < expires < inf:
         raise ValueError(f"expires must be a number of seconds above 0, or None for never, not {expires!r}")
-
-
-@asynccontextmanager
-async def open_channel(
-    websocket: WebSocket,
-    payload_type: str | PayloadTypeEnum = "json",
-    expires: float | None = None,
-    *,
-    close_on_expire: bool = False,
-    subprotocol: str | None = None,
-) -> AsyncGenerator[Channel]:
-    """Accept the connection if that is still to do, and have a channel for the length of the block.
-
-    At the end of the block the channel has left every group, and the connection is closed with 1000.
-
-    Checkpoint: on entry and exit. Raises: as `WebSocket.accept` and `Channel`.
-    """
-    channel = Channel(websocket, payload_type, expires, close_on_expire=close_on_expire)
-    try:
-        if websocket.is_connected():
-            await checkpoint()
-        else:
-            await websocket.accept(subprotocol)
-        yield channel
-    finally:
-        channel.release()
-    await channel.close()

@@ -12,13 +12,14 @@ from trio.lowlevel import checkpoint
 
 from ..connections.last_calls import LastCall, make_last_calls
 from ..connections.session import DROPPED, Session
+from ..core.envelope import ENVELOPE, envelope_of
 from ..core.json import JsonDefault
 from ..core.lifecycle import Cause, End
-from ..core.message import Batch, Frame, FrameIndex
+from ..core.message import Batch, Frame, FrameIndex, Message, Position
 from ..core.payloads import FRAME_INDEXES, PayloadTypeEnum, encode
 from ..core.user_key import user_key
 from ..exceptions import MessageTooBig, WebSocketDisconnect
-from ..groups.memberships import BoxMember, Memberships
+from ..groups.box_member import BoxMember, MemberBox
 from ..pubsub.group import Membership, Receiver
 from ..pubsub.writing import Backlog
 from .events import Event, Events
@@ -54,7 +55,7 @@ class ConnectionBinding(BoxMember):
         self._payload_type = payload_type
         self._frame_index: FrameIndex = FRAME_INDEXES[payload_type]
         self._events = Events()
-        self._boxes: tuple[Memberships, ...] = ()
+        self._boxes: tuple[MemberBox, ...] = ()
         self._releases: tuple[Callable[[Any], None], ...] = ()
         self._override_queue: OverrideQueue | None = None
         self._overrides_send = overrides_send
@@ -95,7 +96,7 @@ class ConnectionBinding(BoxMember):
         return receiver, self._frame_index
 
     def push(self, payload: Any, json_default: JsonDefault | None = None) -> None:
-        frame = encode(payload, self._payload_type, json_default)
+        frame = self._encode(payload, json_default)
         limit = self._session.runtime.settings.outbox_bytes
         if frame.size > limit:
             raise MessageTooBig(f"a message of {frame.size} bytes: an outbox holds {limit}")
@@ -103,6 +104,12 @@ class ConnectionBinding(BoxMember):
             self._offer(payload, frame)
         else:
             self._session.transport.offer_alone(frame, payload, self.uuid, self.overflow)
+
+    def _encode(self, payload: Any, json_default: JsonDefault | None) -> Frame:
+        """Make a payload that is for this channel alone one frame. Raises: PayloadError."""
+        if self._frame_index == ENVELOPE:
+            return envelope_of(payload, json_default)
+        return encode(payload, self._payload_type, json_default)
 
     def _offer_batch(self, batch: Batch) -> Backlog | None:
         for message in batch.messages:
@@ -122,7 +129,7 @@ class ConnectionBinding(BoxMember):
         else:
             await self._events.failed("send", self, error)
 
-    def entered(self, box: Memberships) -> None:
+    def entered(self, box: MemberBox) -> None:
         self._boxes = (*self._boxes, box)
 
     def expire(self) -> None:
@@ -136,7 +143,31 @@ class ConnectionBinding(BoxMember):
         if self.close_on_expire:
             self._session.expire()
 
-    def missed(self, group: str) -> None:
+    def is_excluded(self, message: Message) -> bool:
+        return self.uuid in message.excluded or (
+            bool(message.excluded_users) and self.user_key in message.excluded_users
+        )
+
+    async def send_group_message(self, message: Message) -> None:
+        if self._overrides_send:
+            await self.send(message.payload)
+        else:
+            await self._session.send(message.frame(self._frame_index))
+
+    def push_group_message(self, message: Message) -> None:
+        frame = message.frame(self._frame_index)
+        if self._overrides_send:
+            self._offer(message.payload, frame)
+        else:
+            self._session.transport.offer_alone(frame, message.payload, self.uuid, self.overflow)
+
+    def missed(self, group: str, after: Position | None, upto: Position | None) -> bool:
+        if not self._events.of(Event.GAP) or self._session.is_over:
+            return False
+        self._session.start_soon(partial(self._events.fire, Event.GAP, self, group, after, upto))
+        return True
+
+    def come_back(self) -> None:
         self._session.transport.evict(End.of(Cause.GAP, "messages were missed"))
 
     def catch_up(self) -> None:

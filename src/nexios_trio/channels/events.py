@@ -21,6 +21,7 @@ class Event(Enum):
     MESSAGE = "on_message"
     ERROR = "on_error"
     EXPIRE = "on_expire"
+    GAP = "on_gap"
 
 
 class Events:

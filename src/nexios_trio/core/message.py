@@ -10,9 +10,8 @@ from collections.abc import Callable
 from typing import Any, Final, Literal, TypeVar, cast
 from uuid import UUID, uuid4
 
-import attrs
-
 from .json import JsonDefault, encode_json, encode_utf8
+from .position import Position as Position
 
 T = TypeVar("T")
 
@@ -24,9 +23,11 @@ JSON_FORM: Final = 0
 TEXT_FORM: Final = 1
 BYTES_FORM: Final = 2
 
-# Which form of a message a payload type takes: its JSON as text, plain text, bytes. An index, since hashing an enum
-# member costs more than the rest of a delivery's bookkeeping; `payloads.FRAME_INDEXES` has it by payload type.
-FrameIndex = Literal[0, 1, 2]
+# Which form of a message a channel takes: its JSON as text, plain text, bytes; from `FIRST_ENCODING` on, what
+# `register_encoding` has given out. An index, since hashing an enum member costs more than the rest of a delivery's
+# bookkeeping; `payloads.FRAME_INDEXES` has it by payload type.
+FrameIndex = int
+FIRST_ENCODING: Final = 3
 
 
 def wire_header(opcode: int, length: int) -> bytes:
@@ -114,34 +115,6 @@ def binary_frame(data: bytes | bytearray | memoryview) -> Frame:
     return Frame(bytes(data), text=False)
 
 
-@attrs.frozen
-class Position:
-    """A place in one group's history: `offset` counts from 1 within an `epoch`; two epochs do not compare."""
-
-    offset: int
-    epoch: str
-
-    def __lt__(self, other: object) -> bool:
-        return self._offset_beside(other) > self.offset
-
-    def __le__(self, other: object) -> bool:
-        return self._offset_beside(other) >= self.offset
-
-    def __gt__(self, other: object) -> bool:
-        return self._offset_beside(other) < self.offset
-
-    def __ge__(self, other: object) -> bool:
-        return self._offset_beside(other) <= self.offset
-
-    def _offset_beside(self, other: object) -> int:
-        """The offset of a position that this one compares with."""
-        if not isinstance(other, Position):
-            raise TypeError(f"a Position compares with another one, not with {type(other).__name__}")
-        if other.epoch != self.epoch:
-            raise TypeError(f"positions of two epochs do not compare: {self.epoch!r} and {other.epoch!r}")
-        return other.offset
-
-
 NOBODY_EXCLUDED: frozenset[UUID] = frozenset()  # one for all messages
 NO_USERS: frozenset[str] = frozenset()
 
@@ -160,6 +133,7 @@ class Message:
     """
 
     __slots__ = (
+        "_encodings",
         "_frames",
         "_id",
         "_raw",
@@ -167,6 +141,7 @@ class Message:
         "encoded",
         "excluded",
         "excluded_users",
+        "group",
         "is_shown",
         "is_transient",
         "position",
@@ -197,6 +172,8 @@ class Message:
         self.is_transient = is_transient
         self.trace = b""  # the trace that the publisher is in, as `traceparent` writes it; empty for none
         self.encoded: bytes | None = None  # what `message_codec` has made of it, or made it of
+        self.group = ""  # whose message it is, from its delivery on
+        self._encodings: dict[FrameIndex, Frame] | None = None  # what registered encodings have made of it
         self._frames: list[Frame | None]  # by FrameIndex
         if isinstance(payload, bytes | bytearray | memoryview):
             self._raw = data = bytes(payload)
@@ -226,6 +203,8 @@ class Message:
         message.is_transient = False
         message.trace = b""
         message.encoded = None
+        message.group = ""
+        message._encodings = None
         message.size = len(data)
         return message
 
@@ -237,7 +216,9 @@ class Message:
         return TEXT_FORM if isinstance(self._raw, str) else BYTES_FORM
 
     def frame(self, index: FrameIndex) -> Frame:
-        """Return the message as it is written to channels of one payload type."""
+        """Return the message as it is written to channels of one payload type, or of one registered encoding."""
+        if index >= FIRST_ENCODING:
+            return self._encoded(index)
         frame = self._frames[index]
         if frame is None:
             if isinstance(self._raw, str):
@@ -246,6 +227,14 @@ class Message:
                 json_frame = self.frame(0)
                 frame = json_frame if index == 1 else Frame(json_frame.payload, text=False)
             self._frames[index] = frame
+        return frame
+
+    def _encoded(self, index: FrameIndex) -> Frame:
+        if self._encodings is None:
+            self._encodings = {}
+        frame = self._encodings.get(index)
+        if frame is None:
+            frame = self._encodings[index] = _encodings[index - FIRST_ENCODING](self.group, self)
         return frame
 
     @property
@@ -265,6 +254,18 @@ class Message:
         return UUID(bytes=self.id)
 
 
+# (group, message) -> what channels with this encoding get. Called once for each message, when the first of them is
+# written to: `message.position` is known then, and None for a transient message. Must not change the message.
+Encode = Callable[[str, Message], Frame]
+_encodings: list[Encode] = []
+
+
+def register_encoding(encode: Encode) -> FrameIndex:
+    """Add a form that messages are written in, for the life of the process. Returns what `Message.frame` calls it."""
+    _encodings.append(encode)
+    return FIRST_ENCODING + len(_encodings) - 1
+
+
 class Batch:
     """Consecutive messages of one group, written to many members in one go."""
 
@@ -272,11 +273,11 @@ class Batch:
 
     def __init__(self, messages: tuple[Message, ...]) -> None:
         self.messages = messages
-        self.wires: list[bytes | None] = [None, None, None]  # by FrameIndex: what `wire` has made
+        self.wires: dict[FrameIndex, bytes] = {}  # what `wire` has made
 
     def wire(self, index: FrameIndex) -> bytes:
         """The server frames of all messages, joined; made when the first member with that form needs them."""
-        wire = self.wires[index]
+        wire = self.wires.get(index)
         if wire is None:
             frames = [message.frame(index).wire for message in self.messages]
             self.wires[index] = wire = frames[0] if len(frames) == 1 else b"".join(frames)

@@ -14,6 +14,7 @@ from trio.lowlevel import checkpoint
 
 from ..core.close_codes import check_close_code, check_reason
 from ..core.json import JsonDefault
+from ..core.message import Position
 from ..core.names import check_group_name
 from ..engines.base import Engine, Receipt
 from ..engines.memory import MemoryEngine
@@ -27,7 +28,10 @@ from .results import (
     ChannelAddStatusEnum,
     ChannelMessageDC,
     ChannelRemoveStatusEnum,
+    Oldest,
+    Resumed,
 )
+from .resuming import Resumption, parse_since
 from .views import GroupsView
 
 logger = logging.getLogger("nexios_trio.box")
@@ -98,7 +102,7 @@ class ChannelBox(Publishing):
         """
         check_group_name(group_name)
         if not isinstance(channel, BoxMember):
-            raise TypeError(f"only a Channel joins a group, as in Channel(websocket), not {type(channel).__name__}")
+            raise _no_channel(channel)
         if self.engine.is_local:
             await self._authorize_join(channel, group_name, None)
             return self.join_nowait(channel, group_name)
@@ -127,13 +131,51 @@ class ChannelBox(Publishing):
 
     @OnCurrentBox
     @asynccontextmanager
-    async def member(self, channel: BoxMember, group_name: str = "default") -> AsyncGenerator[ChannelAddStatusEnum]:
-        """Be a member for the length of the block: leaving is guaranteed, whatever ends it."""
-        status = await self.add_channel_to_group(channel, group_name)
+    async def member(
+        self, channel: BoxMember, group_name: str = "default", *, since: Position | Oldest | str | None = None
+    ) -> AsyncGenerator[Any]:
+        """Be a member for the length of the block: leaving is guaranteed, whatever ends it.
+
+        The block is given what `add_channel_to_group` answers; with `since`, what `resume` does.
+        """
+        if since is None:
+            status: Any = await self.add_channel_to_group(channel, group_name)
+        else:
+            status = await self.resume(channel, group_name, since)
         try:
             yield status
         finally:
             self.leave_nowait(channel, group_name)
+
+    @OnCurrentBox
+    async def resume(self, channel: BoxMember, group_name: str, since: Position | Oldest | str) -> Resumed:
+        """Join at a position: the channel is sent what the group has kept after it, then what comes, each once.
+
+        What was missed goes out at the pace of the peer, for a minute at most, while the group goes on; the join is at
+        the moment when nothing is missing. Where something is gone for good, or the minute is over, the channel joins
+        all the same, and the answer's `recovered` is False.
+
+        Checkpoint: always. Cancellation: the channel did not join; it may have been sent a part.
+        Args:
+            since: the position of the last message that the peer has; its text, as the peer sent it; or `OLDEST`: all
+                that is kept, of more than 1 MiB the newest.
+        Raises: as `add_channel_to_group` and `Channel.send`; ValueError for text that is no position; LifecycleError
+            when the channel is in the group; EngineError.
+        """
+        position = parse_since(since)
+        check_group_name(group_name)
+        if not isinstance(channel, BoxMember):
+            raise _no_channel(channel)
+        if self.engine.is_local:
+            await self._authorize_join(channel, group_name, None)
+            return await Resumption(self, channel, group_name, position, None).run()
+        with self.engine_client.joining(group_name) as watch:
+            await self._authorize_join(channel, group_name, watch)
+            tail = self.engine_client.tail(group_name)
+            try:
+                return await Resumption(self, channel, group_name, position, tail).run()
+            finally:
+                self.engine_client.unfollow(tail)
 
     # Sending
 
@@ -221,6 +263,10 @@ class ChannelBox(Publishing):
             undelivered=self.undelivered,
             policy_errors=self.policy_errors,
         )
+
+
+def _no_channel(what: object) -> TypeError:
+    return TypeError(f"only a Channel joins a group, as in Channel(websocket), not {type(what).__name__}")
 
 
 def current_box() -> ChannelBox:

@@ -82,6 +82,7 @@ class Broadcaster:
         group: Group[Member] | None = self._index.groups.get(group_name)
         if group is None:
             return
+        message.group = group_name
         excluded: frozenset[Member] = frozenset()
         if message.excluded:
             excluded = frozenset([self._members[uuid] for uuid in message.excluded if uuid in self._members])

@@ -13,10 +13,15 @@ from functools import partial
 
 import trio
 
+from ..core.message import Message, Position
 from ..engines.base import Engine, Owner, Receipt, claim_engine
 from ..exceptions import EngineError
 
-__all__ = ["EngineClient"]
+__all__ = ["EngineClient", "Tail"]
+
+# Queued at once when its owner joins, so it is to be a small part of an outbox.
+MAX_TAIL_MESSAGES = 32
+MAX_TAIL_BYTES = 16384
 
 Task = trio.lowlevel.Task
 
@@ -24,11 +29,56 @@ Task = trio.lowlevel.Task
 class _Watch:
     """One group's watch, and how many are about to join it."""
 
-    __slots__ = ("joining", "receipt")
+    __slots__ = ("delivered", "joining", "receipt", "tails")
 
     def __init__(self, receipt: Receipt) -> None:
         self.receipt = receipt
         self.joining = 0
+        self.delivered: Position | None = None  # of the last message that was; None: none since the watch
+        self.tails: list[Tail] = []
+
+
+class Tail:
+    """What is delivered to a group on this node while somebody is reading its history, within bounds."""
+
+    def __init__(self, watch: _Watch) -> None:
+        self.watch = watch
+        self.messages: list[Message] = []
+        self.is_broken = False  # a gap: the history and what comes live do not join
+        self._bytes = 0
+        self._news = trio.Event()
+
+    @property
+    def is_full(self) -> bool:
+        """Some messages were not noted."""
+        return len(self.messages) > MAX_TAIL_MESSAGES or self._bytes > MAX_TAIL_BYTES
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.messages.clear()
+        self._bytes = 0
+
+    def add(self, message: Message) -> None:
+        if not self.is_full:
+            self.messages.append(message)
+            self._bytes += message.size
+        self._news.set()
+
+    def fail(self) -> None:
+        self.is_broken = True
+        self._news.set()
+
+    async def until(self, top: Position) -> None:
+        """Wait until this node was given everything up to `top`, or never will be. A checkpoint if that is to come."""
+        while not self.is_broken:
+            delivered = self.watch.delivered or self.watch.receipt.position
+            if delivered is None or delivered.epoch != top.epoch:
+                self.is_broken = delivered is not None
+                return
+            if delivered >= top:
+                return
+            self._news = trio.Event()
+            await self._news.wait()
 
 
 class EngineClient:
@@ -87,6 +137,32 @@ class EngineClient:
         if watch is not None and not watch.joining and group not in self._groups:
             del self._watches[group]
             self.engine.unwatch(group)
+
+    def tail(self, group: str) -> "Tail":
+        """Follow what is delivered to a group that somebody is `joining`; until `unfollow`."""
+        watch = self._watches[group]
+        tail = Tail(watch)
+        watch.tails.append(tail)
+        return tail
+
+    def unfollow(self, tail: "Tail") -> None:
+        """No longer."""
+        tail.watch.tails.remove(tail)
+
+    def delivered(self, group: str, message: Message) -> None:
+        """Note what the engine has given to this node."""
+        watch = self._watches.get(group)
+        if watch is not None and message.position is not None:
+            watch.delivered = message.position
+            for tail in watch.tails:
+                tail.add(message)
+
+    def missed(self, group: str) -> None:
+        """Note that the engine has told of a gap."""
+        watch = self._watches.get(group)
+        if watch is not None:
+            for tail in watch.tails:
+                tail.fail()
 
     # Posting
 

@@ -1,22 +1,18 @@
 """Who is connected, and who is in which group of one box. Synchronous throughout: cleaning up cannot be cancelled."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, cast
 from uuid import UUID
 
-import trio
-
-from ..core.json import JsonDefault
-from ..core.message import FrameIndex
 from ..core.names import check_group_name
 from ..core.overflow import Decide, Policy, resolve_policy
 from ..engines.base import Engine
 from ..exceptions import LifecycleError
-from ..pubsub.group import Group, Receiver
+from ..pubsub.group import Group
 from ..pubsub.index import GroupIndex, Removed
 from ..transports.send_queue import DeliveryCounts
 from ..transports.timers import Timer, Timers
+from .box_member import BoxMember as BoxMember
 from .broadcast import Broadcaster
 from .current_box import OnCurrentBox
 from .engine_client import EngineClient
@@ -30,73 +26,6 @@ _REMOVED = {
     Removed.NO_MEMBER: ChannelRemoveStatusEnum.CHANNEL_DOES_NOT_EXIST,
     Removed.NO_GROUP: ChannelRemoveStatusEnum.GROUP_DOES_NOT_EXIST,
 }
-
-
-class BoxMember(ABC):
-    """What a box needs of a channel."""
-
-    overflow: Policy | None = None  # for what its peer has no room for; None: its connection's
-
-    uuid: UUID
-    close_on_expire: bool
-
-    @property
-    @abstractmethod
-    def expires_at(self) -> float | None: ...
-
-    @property
-    @abstractmethod
-    def expired(self) -> bool: ...
-
-    @property
-    @abstractmethod
-    def is_over(self) -> bool: ...
-
-    @property
-    @abstractmethod
-    def identity(self) -> object:
-        """The one the channel acts for; something else, by `is`, from the moment on when it acts for somebody else."""
-
-    @property
-    @abstractmethod
-    def user_key(self) -> str | None:
-        """The user that is, as text: the same for other connections of the same user."""
-
-    @abstractmethod
-    def cancel_on_revoke(self, scope: trio.CancelScope) -> None:
-        """Cancel `scope`, which waits on behalf of the present identity, when that ends; until `keep_on_revoke`."""
-
-    @abstractmethod
-    def keep_on_revoke(self, scope: trio.CancelScope) -> None:
-        """No longer."""
-
-    @abstractmethod
-    def receiver(self) -> tuple[Receiver, FrameIndex]:
-        """Return how it is reached, and which form of messages it gets. Asked for once, at joining."""
-
-    @abstractmethod
-    def check_joinable(self) -> None:
-        """Raises WebSocketDisconnect when the channel can join nothing any more."""
-
-    @abstractmethod
-    def entered(self, box: "Memberships") -> None:
-        """The box knows the channel from now on; the channel tells it when its connection is over."""
-
-    @abstractmethod
-    def missed(self, group: str) -> None:
-        """Messages of this group that the channel is owed will never come, and it is out of the group."""
-
-    @abstractmethod
-    def expire(self) -> None:
-        """The time to live is over, and the channel is out of its groups."""
-
-    @abstractmethod
-    def push(self, payload: Any, json_default: JsonDefault | None = None) -> None:
-        """Queue a payload for this channel alone, under the overflow policy."""
-
-    @abstractmethod
-    async def shut(self, code: int, reason: str) -> None:
-        """Close the connection, waiting `write_timeout` and `close_timeout` at most, raising nothing."""
 
 
 class Memberships:
@@ -239,6 +168,10 @@ class Memberships:
     def channels(self) -> list[Any]:
         """Every channel that is connected."""
         return list(self._channels.values())
+
+    def is_member(self, channel: BoxMember, group_name: str) -> bool:
+        """Tell whether the channel is in the group."""
+        return group_name in self._index.of.get(channel, ())
 
     def size_of(self, group_name: str) -> int:
         """Count the channels in the group."""

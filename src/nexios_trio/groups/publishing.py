@@ -19,6 +19,7 @@ from ..core.names import check_group_name
 from ..engines.base import Engine, Receipt
 from ..exceptions import MessageTooBig
 from ..pubsub.history import DEFAULT_MAX_BYTES, HistoryLimits
+from ..transports.timers import Timer
 from .authorization import Authorize, require_sender, require_sender_now
 from .current_box import OnCurrentBox
 from .history_size import history_size
@@ -29,6 +30,7 @@ from .results import GroupSendStatusEnum
 logger = logging.getLogger("nexios_trio.box")
 
 MAX_KEPT_MESSAGES = 10_000  # of one group, unless said otherwise; each takes 300 bytes besides its payload
+COME_BACK_SECONDS = 2.0  # over which those who have missed messages are sent away
 _NO_PAYLOAD: Any = object()
 
 
@@ -218,17 +220,23 @@ class Publishing(Memberships):
 
     def _deliver_from_elsewhere(self, group_name: str, message: Message) -> None:
         self.timers.fire_due(trio.current_time())
+        self.engine_client.delivered(group_name, message)
         self.broadcaster.deliver(group_name, message)
 
     def _gap(self, group_name: str, after: Position | None, upto: Position | None) -> None:
-        """Take everybody out of the group, and close their connections: they were owed what will never come."""
+        """Tell the members that have missed messages; those that do not listen leave, and have to connect anew."""
+        self.engine_client.missed(group_name)
         group = self._index.groups.get(group_name)
         if group is None:
             return
         logger.warning("group %s has missed messages after %s, up to %s", group_name, after, upto)
-        for channel in tuple(group.members):
-            self.leave_nowait(channel, group_name)
-            channel.missed(group_name)
+        members = tuple(group.members)
+        for number, channel in enumerate(members):
+            if not channel.missed(group_name, after, upto):
+                self.leave_nowait(channel, group_name)
+                # Not all at the same time: each comes back with a handshake, and a question about the history.
+                delay = COME_BACK_SECONDS * number / len(members)
+                self.timers.set(Timer(channel.come_back), trio.current_time() + delay)
 
     def _answer(self, request: bytes) -> bytes:
         return b""

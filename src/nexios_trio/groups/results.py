@@ -1,7 +1,7 @@
 """What the box answers, and what a history shows."""
 
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 import attrs
@@ -30,6 +30,32 @@ class GroupSendStatusEnum(Enum):
 
     GROUP_SEND = "group_send"
     NO_SUCH_GROUP = "no_such_group"
+
+
+class Oldest(Enum):
+    """The kind of `OLDEST`."""
+
+    OLDEST = "oldest"
+
+
+OLDEST: Final = Oldest.OLDEST  # as a position: before everything that a group has kept
+
+
+@attrs.frozen
+class Resumed:
+    """How a channel has joined a group at a position.
+
+    Args:
+        recovered: everything after the position was sent; False: some of it is gone, so the peer has to load anew what
+            it shows. What comes live comes in both cases.
+        position: what comes live comes after it; None when the group could not be asked in time.
+        sent: so many messages were sent.
+    """
+
+    status: ChannelAddStatusEnum
+    recovered: bool
+    position: Position | None
+    sent: int
 
 
 @attrs.frozen

@@ -7,6 +7,7 @@ from ..consumer import WebSocketConsumer, WebSocketEndpoint
 from ..core.payloads import PayloadTypeEnum
 from ..validation.messages import InvalidMessage, valid_messages, validator
 from .channels import (
+    OLDEST,
     BoxStatistics,
     Channel,
     ChannelAddStatusEnum,
@@ -17,10 +18,12 @@ from .channels import (
     ChannelRemoveStatusEnum,
     GroupSendStatusEnum,
     GroupsView,
+    Resumed,
     open_channel,
 )
 
 __all__ = [
+    "OLDEST",
     "AuthenticationError",
     "BoxStatistics",
     "Channel",
@@ -36,6 +39,7 @@ __all__ = [
     "OfflineQueue",
     "OfflineStatistics",
     "PayloadTypeEnum",
+    "Resumed",
     "SecureChannel",
     "WebSocket",
     "WebSocketConsumer",

@@ -1,19 +1,23 @@
 """Channels, groups and registries: the import path of the documents."""
 
-from ..channels.channel import Channel, open_channel
+from ..channels.channel import Channel
+from ..channels.open_channel import open_channel
 from ..channels.registry import ChannelGroup, ChannelRegistry
 from ..core.payloads import PayloadTypeEnum
 from ..groups.box import ChannelBox
 from ..groups.results import (
+    OLDEST,
     BoxStatistics,
     ChannelAddStatusEnum,
     ChannelMessageDC,
     ChannelRemoveStatusEnum,
     GroupSendStatusEnum,
+    Resumed,
 )
 from ..groups.views import GroupsView
 
 __all__ = [
+    "OLDEST",
     "BoxStatistics",
     "Channel",
     "ChannelAddStatusEnum",
@@ -25,5 +29,6 @@ __all__ = [
     "GroupSendStatusEnum",
     "GroupsView",
     "PayloadTypeEnum",
+    "Resumed",
     "open_channel",
 ]

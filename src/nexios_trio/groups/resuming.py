@@ -1,0 +1,135 @@
+"""Joining a group at a position: what was missed first, in order, then what comes, without a seam and without a double.
+
+    watch the group, where the engine has other nodes
+    read a page of history after the cursor, write it to this channel alone, at the pace of its peer; and again
+    when there is nothing after the cursor: join, with no checkpoint in between
+
+Live messages are not collected meanwhile: the history has them. Only between asking an engine elsewhere and its answer
+some may be delivered here that the answer does not have; a `Tail` holds those, to be queued right before joining.
+"""
+
+from typing import Any, Final, Protocol
+
+import trio
+
+from ..core.message import Message, Position
+from ..engines.base import Engine, HistoryPage
+from ..exceptions import LifecycleError, NotAuthorized
+from .engine_client import Tail
+from .memberships import BoxMember
+from .results import ChannelAddStatusEnum, Oldest, Resumed
+
+__all__ = ["RESUME_SECONDS", "Resumption", "parse_since"]
+
+RESUME_SECONDS: Final = 60.0  # a peer that has not caught up by then reads slower than the group speaks
+PAGE_MESSAGES: Final = 256
+PAGE_BYTES: Final = 65536
+OLDEST_BYTES: Final = 1_048_576  # that a newcomer is sent of a history at most; it is one page
+
+
+class Box(Protocol):
+    """A box, as far as joining is concerned."""
+
+    engine: Engine
+
+    def is_member(self, channel: BoxMember, group_name: str) -> bool: ...
+
+    def join_nowait(self, channel: BoxMember, group_name: str) -> ChannelAddStatusEnum: ...
+
+
+class Resumption:
+    """One channel's way into one group.
+
+    Args:
+        since: the last position that the peer has seen.
+        tail: of an engine with other nodes; None for one whose history answers are of this very moment.
+    Raises: LifecycleError when the channel is in the group.
+    """
+
+    def __init__(self, box: Box, channel: BoxMember, group: str, since: Position | Oldest, tail: Tail | None) -> None:
+        if box.is_member(channel, group):
+            raise LifecycleError(f"the channel is in {group!r} already: what it missed is before what it gets")
+        self._box = box
+        self._channel = channel
+        self._group = group
+        self._is_newcomer = isinstance(since, Oldest)
+        self._cursor = None if isinstance(since, Oldest) else since
+        self._tail = tail
+        self._recovered = True
+        self._sent = 0
+        self._top: Position | None = None  # the group's, when the last page was read
+
+    async def run(self) -> Resumed:
+        """Catch up and join.
+
+        Checkpoint: always. Cancellation: the channel did not join; a part may have been sent.
+        Raises: EngineError; NotAuthorized when the channel has become somebody else's; what sending raises.
+        """
+        identity = self._channel.identity
+        scope, limit = trio.CancelScope(), trio.move_on_after(RESUME_SECONDS)
+        with scope:
+            self._channel.cancel_on_revoke(scope)
+            try:
+                with limit:
+                    await self._catch_up()
+            finally:
+                self._channel.keep_on_revoke(scope)
+        if scope.cancel_called or self._channel.identity is not identity:
+            raise NotAuthorized("join", self._group)
+        if limit.cancelled_caught:
+            self._recovered = False
+        status = self._box.join_nowait(self._channel, self._group)
+        return Resumed(status, self._recovered, self._top, self._sent)
+
+    async def _catch_up(self) -> None:
+        while True:
+            if self._tail is not None:
+                self._tail.clear()
+            page = await self._page()
+            self._top = page.top
+            if not page.complete and not self._is_newcomer:
+                self._recovered = False
+                return
+            if page.messages:
+                for message in page.messages:
+                    await self._send(message)
+            elif self._tail is None or await self._takes_tail(self._tail, page.top):
+                return
+
+    async def _page(self) -> HistoryPage:
+        history = self._box.engine.history
+        if self._cursor is None:
+            return await history(self._group, max_bytes=OLDEST_BYTES)
+        return await history(self._group, self._cursor, limit=PAGE_MESSAGES, max_bytes=PAGE_BYTES)
+
+    async def _send(self, message: Message) -> None:
+        message.group = self._group
+        self._cursor = message.position
+        if not self._channel.is_excluded(message):
+            await self._channel.send_group_message(message)
+            self._sent += 1
+
+    async def _takes_tail(self, tail: Tail, top: Position) -> bool:
+        """Queue what was delivered here since the page was asked for. False: read on, there was too much of it."""
+        await tail.until(top)
+        if tail.is_broken:
+            self._recovered = False
+            return True
+        if tail.is_full:
+            return False
+        for message in tail.messages:
+            if message.position is not None and message.position > top:  # of one epoch: another one begins with a gap
+                self._top = message.position
+                if not self._channel.is_excluded(message):
+                    self._channel.push_group_message(message)
+                    self._sent += 1
+        return True
+
+
+def parse_since(since: Any) -> "Position | Oldest":
+    """Raises: ValueError, TypeError for what is no position."""
+    if isinstance(since, Position | Oldest):
+        return since
+    if isinstance(since, str):
+        return Position.parse(since)
+    raise TypeError(f"since is a Position, its text, or OLDEST, not {type(since).__name__}")
