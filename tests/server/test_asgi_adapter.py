@@ -1,5 +1,7 @@
 """The direct lane as plain ASGI, for an application that knows nothing of us."""
 
+import gc
+
 import pytest
 import trio
 from trio.testing import MockClock, assert_checkpoints
@@ -54,6 +56,34 @@ async def test_after_the_end_there_is_nothing_else():
         await peer.send(close(4001, "bye"))
         assert (await peer.rest())[1] == "eof"
     assert events == [{"type": "websocket.disconnect", "code": 4001, "reason": "bye"}] * 2
+
+
+async def test_what_an_application_keeps_keeps_no_transport():
+    """Not the functions that it was given, and none of the errors that they raised: it is freed without a collection."""
+    kept = []
+
+    async def app(scope, receive, send):
+        kept.append((scope, receive, send))
+        await receive()
+        await send(ACCEPT)
+        await receive()
+        for event in (ACCEPT, {"type": "websocket.close", "code": 1}, {"type": "websocket.send", "text": "x"}):
+            with pytest.raises((LifecycleError, ValueError, OSError)) as caught:
+                await send(event)
+            kept.append(caught.value)
+
+    gc.collect()
+    before = {id(each) for each in gc.get_objects() if isinstance(each, DirectTransport)}
+    gc.disable()
+    try:
+        async with served(app) as peer:
+            await peer.send(close(4001, "bye"))
+            await peer.rest()
+        left = [each for each in gc.get_objects() if isinstance(each, DirectTransport) and id(each) not in before]
+    finally:
+        gc.enable()
+    assert left == []
+    assert len(kept) == 4
 
 
 async def test_accepting_with_a_subprotocol_and_headers():

@@ -53,7 +53,7 @@ class AsgiSide:
             OSError: the peer has left, as ASGI asks for.
             LifecycleError: the event cannot follow what was sent before. TypeError, ValueError: it is not in order.
         """
-        transport = self._reach()
+        self._reach()
         kind = event["type"]
         if self._denial is not None and not self._denial.is_whole and kind != "websocket.http.response.body":
             raise LifecycleError(
@@ -64,9 +64,9 @@ class AsgiSide:
                 case "websocket.accept":
                     await self._accept(event.get("subprotocol"), event.get("headers"))
                 case "websocket.send":
-                    await _send_message(transport, event)
+                    await _send_message(self._reach(), event)
                 case "websocket.close":
-                    await _close(transport, event.get("code"), event.get("reason"))
+                    await _close(self._reach(), event.get("code"), event.get("reason"))
                 case "websocket.http.response.start":
                     await self._start_denial(event)
                 case "websocket.http.response.body":
@@ -74,7 +74,10 @@ class AsgiSide:
                 case other:
                     raise ValueError(f"a WebSocket application cannot send {other!r}")
         except WebSocketDisconnect as error:
+            error.with_traceback(None)  # whoever keeps what we raise must not keep the transport's frames
             raise PeerHasLeft(error.code, error.reason) from None
+        except Exception as error:
+            raise error.with_traceback(None) from None
 
     async def _accept(self, subprotocol: str | None, headers: Any) -> None:
         transport = self._reach()

@@ -90,11 +90,13 @@ class AsgiWriter(Transport):
             self._check_open()
         try:
             await self.outbox.send(frame)
+            return
         except trio.ClosedResourceError:
-            raise self._disconnect() from None
+            pass  # raised from in here, the error would lead to that one, and to whom it came through
         except MessageTooBig:
             await checkpoint()
             raise
+        raise self._disconnect()
 
     def use_policy(self, policy: Policy) -> None:
         super().use_policy(policy)

@@ -158,6 +158,27 @@ async def test_sending_after_the_end():
         assert transport.statistics().lost == 3
 
 
+async def test_a_sender_that_waits_for_room_is_told_of_the_end(nursery):
+    async with direct(small=True, outbox_messages=1) as (transport, peer):
+        stall(transport)
+        errors = []
+
+        async def sender():
+            try:
+                while True:
+                    await transport.send(text_frame("x"))
+            except WebSocketDisconnect as error:
+                errors.append(error)
+
+        nursery.start_soon(sender)
+        await settle()
+        await peer.send(close(4001, "enough"))
+        await settle()
+        [error] = errors
+        assert error.code == 4001
+        assert error.__context__ is None  # whose traceback would lead whoever keeps the error to the transport
+
+
 @pytest.mark.parametrize("verb", ["offer", "offer_batch", "send"])
 async def test_a_message_to_a_peer_that_was_reset_is_lost_and_counted(verb):
     async with direct() as (transport, peer):
