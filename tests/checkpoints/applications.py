@@ -93,6 +93,7 @@ ROUTES: dict[str, Recipe] = {
 OBSERVED: dict[str, Recipe] = {
     "ObservedRoutes.add_readiness_check": lambda s: s.app.add_readiness_check("database", checkpoint),
     "ObservedRoutes.mount_health": lambda s: s.app.mount_health(),
+    "ObservedRoutes.mount_metrics": lambda s: s.app.mount_metrics(),
 }
 
 APPLICATION: dict[str, Recipe] = {

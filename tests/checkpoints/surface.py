@@ -17,7 +17,7 @@ from nexios_trio import middleware
 INTERNAL = {
     *("ConnectionBinding.accepted", "ConnectionBinding.disconnected"),
     *("ConnectionBinding.settle_posts", "Memberships.settle_posts"),
-    *("Memberships.begin_counting", "Memberships.end_counting"),
+    *("Memberships.begin_counting", "Memberships.delivery_counts", "Memberships.end_counting"),
 }
 SPECIAL = ("__init__", "__call__", "__aenter__", "__anext__", "__await__")
 

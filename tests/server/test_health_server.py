@@ -114,6 +114,18 @@ async def test_it_shows_nothing_else() -> None:
         assert await health.json("/readyz") == READY
 
 
+async def test_it_shows_metrics_that_nobody_else_may_see() -> None:
+    app = make_app()
+    app.mount_metrics("/numbers")
+    async with served(app) as health:
+        await health.serving.wait()
+        assert health.clients is not None
+        assert (await health.clients.get("/numbers")).startswith(b"HTTP/1.1 403")
+        seen = await health.get("/numbers")
+        assert seen.startswith(b"HTTP/1.1 200")
+        assert b'\nnexios_server_connections{worker="0"} 0.0\n' in seen
+
+
 async def test_applications_of_others_have_the_servers_health() -> None:
     async with served(Starlette()) as health:
         await health.serving.wait()

@@ -1,13 +1,15 @@
 """An application's routes for those who operate it, and what it tells its server for the same purpose."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.responses import Response
 
-from ..asgi_types import ASGIApp, Scope
+from ..asgi_types import ASGIApp, Receive, Scope, Send
 from ..connections.runtime import Runtime
 from ..engines.base import EngineState
+from ..http import HTTPException, Request
 from ..observability.health import LIVE_PATH, READY_PATH, live_response, ready_response
 from ..observability.readiness import ReadinessChecks
 from ..routing.entries import HttpRoute
@@ -15,8 +17,13 @@ from ..routing.paths import BadPath, request_path
 from ..routing.routes import Routes
 from ..transports.server_context import current_server
 
-__all__ = ["ObservedApplication", "ObservedRoutes"]
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
+__all__ = ["AuthorizeRequest", "ObservedApplication", "ObservedRoutes"]
+
+# Says whether this request may see something: True, and nothing else, for yes.
+AuthorizeRequest = Callable[[Request], bool | Awaitable[bool]]
 Check = TypeVar("Check", bound=Callable[[], Any])
 
 
@@ -54,6 +61,7 @@ class ObservedApplication:
 class ObservedRoutes(Routes):
     """What `NexiosApp` has for those who operate it."""
 
+    runtime: Runtime
     _observed: ObservedApplication
     _health_paths: frozenset[str] = frozenset()
 
@@ -95,6 +103,49 @@ class ObservedRoutes(Routes):
         self._observed.checks.add(name, check)
         return check
 
+    def mount_metrics(
+        self,
+        path: str = "/metrics",
+        *,
+        authorize: AuthorizeRequest | None = None,
+        registry: "CollectorRegistry | None" = None,
+    ) -> None:
+        """Add a route with the numbers of this application and its server, for Prometheus. Needs the extra `metrics`.
+
+        Without `authorize` the route refuses everybody with 403: then only the address of `--health-bind` shows it,
+        which shows it to everybody in any case.
+
+        Args:
+            authorize: a function of the request, async or not. Anything but True is a 403; it may raise HTTPException.
+            registry: metrics of your own, which are shown as well. By default those of `prometheus_client.REGISTRY`,
+                which has every metric that was made without another one.
+        Raises: ImportError without the extra; TypeError, ValueError for what is no path; ValueError the second time.
+        """
+        if authorize is not None and not callable(authorize):
+            raise TypeError(f"authorize is a function of a request, async or not, not {authorize!r}")
+        if self._observed.pages:
+            raise ValueError(f"metrics are mounted already: {', '.join(self._observed.pages)}")
+        try:
+            from ..observability.metrics import CONTENT_TYPE, Metrics
+        except ModuleNotFoundError as error:
+            if error.name != "prometheus_client":
+                raise
+            raise ImportError("mount_metrics needs prometheus-client: pip install 'nexios-trio[metrics]'") from None
+
+        async def show() -> Response:
+            return Response(await metrics.render(), headers={"content-type": CONTENT_TYPE})
+
+        async def answer(request: Request, response: Any) -> Response:
+            await _authorize(request, authorize)
+            return await show()
+
+        async def page(scope: Scope, receive: Receive, send: Send) -> None:
+            await (await show())(scope, receive, send)
+
+        self.add_route(HttpRoute(path, answer))
+        metrics = Metrics(self.runtime, registry)
+        self._observed.pages[path] = page
+
     def _is_health(self, scope: Scope) -> bool:
         """Tell whether this request is answered whatever happens to the application."""
         if not self._health_paths:
@@ -103,3 +154,17 @@ class ObservedRoutes(Routes):
             return request_path(scope) in self._health_paths
         except BadPath:
             return False
+
+
+async def _authorize(request: Request, authorize: AuthorizeRequest | None) -> None:
+    if authorize is None:
+        raise HTTPException(
+            403,
+            "nobody may see metrics here: mount_metrics(authorize=...) says who may, and --health-bind shows them on an"
+            " address of its own",
+        )
+    answer = authorize(request)
+    if inspect.isawaitable(answer):
+        answer = await answer
+    if answer is not True:
+        raise HTTPException(403)

@@ -14,6 +14,7 @@ from hypercorn.config import Config
 from ..application import NexiosApp
 from ..asgi_types import ASGIApp
 from ..config.settings import Settings
+from ..observability.workers import be_worker
 from ..server import ServerError, StartupFailed, early_signals, serve
 from ..server.errors import sole
 from ..server.parent_link import ParentLink, WorkerPlace
@@ -50,6 +51,8 @@ def serve_in_this_process(
     app = load(application)
     logs.settle()
     _check_settings(app, banner.given)
+    if parent is not None:
+        be_worker(parent.number)
     if parent is not None and parent.number == 0:
         _warn_of_islands(app)
     if parent is not None:

@@ -39,7 +39,7 @@ __all__ = ["run"]
 @click.option("--umask", callback=read_umask, metavar="OCTAL", help="Of a Unix socket: 007 lets its group in, 000 all.")
 @click.option("--root-path", metavar="PATH", help="What a proxy in front cuts off, as in /chat.")
 @click.option("--access-log", metavar="FILE", help="Where requests are logged; - for standard output.")
-@click.option("--health-bind", multiple=True, metavar="ADDRESS", help="For /healthz and /readyz, and nothing else.")
+@click.option("--health-bind", multiple=True, metavar="ADDRESS", help="For /healthz, /readyz and metrics alone.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="Of all loggers; info, unless it is given.")
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), help="Lines for people, or JSON objects.")
 @click.option("--banner/--no-banner", default=True, help="Say at the start what is served.  [default: banner]")

@@ -88,6 +88,9 @@ class ClosedTransport:
     def statistics(self) -> SendStatistics:
         return SendStatistics.of(0, 0, self.counts)
 
+    def waiting_since(self) -> None:
+        pass
+
     def _raise(self) -> NoReturn:
         end = self.lifecycle.end
         raise WebSocketDisconnect(1006) if end is None else WebSocketDisconnect(end.code, end.reason)

@@ -10,7 +10,7 @@ of those tasks: then one system task of trio's is, from the first reference to t
 """
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
@@ -27,12 +27,15 @@ from ..groups.current_box import announce_box, use_box, withdraw_box
 from ..transports.epoll import IS_AVAILABLE, Poller
 from ..transports.server_context import ServerContext, current_server
 from ..transports.timers import Timers
+from .counts import ConnectionCounts
 
 __all__ = ["Runtime"]
 
 logger = logging.getLogger("nexios_trio.app")
 
 Work = Callable[..., Awaitable[Any]]
+# Called with a session and what receives its messages; returns what does from now on.
+WatchReceive = Callable[[Any, Callable[[], Awaitable[Any]]], Callable[[], Awaitable[Any]]]
 
 
 @attrs.frozen(eq=False)
@@ -80,6 +83,9 @@ class Runtime:
         self.box.bound_messages(settings.outbox_bytes)
         # For connections. What expires has the box's own: who publishes fires those, and must not pay for heartbeats.
         self.timers = Timers()
+        self.counts = ConnectionCounts()
+        self.sessions: dict[Hashable, None] = {}  # those that are not over, for who looks at all of them
+        self.watch_receive: list[WatchReceive] = []  # for metrics and traces
         self.poller: Poller | None = None  # for the sockets that are taken over from the server
         self._poller_users = 0  # blocks, and the system task
         self._blocks: list[_Block] = []

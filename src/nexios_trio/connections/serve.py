@@ -61,6 +61,7 @@ async def serve_connection(transport: Transport, endpoint: Endpoint, runtime: Ru
             async with transport.open(runtime.timers):
                 del transport  # an error that a handler keeps leads to this frame, which must not lead on to a socket
                 session.expect_accept()
+                runtime.sessions[session] = None
                 try:
                     end, refusal = await _run_handler(session, endpoint)
                 except BaseException:
@@ -145,14 +146,19 @@ async def _end(session: Session, end: End, refusal: Refusal | None = None) -> No
             await make_last_calls(calls, settings.cleanup_timeout)
     finally:
         session.release()
-    _log_end(session, final, end)
+    _note_end(session, final, end)
 
 
-def _log_end(session: Session, final: End, wanted: End) -> None:
-    """Say how the connection ended, and why: `wanted` knows why we have refused it."""
+def _note_end(session: Session, final: End, wanted: End) -> None:
+    """Count the connection's end, and say how it ended, and why: `wanted` knows why we have refused it."""
     is_refused = final.cause is Cause.DENIED and not session.is_accepted
     if is_refused and wanted.cause not in (Cause.DENIED, Cause.HANDLER_RETURNED):
         final = evolve(wanted, status=final.status)
+    counts, cause = session.runtime.counts, final.cause._value_  # its `value` would run Python code
+    if session.is_accepted:
+        counts.ended[cause] = counts.ended.get(cause, 0) + 1
+    else:
+        counts.refused[cause, final.status] = counts.refused.get((cause, final.status), 0) + 1
     level = logging.INFO if final.cause in NOTABLE else logging.DEBUG
     if not logger.isEnabledFor(level):
         return

@@ -137,8 +137,12 @@ class Session:
     def use(self, transport: Transport) -> None:
         """Send and receive through `transport` from now on."""
         self.transport = transport
-        is_connecting = transport.lifecycle.phase is Phase.CONNECTING
-        self.receive = self._receive_before_accept if is_connecting else transport.inbox.get
+        if transport.lifecycle.phase is Phase.CONNECTING:
+            self.receive = self._receive_before_accept
+            return
+        self.receive = transport.inbox.get
+        for watch in self.runtime.watch_receive:
+            self.receive = watch(self, self.receive)
 
     async def _receive_before_accept(self) -> str | bytes | End:
         if self.transport.lifecycle.phase is Phase.CONNECTING:
@@ -161,6 +165,8 @@ class Session:
         if transport.end is None:
             self.runtime.timers.stop(self._deadline)
         self.is_accepted = True
+        accepted = self.runtime.counts.accepted
+        accepted[transport.name] = accepted.get(transport.name, 0) + 1
         for channel in list(self.channels):
             await channel.accepted()
 
@@ -226,6 +232,7 @@ class Session:
     def release(self) -> None:
         """Leave nothing of the connection anywhere, and no way from here to what it was made of. Called once."""
         self.is_released = True
+        self.runtime.sessions.pop(self, None)
         for queue in self.override_queues:
             queue.discard()
         for channel in self.channels:

@@ -14,25 +14,20 @@ queues nothing awaits.
 """
 
 import logging
+import sys
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
 import trio
-from trio.lowlevel import (
-    Abort,
-    Task,
-    cancel_shielded_checkpoint,
-    checkpoint,
-    current_task,
-    reschedule,
-    wait_task_rescheduled,
-)
+from trio.lowlevel import Abort, Task, checkpoint, current_task, reschedule, wait_task_rescheduled
 
 from ..core.message import Batch, Message
 from ..pubsub.group import Cohort, Group, Membership
 from ..pubsub.index import GroupIndex
 from ..pubsub.writing import WriteNow
+from .backlogs import wait_for_writers
+from .flush_watch import FlushWatch, OnFlushed
 
 logger = logging.getLogger("nexios_trio.fanout")
 
@@ -45,9 +40,7 @@ MAX_DEFERRAL_PASSES = 32
 MAX_DEFERRAL_SECONDS = 0.002  # a busy server's passes are long. Who has had no message for so long does not wait at all
 MAX_PENDING_MESSAGES = 128
 MAX_PENDING_BYTES = 65536  # flush sooner than a kernel buffer would overflow
-PASSES_PER_LOOK = 8  # in which a writer that can go on takes at least one message
-MAX_LOOKS = 16
-MAX_WAIT_SECONDS = 0.005  # of one publisher, for all slow members together
+_NEVER = sys.maxsize
 
 
 Member = Hashable  # whoever can be in a group
@@ -71,6 +64,8 @@ class Broadcaster:
         self.max_pending_bytes = 8 * MAX_PENDING_BYTES
         self.deliveries = 0
         self._delivered = 0  # messages to groups with members, ever
+        self._watches: list[FlushWatch] = []
+        self._watched_from = _NEVER  # `_delivered` from which on a watch is told of a flush
         self._dirty_since = 0.0  # seconds of trio's clock
         self.flushers = 0  # that run now
         self.has_run = False
@@ -126,27 +121,17 @@ class Broadcaster:
             if membership.group in self.dirty:
                 self._deliver_owed(membership)
 
-    async def wait_for_writers(self, group: Group[Member]) -> None:
-        """Let writers that have much queued get on, or a burst would overflow outboxes of peers that keep up.
+    def watch_flushes(self, period: int, on_flushed: OnFlushed) -> None:
+        """Call `on_flushed` after every flush in which `period` messages more have come than at its last call."""
+        self._watches.append(FlushWatch(period, on_flushed, self._delivered + period))
+        self._watched_from = min(watch.due for watch in self._watches)
 
-        Waits for no peer: it is over when those writers stand still, when the caller is cancelled, and after
-        `MAX_WAIT_SECONDS` in any case.
+    def _tell_watches(self, group: Group[Member], batch: Batch) -> None:
+        for watch in self._watches:
+            watch.tell(group, batch, self._delivered)
+        self._watched_from = min(watch.due for watch in self._watches)
 
-        Checkpoint: always, but not one of cancellation: what was published is published.
-        """
-        deadline = trio.current_time() + MAX_WAIT_SECONDS
-        for _ in range(MAX_LOOKS):
-            high = [(backlog, backlog.taken) for backlog in group.backlogs if backlog.is_high]
-            if not high:
-                group.backlogs.clear()
-                return
-            for _ in range(PASSES_PER_LOOK):
-                await cancel_shielded_checkpoint()
-                now = trio.current_time()
-                if now >= deadline or trio.current_effective_deadline() <= now:
-                    return
-            if all(backlog.taken == taken for backlog, taken in high):
-                return
+    wait_for_writers = staticmethod(wait_for_writers)
 
     async def run(self) -> None:
         """Flush large groups for ever. Cancellation: between two slices; what is pending then goes out at once."""
@@ -228,6 +213,8 @@ class Broadcaster:
             given += 1
             self._deliver_pending(membership, batch, top)
         group.forget_delivered(top)
+        if self._delivered >= self._watched_from:
+            self._tell_watches(group, batch)
 
     def _write_cohort(self, group: Group[Member], cohort: Cohort[Member], batch: Batch, top: int) -> None:
         """Write a batch to members that are owed exactly that. Thousands of times for each message."""

@@ -47,9 +47,7 @@ class Memberships:
         self._group_policies: dict[str, Policy] = {}
         self._expired = 0
         self._counts: dict[DeliveryCounts, None] = {}  # of connections
-        # By connections that have ended:
-        self._undelivered = 0
-        self._policy_errors = 0
+        self._ended = DeliveryCounts()  # by connections that have ended
 
     def leave_nowait(self, channel: BoxMember, group_name: str) -> ChannelRemoveStatusEnum:
         """`ChannelBox.remove_channel_from_group`, synchronously."""
@@ -153,8 +151,13 @@ class Memberships:
 
     def end_counting(self, counts: DeliveryCounts) -> None:
         del self._counts[counts]
-        self._undelivered += counts.undelivered
-        self._policy_errors += counts.policy_errors
+        self._ended.add(counts)
+
+    def delivery_counts(self) -> list[DeliveryCounts]:
+        """Return what each connection counts, and at the end what those have counted that are over."""
+        ended = DeliveryCounts()
+        ended.add(self._ended)
+        return [*self._counts, ended]
 
     def users_of(self, channel_ids: Iterable[UUID]) -> frozenset[str]:
         """Return the users of those channels that are here, as far as they have any."""
@@ -191,12 +194,12 @@ class Memberships:
     @property
     def undelivered(self) -> int:
         """Messages that peers were meant to get and did not."""
-        return self._undelivered + sum(counts.undelivered for counts in self._counts)
+        return self._ended.undelivered + sum(counts.undelivered for counts in self._counts)
 
     @property
     def policy_errors(self) -> int:
         """Messages for which an overflow policy, or its key, raised."""
-        return self._policy_errors + sum(counts.policy_errors for counts in self._counts)
+        return self._ended.policy_errors + sum(counts.policy_errors for counts in self._counts)
 
 
 def as_uuid(channel_id: UUID | str) -> UUID:

@@ -27,6 +27,7 @@ class GroupIndex(Generic[M]):
         self.groups: dict[str, Group[M]] = {}
         # Read from outside, for speed; changed here alone.
         self.of: dict[M, dict[str, Membership[M]]] = {}
+        self.size = 0  # memberships
 
     def add(self, member: M, name: str, receiver: Receiver = NOWHERE, frame_index: FrameIndex = 0) -> bool:
         """Join; True when the group is new. Joining twice is joining once."""
@@ -36,6 +37,7 @@ class GroupIndex(Generic[M]):
             group = self.groups[name] = Group(name)
         if member not in group.members:
             self.of.setdefault(member, {})[name] = group.add_member(member, receiver, frame_index)
+            self.size += 1
         return is_new
 
     def remove(self, member: M, name: str) -> Removed:
@@ -44,6 +46,7 @@ class GroupIndex(Generic[M]):
             return Removed.NO_GROUP
         if not group.remove_member(member):
             return Removed.NO_MEMBER
+        self.size -= 1
         memberships = self.of[member]
         del memberships[name]
         if not memberships:

@@ -15,7 +15,7 @@ from hypercorn.config import Config
 from ..asgi_types import ASGIApp
 from ..observability.health import HealthPages
 from ..transports.epoll import Poller
-from ..transports.server_context import ServerOverview
+from ..transports.server_context import ServerCounts, ServerOverview
 from ..transports.timers import Timers
 from .accept import accept_forever
 from .connection_limits import ConnectionLimits
@@ -25,7 +25,7 @@ from .plain_lane import PlainServer
 from .server_settings import ServerSettings
 from .websocket_server import WebSocketServer
 
-__all__ = ["health_config", "overview_pages", "serve_health"]
+__all__ = ["count_connections", "health_config", "overview_pages", "serve_health"]
 
 logger = logging.getLogger("nexios_trio.server")
 
@@ -51,7 +51,12 @@ async def serve_health(
     poller: Poller | None,
     timers: Timers,
 ) -> None:
-    """Answer requests until cancelled. Cancellation: connections are closed where they are."""
+    """Answer requests, if there is an address for them, until cancelled.
+
+    Cancellation: connections are closed where they are.
+    """
+    if not listeners:
+        return
     config = health_config(config, ())
     async with trio.open_nursery() as nursery:
         limits = ConnectionLimits(MAX_CONNECTIONS)
@@ -95,3 +100,9 @@ def overview_pages(overview: ServerOverview) -> HealthPages:
         return next((one for one in found if one is not None), None)
 
     return HealthPages(nothing, problems, page)
+
+
+def count_connections(websockets: WebSocketServer, http: HttpServer) -> ServerCounts:
+    """Count the clients' connections of one server."""
+    limits, refused = websockets.limits, dict(websockets.closes.refused)
+    return ServerCounts(limits.total, limits.most, len(websockets.readers), http.connections, refused)

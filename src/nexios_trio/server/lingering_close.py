@@ -6,6 +6,7 @@ closed, and what still comes is thrown away until the peer hangs up; for a momen
 
 import logging
 import socket
+from collections import Counter
 from typing import Final
 
 import trio
@@ -34,9 +35,11 @@ class LingeringCloses:
         self.poller = poller
         self.timers = timers
         self._lingering: set[LingeringClose] = set()
+        self.refused: Counter[str] = Counter()  # by why, since the server began
 
     def refuse(self, connection: AcceptedConnection, why: ServerRefusal) -> None:
         """Answer with an HTTP error that is no secret, say why in the log, and close."""
+        self.refused[why.name.lower()] += 1
         log_refusal(connection.client, why.status, why.explain())
         response = http_response(why.status, ((b"content-type", b"text/plain"),), f"{why.text}\n".encode())
         self.send_and_close(connection, response)

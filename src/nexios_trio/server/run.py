@@ -34,7 +34,7 @@ from ..transports.server_context import CleanupLimit, ServerOverview, current_se
 from ..transports.timers import Timers
 from .accept import accept_forever
 from .connection_limits import ConnectionLimits, connection_capacity
-from .health_server import health_config, overview_pages, serve_health
+from .health_server import count_connections, health_config, overview_pages, serve_health
 from .hypercorn.http_server import HttpServer, access_log, prepare, tls_context
 from .lifespan import Lifespan
 from .listeners import Listener, backlog_of, open_listeners
@@ -77,8 +77,8 @@ async def serve(
         settings: by default those of the application, if it has any, else from the environment (``NEXIOS_...``).
         shutdown_trigger: an async function; the server drains when it returns. Without one it drains on SIGTERM and
             SIGINT, if this is the main thread; a second signal puts it in a hurry.
-        health_bind: addresses, as in `config.bind`, that answer `/healthz` and `/readyz` and nothing else, from before
-            the application starts to the end. Who asks there takes no place among the connections.
+        health_bind: addresses, as in `config.bind`, for `/healthz`, `/readyz` and metrics alone, from before the
+            application starts to the end. Who asks there takes no place among the connections.
         parent: of this process, where it is one of several workers of `nexios-trio run`.
         task_status: told the addresses, once connections are accepted.
     Raises:
@@ -165,11 +165,10 @@ class Server:
             else:
                 services.start_soon(self.poller.run, name="poller")
             services.start_soon(self.timers.run, name="timers")
-            if self.health:
-                pages = overview_pages(self.overview)
-                services.start_soon(
-                    serve_health, self.health, pages, self.config, self.adopted, self.poller, self.timers, name="health"
-                )
+            pages = overview_pages(self.overview)
+            services.start_soon(
+                serve_health, self.health, pages, self.config, self.adopted, self.poller, self.timers, name="health"
+            )
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(lifespan.run, name="lifespan of the application")
                 await lifespan.start_up(self.config.startup_timeout, self.stop.requested)
@@ -188,6 +187,7 @@ class Server:
             async with trio.open_nursery() as tls, trio.open_nursery() as connections:
                 http = HttpServer(self.app, self.config, self.adopted, self.lifespan.state)
                 websockets = self._websocket_server(http, self.poller, connections.start_soon)
+                self.overview.count = partial(count_connections, websockets, http)
                 await self._accept(listeners, partial(self._way_in, websockets, tls.start_soon), task_status)
                 if self.parent is not None and self.parent.is_retired:
                     await finish_newcomers(websockets, self.stop.hurried)

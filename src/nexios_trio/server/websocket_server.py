@@ -112,6 +112,7 @@ class WebSocketServer:
         try:
             upgrade = parse_upgrade(head, compression=self.settings.compression)
         except BadUpgrade as error:
+            self.closes.refused["bad_handshake"] += 1
             log_refusal(connection.client, error.status, f"the handshake is not in order: {str(error).strip()}")
             self.closes.send_and_close(connection, error.response)
             return

@@ -143,7 +143,13 @@ class AsgiWriter(Transport):
             self._may_write.set()
 
     def statistics(self) -> SendStatistics:
-        return SendStatistics.of(self.outbox.messages, self.outbox.bytes, self.counts)
+        if self._outbox is None:
+            return SendStatistics.of(0, 0, self.counts)
+        return SendStatistics.of(self._outbox.messages, self._outbox.bytes, self.counts)
+
+    def waiting_since(self) -> float | None:
+        oldest = None if self._outbox is None else self._outbox.oldest_at
+        return oldest if oldest is not None else self._writing_since if self._writing_since < inf else None
 
     def _abort(self) -> None:
         self._gone.set()

@@ -199,6 +199,10 @@ class Transport(Receiver, ABC):
     def statistics(self) -> SendStatistics:
         """Count what is queued for this peer and what it did not get."""
 
+    def waiting_since(self) -> float | None:
+        """Return since when the peer has taken nothing of what waits for it, on trio's clock; None if nothing waits."""
+        return None
+
     @abstractmethod
     def _abort(self) -> None:
         """Let go of the peer without waiting for it, as far as this way of reaching it can."""

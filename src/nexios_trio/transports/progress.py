@@ -108,6 +108,10 @@ class ReadingDeadline:
         self.look_at = min(self.when, now + self._patience / LOOKS_PER_PATIENCE)
         return now < self.when
 
+    def stalled_since(self, taken: int) -> float | None:
+        """Return since when the peer has taken nothing; None if it has taken something since the last look."""
+        return self._progress_at if taken <= self._taken else None
+
     def explain(self, now: float) -> str:
         """Say why the deadline was missed, for the peer and the log."""
         if now - self._progress_at < self._patience:

@@ -47,6 +47,14 @@ class DeliveryCounts:
         self.policy_errors += 1
         self.policy_error = error
 
+    def add(self, other: "DeliveryCounts") -> None:
+        """Count what another one has counted, too."""
+        self.dropped_oldest += other.dropped_oldest
+        self.dropped_latest += other.dropped_latest
+        self.replaced += other.replaced
+        self.lost += other.lost
+        self.policy_errors += other.policy_errors
+
     @property
     def undelivered(self) -> int:
         return self.dropped_oldest + self.dropped_latest + self.replaced + self.lost
@@ -105,6 +113,11 @@ class Outbox:
     def is_high(self) -> bool:
         """More than half full."""
         return self.messages * 2 > self.max_messages or self.bytes * 2 > self.max_bytes
+
+    @property
+    def oldest_at(self) -> float | None:
+        """The time at which the oldest message was queued, on trio's clock; None for none, and where no policy asks."""
+        return self._order[0].since if self._order else None
 
     def fits(self, size: int) -> bool:
         return self.messages < self.max_messages and self.bytes + size <= self.max_bytes

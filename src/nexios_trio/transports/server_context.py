@@ -7,7 +7,7 @@
 Neither imports the other.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import inf
@@ -27,6 +27,7 @@ __all__ = [
     "DirectOffer",
     "Observable",
     "ServerContext",
+    "ServerCounts",
     "ServerOverview",
     "current_server",
     "find_offer",
@@ -151,12 +152,24 @@ class Observable(Protocol):
         ...
 
 
+@attrs.frozen
+class ServerCounts:
+    """What a server counts of its connections, WebSockets and others."""
+
+    connections: int  # accepted, and not over
+    most: int  # that there may be
+    without_request: int  # of which no request has come yet
+    http: int  # that are HTTP's
+    refused: Mapping[str, int]  # since the server began, before any application has seen them, by why
+
+
 @attrs.define(eq=False)
 class ServerOverview:
     """What the server's own address for health tells of server and applications. Both write here what they know."""
 
     problem: str | None = "starting"  # why the server serves nobody: "starting", "draining"
     applications: list[Observable] = attrs.field(factory=list)  # those that have been told to start, and not to stop
+    count: Callable[[], ServerCounts] | None = None  # while connections are served
 
 
 class ServerContext(Protocol):

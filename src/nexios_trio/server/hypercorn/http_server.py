@@ -103,6 +103,11 @@ class HttpServer:
                 connection.close()
         return asked
 
+    @property
+    def connections(self) -> int:
+        """Count them."""
+        return len(self._streams)
+
     async def drain(self) -> None:
         """Close idle connections, and the others once they have got their response."""
         await self._context.terminated.set()

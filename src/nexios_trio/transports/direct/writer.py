@@ -205,6 +205,11 @@ class Writer(KernelWriter):
             messages, size = messages + self._outbox.messages, size + self._outbox.bytes
         return SendStatistics.of(messages, size, self.counts)
 
+    def waiting_since(self) -> float | None:
+        if self._outbox is not None and self._outbox.oldest_at is not None:
+            return self._outbox.oldest_at
+        return None if self._deadline is None else self._deadline.stalled_since(self._taken())
+
     def _lost(self, data: bytes = b"") -> None:
         """End: the peer is gone. `data`: what could not be written to it."""
         if data:

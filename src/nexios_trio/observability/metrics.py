@@ -1,0 +1,139 @@
+"""Metrics in prometheus's text format, for whoever scrapes. The extra `metrics` is needed to import this."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import trio
+from prometheus_client import REGISTRY, CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from ..connections.runtime import Runtime
+from ..engines.base import EngineState
+from .census import Census, take_census
+from .durations import Durations
+from .sampling import Samples
+from .workers import worker_name
+
+__all__ = ["CONTENT_TYPE", "Metrics"]
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+PREFIX: Final = "nexios_"
+
+
+class Metrics:
+    """One application's numbers, and those of a registry beside them.
+
+    Args:
+        registry: the program's own metrics; None for the library's one for the whole process.
+    """
+
+    def __init__(self, runtime: Runtime, registry: CollectorRegistry | None) -> None:
+        self._runtime = runtime
+        self._registry = REGISTRY if registry is None else registry
+        self._samples = Samples()
+        self._samples.begin(runtime)
+
+    async def render(self) -> bytes:
+        """Return all of them as text. Checkpoint: always.
+
+        The registry's collectors run in a thread, as they do everywhere else: some of them read files.
+        """
+        census = await take_census(self._runtime)
+        ours = generate_latest(Families(census, self._samples, worker_name()))
+        theirs = await trio.to_thread.run_sync(generate_latest, self._registry)
+        return ours + theirs
+
+
+class Families(Collector):
+    """A census as the library wants it."""
+
+    def __init__(self, census: Census, samples: Samples, worker: str) -> None:
+        self._census = census
+        self._samples = samples
+        self._worker = worker
+
+    def collect(self) -> Iterator[Metric]:
+        """Make the metric families. Of this one moment: the numbers have been read."""
+        yield from self._connections()
+        yield from self._groups()
+        yield from self._outboxes()
+        yield self._histogram(
+            "publish_to_wire_seconds",
+            "From group_send, here or on another node, to the last member's socket or send queue. One message in 64.",
+            self._samples.publish_to_wire,
+        )
+        yield self._histogram(
+            "handler_seconds",
+            "From when a handler is given a message to when it asks for the next. On one connection in 16.",
+            self._samples.handler,
+        )
+
+    def _connections(self) -> Iterator[Metric]:
+        census = self._census
+        open_now = {(lane, "websocket"): count for lane, count in census.connections.items()}
+        if census.server is not None:
+            open_now["asgi", "http"] = census.server.http
+        yield self._gauge("connections", "That are open.", ("lane", "protocol"), open_now)
+        yield self._gauge("handshakes", "WebSocket handshakes that are not answered yet.", (), census.handshakes)
+        yield self._counter("accepted", "WebSocket handshakes that were accepted.", ("lane",), census.accepted)
+        refused = {(cause, str(status or "")): count for (cause, status), count in census.refused.items()}
+        text = "WebSocket handshakes that were not; no status: the client has left."
+        yield self._counter("refused", text, ("cause", "status"), refused)
+        yield self._counter("ended", "WebSockets that have ended, by the cause.", ("cause",), census.ended)
+        if census.server is not None:
+            server = census.server
+            text = "Sockets that the server has accepted and not closed, of every kind."
+            yield self._gauge("server_connections", text, (), server.connections)
+            yield self._gauge("server_connections_limit", "So many there may be.", (), server.most)
+            text = "Connections that were refused before any application has seen them."
+            yield self._counter("server_refused", text, ("cause",), server.refused)
+            text = "Connections whose first request has not come yet."
+            yield self._gauge("server_connections_without_request", text, (), server.without_request)
+
+    def _groups(self) -> Iterator[Metric]:
+        census = self._census
+        yield self._gauge("groups", "That have members here.", (), census.groups)
+        yield self._gauge("members", "Memberships: a channel in two groups counts twice.", (), census.members)
+        yield self._gauge("channels", "That are known here, in groups or not.", (), census.channels)
+        yield self._counter("published", "Messages that group_send gave to the engine here.", (), census.published)
+        yield self._counter("delivered", "Group messages that members here were given.", (), census.delivered)
+        counts = census.undelivered
+        reasons = {name: getattr(counts, name) for name in ("dropped_latest", "dropped_oldest", "lost", "replaced")}
+        yield self._counter("undelivered", "Messages that peers were to get and did not.", ("reason",), reasons)
+        text = "Messages for which an overflow policy, or its key, raised."
+        yield self._counter("policy_errors", text, (), counts.policy_errors)
+        states = {state.value: int(census.engine is state) for state in EngineState}
+        yield self._gauge("engine_state", "1 for the state that the engine is in.", ("state",), states)
+
+    def _outboxes(self) -> Iterator[Metric]:
+        census = self._census
+        yield self._gauge("outbox_peers", "Peers that messages wait for.", (), census.waiting_peers)
+        yield self._gauge("outbox_messages", "Messages that wait, for all peers.", (), census.waiting_messages)
+        yield self._gauge("outbox_bytes", "Their bytes.", (), census.waiting_bytes)
+        text = "For so long some peer has taken nothing of what waits for it."
+        yield self._gauge("outbox_age_seconds", text, (), census.longest_wait)
+
+    def _gauge(self, name: str, text: str, labels: tuple[str, ...], values: Any) -> Metric:
+        return self._family(GaugeMetricFamily, name, text, labels, values)
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...], values: Any) -> Metric:
+        return self._family(CounterMetricFamily, name, text, labels, values)
+
+    def _family(self, kind: Callable[..., Any], name: str, text: str, labels: tuple[str, ...], values: Any) -> Metric:
+        """Make a family of one value, or of one for each combination of labels."""
+        family: Any = kind(PREFIX + name, text, labels=("worker", *labels))
+        rows: Mapping[Any, float] = values if labels else {(): values}
+        for key, value in rows.items():
+            family.add_metric((self._worker, *((key,) if isinstance(key, str) else key)), value)
+        made: Metric = family
+        return made
+
+    def _histogram(self, name: str, text: str, durations: Durations) -> Metric:
+        family = HistogramMetricFamily(PREFIX + name, text, labels=("worker",))
+        total, buckets = 0, []
+        for bound, count in zip((*map(str, durations.bounds), "+Inf"), durations.counts, strict=True):
+            total += count
+            buckets.append((bound, total))
+        family.add_metric((self._worker,), buckets, durations.seconds)
+        return family
