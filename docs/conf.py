@@ -12,17 +12,27 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import api_index  # beside this file
 import hops
+import settings_table
+import sphinx.util.inspect
 from sphinx.errors import SphinxError
 
 from benchmarks.cost import table as cost_table
 from benchmarks.cost.workloads import TITLES as COST_TITLES
+from nexios_trio.groups.current_box import OnCurrentBox
 
 project = "nexios-trio"
 author = "The nexios-trio contributors"
 copyright = "2026, The nexios-trio contributors"
 version = release = importlib.metadata.version(project)
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+autosummary_generate = False  # only the tables
 exclude_patterns = ["_build"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
@@ -37,12 +47,25 @@ napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = f"nexios-trio {release}"
+html_static_path = ["_static"]
+html_css_files = ["style.css"]
+html_js_files = ["copy.js"]
 html_copy_source = False
 html_show_sphinx = False
 
 default_role = "code"  # a name in `backticks` is code, in docstrings as on the pages
 
 _NOTES = re.compile(r"(Checkpoint|Cancellation|Concurrency|Raises|Returns): (?=\S)")
+
+
+def _show_async_on_the_class() -> None:
+    """Let autodoc see that a coroutine is one behind `OnCurrentBox`, which is no function."""
+    look = sphinx.util.inspect.iscoroutinefunction
+
+    def is_coroutine_function(found: Any) -> Any:
+        return look(found.__wrapped__ if isinstance(found, OnCurrentBox) else found)
+
+    sphinx.util.inspect.iscoroutinefunction = is_coroutine_function
 
 
 def _open_up(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
@@ -58,6 +81,11 @@ def _open_up(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, lines:
         else:
             opened.append(line)
     lines[:] = opened
+
+
+def _read_all(_app: Any, env: Any, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+    """Sphinx' search loses the `{index}` entries of pages that it does not read anew."""
+    return sorted(env.found_docs) if added or changed or removed else []
 
 
 def _insert_index(app: Any, name: str, content: list[str]) -> None:
@@ -81,6 +109,12 @@ def _insert_counts(app: Any, name: str, content: list[str]) -> None:
         content[0] = content[0].replace("{cost-table}", shown)
 
 
+def _insert_settings(app: Any, name: str, content: list[str]) -> None:
+    if name == "guides/settings":
+        app.env.note_dependency(settings_table.SOURCE)
+        content[0] = content[0].replace("{settings-table}", settings_table.render())
+
+
 def _insert_fragments(_app: Any, name: str, content: list[str]) -> None:
     """Put what `changes/` has above the released versions: what the next one will say."""
     if name == "changelog":
@@ -92,8 +126,11 @@ def _insert_fragments(_app: Any, name: str, content: list[str]) -> None:
 
 
 def setup(app: Any) -> None:
+    _show_async_on_the_class()
+    app.connect("env-get-outdated", _read_all)
     app.connect("source-read", _insert_index)
     app.connect("source-read", _insert_hops)
     app.connect("source-read", _insert_counts)
+    app.connect("source-read", _insert_settings)
     app.connect("source-read", _insert_fragments)
     app.connect("autodoc-process-docstring", _open_up, priority=100)  # before napoleon reads the sections
