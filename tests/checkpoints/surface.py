@@ -14,7 +14,9 @@ import nexios_trio
 from nexios_trio import middleware
 
 # For connections alone: to tell their channels, to wait where there is something to wait for, and to be counted.
+# For applications: to give their box an engine.
 INTERNAL = {
+    *("ChannelBox.settle_name", "ChannelBox.share"),
     *("ConnectionBinding.accepted", "ConnectionBinding.disconnected"),
     *("ConnectionBinding.settle_posts", "Memberships.settle_posts"),
     *("Memberships.begin_counting", "Memberships.delivery_counts", "Memberships.end_counting"),

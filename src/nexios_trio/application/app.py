@@ -25,6 +25,7 @@ from .asgi_stack import AsgiStack
 from .endpoints import find_endpoint, refusing
 from .gc_tuning import count_connection, count_request
 from .host import Host
+from .import_path import import_path_of
 from .lifespan import Lifespan
 from .mounted import foreign_lifespan
 from .observing import ObservedApplication, ObservedRoutes
@@ -51,6 +52,7 @@ class NexiosApp(ObservedRoutes):
         middleware: runs around all WebSocket handlers; the first is outermost.
         box: the groups, if they are to be shared with another application.
         authorize: who may join which group, and send to it; see `ChannelBox`. Not together with `box`.
+        name: of the box with the groups; see `ChannelBox`. Not together with `box`.
         settings: limits and switches; by default from the environment (``NEXIOS_...``).
         limits: single settings, as in ``allowed_origins=["https://example.com"]``, which win.
     Raises: TypeError, ValueError (`SettingsError`), naming what is accepted.
@@ -66,6 +68,7 @@ class NexiosApp(ObservedRoutes):
         middleware: Iterable[Any] = (),
         box: ChannelBox | None = None,
         authorize: Authorize | None = None,
+        name: str | None = None,
         settings: Settings | None = None,
         **limits: Any,
     ) -> None:
@@ -73,7 +76,7 @@ class NexiosApp(ObservedRoutes):
             limits["debug"] = True
         self.settings = Settings.from_environ(os.environ, **limits) if settings is None else settings.evolve(**limits)
         self.title = title
-        self.runtime = Runtime(self.settings, box, authorize)
+        self.runtime = Runtime(self.settings, box, authorize, name, import_path_of(self))
         self._host = Host(self.settings)
         context = bind_lifespan(lifespan, self)
         self._observed = ObservedApplication(self.runtime, lambda: self._lifespan.problem)

@@ -20,6 +20,7 @@ import attrs
 import trio
 
 from ..config.settings import Settings
+from ..engines.default import make_shared_engine
 from ..exceptions import LifecycleError
 from ..groups.authorization import Authorize, acting_for, acting_session
 from ..groups.box import ChannelBox
@@ -66,15 +67,28 @@ class Runtime:
     Invariant: while a block is open or a reference is held, the services run, and `poller` stays the same one.
     """
 
-    def __init__(self, settings: Settings, box: ChannelBox | None = None, authorize: Authorize | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        box: ChannelBox | None = None,
+        authorize: Authorize | None = None,
+        name: str | None = None,
+        default_name: Callable[[], str] = lambda: "application",
+    ) -> None:
         if box is not None and authorize is not None:
             raise TypeError("authorize belongs to the box that is given: ChannelBox(authorize=...)")
+        if box is not None and name is not None:
+            raise TypeError("name belongs to the box that is given: ChannelBox(name=...)")
         self.settings = settings
         self.box = (
             box
             if box is not None
-            else ChannelBox(max_groups_per_channel=settings.max_groups_per_channel, authorize=authorize)
+            else ChannelBox(name=name, max_groups_per_channel=settings.max_groups_per_channel, authorize=authorize)
         )
+        self._default_name = default_name
+        engine = make_shared_engine() if self.box.has_default_engine else None
+        if engine is not None:
+            self.box.share(engine)
         broadcaster = self.box.broadcaster
         broadcaster.max_pending = min(broadcaster.max_pending, max(settings.outbox_messages // 2, 1))
         broadcaster.max_pending_bytes = min(broadcaster.max_pending_bytes, max(settings.outbox_bytes // 2, 1))
@@ -142,6 +156,7 @@ class Runtime:
                         if self.poller is not None:
                             nursery.start_soon(self.poller.run, name="nexios_trio poller")
                     nursery.start_soon(self.box.broadcaster.run, name="nexios_trio flusher")
+                    self.box.settle_name(self._default_name)
                     await nursery.start(self.box.engine_client.run, name="nexios_trio engine")
                     yield nursery
         finally:

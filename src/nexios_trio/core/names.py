@@ -1,4 +1,4 @@
-"""Names that users and peers choose: group names.
+"""Names that users and peers choose: of groups, and of the boxes that these are in.
 
 A name travels in logs, metric labels and keys of other servers, so it is plain ASCII without spaces or
 separators that mean something there. It is checked on every call that takes one, hence the cache.
@@ -10,7 +10,7 @@ from typing import Final
 
 from ..exceptions import InvalidName
 
-__all__ = ["MAX_NAME_LENGTH", "check_group_name"]
+__all__ = ["MAX_NAME_LENGTH", "check_box_name", "check_group_name"]
 
 MAX_NAME_LENGTH: Final = 100
 
@@ -29,6 +29,13 @@ def check_group_name(name: object) -> str:
     if isinstance(name, str):
         return _checked(name)
     raise InvalidName(f"a group name is a str of {_ACCEPTED}, not {type(name).__name__}")
+
+
+def check_box_name(name: object) -> str:
+    """Return the name of an application or a box, if it is valid. Raises: InvalidName."""
+    if isinstance(name, str) and _GROUP_NAME.fullmatch(name):
+        return str.__str__(name)
+    raise InvalidName(f"the name of an application or a box is a str of {_ACCEPTED}, not {name!r:.{_SHOWN}}")
 
 
 # Bounded: names from peers can push others out, never make it grow. Failures are not stored.

@@ -133,6 +133,7 @@ class Engine(ABC):
 
     # There are no other nodes: a group without members here has none at all, and every receipt is settled at once.
     is_local: ClassVar[bool] = False
+    name: str = ""  # of the box, set before `run`: only boxes of one name share groups
     deadline: float = 5.0  # seconds within which every receipt is settled, and every other call returns
 
     @property

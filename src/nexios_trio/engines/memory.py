@@ -1,6 +1,6 @@
 """The engine of one process: delivery is a function call, history lives in this process's memory.
 
-Everything happens at once, in `post` and `history_nowait`. The asynchronous methods are those with a
+Everything happens at once, in `post` and what ends in `nowait`. The asynchronous methods are those with a
 checkpoint, so that a program does not come to rely on what only this engine does.
 """
 
@@ -215,12 +215,20 @@ class MemoryEngine(Engine):
 
     async def groups_with_history(self) -> list[str]:
         await checkpoint()
+        return self.groups_with_history_nowait()
+
+    def groups_with_history_nowait(self) -> list[str]:
+        """Do what `groups_with_history` does, now."""
         now = self._clock()
         logs = self._logs.items()
         return [name for name, log in logs if log.history is not None and log.history.snapshot(now)]
 
     async def flush_history(self, group: str | None = None) -> None:
         await checkpoint()
+        self.flush_history_nowait(group)
+
+    def flush_history_nowait(self, group: str | None = None) -> None:
+        """Do what `flush_history` does, now."""
         for name in [group] if group is not None else list(self._with_history):
             log = self._with_history.get(name)
             if log is not None:

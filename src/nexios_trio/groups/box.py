@@ -4,7 +4,7 @@ Membership is plain synchronous code, so leaving works in a cancelled `finally`.
 """
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ from trio.lowlevel import checkpoint
 from ..core.close_codes import check_close_code, check_reason
 from ..core.json import JsonDefault
 from ..core.message import Position
-from ..core.names import check_group_name
+from ..core.names import check_box_name, check_group_name
 from ..engines.base import Engine, Receipt
 from ..engines.memory import MemoryEngine
 from ..pubsub.history import DEFAULT_MAX_BYTES, HistoryLimits
@@ -47,7 +47,10 @@ class ChannelBox(Publishing):
     where none does. Where several run, or in a thread that is not trio's, that raises LifecycleError.
 
     Args:
-        engine: carries messages to other processes, and keeps them; by default there is only this one.
+        engine: carries messages to other processes, and keeps them. By default the workers of `nexios-trio run` share
+            the groups of the boxes that applications have, and elsewhere there is only this process.
+        name: of the box, in all processes that share its groups; boxes of other names have groups of their own. By
+            default it is the import path of the application, such as "chat.main:app".
         history_overflow: what a history does when it is over its size: "clear" (keep the newest only) or "trim".
         history_ttl: seconds that a message is kept; None for ever.
         history_limit: messages kept per group; None for 10,000, whose memory the size does not tell when they are tiny.
@@ -66,6 +69,7 @@ class ChannelBox(Publishing):
         self,
         engine: Engine | None = None,
         *,
+        name: str | None = None,
         history_overflow: str = "clear",
         history_ttl: float | None = None,
         history_limit: int | None = None,
@@ -74,6 +78,8 @@ class ChannelBox(Publishing):
         authorize: Authorize | None = None,
         json_default: JsonDefault | None = None,
     ) -> None:
+        self.name = None if name is None else check_box_name(name)
+        self.has_default_engine = engine is None
         super().__init__(
             engine if engine is not None else MemoryEngine(),
             # With `history_bytes` of None, the bytes of each saved message's time take the place of the ones here.
@@ -88,6 +94,18 @@ class ChannelBox(Publishing):
             authorize=check_authorize(authorize),
             json_default=json_default,
         )
+
+    def share(self, engine: Engine) -> None:
+        """Have another engine in place of the default one, before anybody has joined or published."""
+        self.has_default_engine = False
+        self._take_engine(engine)
+        self._attach_to(engine)
+
+    def settle_name(self, default: Callable[[], str]) -> None:
+        """Give the engine the name of this box, if it reaches others: by default, what `default` finds."""
+        if not self.engine.is_local:
+            self.name = self.name or default()
+            self.engine.name = self.name
 
     # Membership
 

@@ -18,6 +18,7 @@ from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, cast
 
 import trio
 
+from ..engines.memory import MemoryEngine
 from ..exceptions import LifecycleError
 
 __all__ = ["OnCurrentBox", "announce_box", "find_box", "use_box", "withdraw_box"]
@@ -53,7 +54,7 @@ def find_box(kind: type) -> Any:
             )
         return next(iter(boxes))
     if not _of_the_process:
-        _of_the_process.append(kind())
+        _of_the_process.append(kind(MemoryEngine()))
     return _of_the_process[0]
 
 

@@ -36,10 +36,8 @@ class Memberships:
 
     def __init__(self, engine: Engine, max_groups_per_channel: int) -> None:
         self.timers = Timers()
-        self.engine = engine
         self._index: GroupIndex[Any] = GroupIndex()
-        self.engine_client = EngineClient(engine, self, self._index.groups)
-        self._index.on_empty = self.engine_client.left
+        self._take_engine(engine)
         self._channels: dict[UUID, BoxMember] = {}
         self.broadcaster = Broadcaster(self._index, self._channels)
         self._timers: dict[BoxMember, Timer] = {}
@@ -48,6 +46,11 @@ class Memberships:
         self._expired = 0
         self._counts: dict[DeliveryCounts, None] = {}  # of connections
         self._ended = DeliveryCounts()  # by connections that have ended
+
+    def _take_engine(self, engine: Engine) -> None:
+        self.engine = engine
+        self.engine_client = EngineClient(engine, self, self._index.groups)
+        self._index.on_empty = self.engine_client.left
 
     def leave_nowait(self, channel: BoxMember, group_name: str) -> ChannelRemoveStatusEnum:
         """`ChannelBox.remove_channel_from_group`, synchronously."""

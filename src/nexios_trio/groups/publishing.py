@@ -60,6 +60,9 @@ class Publishing(Memberships):
         self.json_default = json_default
         self._max_message_size = inf  # of what is sent to groups
         self._published = 0
+        self._attach_to(engine)
+
+    def _attach_to(self, engine: Engine) -> None:
         # From here on the engine gives each message to the broadcaster itself. One that serves other processes too does
         # so at any time, so memberships that have expired must go first; else `group_send` sees to that.
         if engine.is_local:

@@ -1,13 +1,20 @@
-"""What a worker has from its parent: a number, a link on its standard input, and a slot among the workers' loads."""
+"""What a worker has from its parent: a number, a link on its standard input, a slot among the workers' loads, and a
+line to the hub.
+"""
 
 import os
 import signal
+import socket
 from contextlib import suppress
 from typing import Final
 
 import attrs
 import trio
 
+from ..engines.base import Engine
+from ..engines.default import make_engines_with
+from ..engines.hub_engine import HubEngine
+from ..engines.hub_link import HubLink
 from .worker_loads import WorkerLoad
 
 __all__ = ["NEWCOMERS_SECONDS", "READY", "RETIRE", "ParentLink", "WorkerPlace"]
@@ -25,20 +32,22 @@ class WorkerPlace:
         number: from 0.
         slot: of its load.
         loads: the descriptor of all loads.
+        hub: the descriptor of a socket whose other end the hub has.
     """
 
     number: int
     slot: int
     loads: int
+    hub: int
 
     def to_argument(self) -> str:
-        return f"{self.number},{self.slot},{self.loads}"
+        return f"{self.number},{self.slot},{self.loads},{self.hub}"
 
     @classmethod
     def from_argument(cls, argument: str) -> "WorkerPlace":
         """Raises: ValueError."""
-        number, slot, loads = argument.split(",")
-        return cls(int(number), int(slot), int(loads))
+        number, slot, loads, hub = map(int, argument.split(","))
+        return cls(number, slot, loads, hub)
 
 
 @attrs.define(eq=False)
@@ -47,6 +56,7 @@ class ParentLink:
 
     number: int
     load: WorkerLoad
+    hub: HubLink
     is_retired: bool = attrs.field(default=False, init=False)
     _descriptor: int
 
@@ -54,6 +64,7 @@ class ParentLink:
     def take(cls, place: WorkerPlace) -> "ParentLink":
         """Take what is inherited, so that the processes that this one starts do not.
 
+        Applications that are made from here on share their groups with those of the other workers.
         Standard input, where the link was, is empty from here on; SIGHUP is the parent's, and does nothing here.
         """
         signal.signal(signal.SIGHUP, lambda number, frame: None)  # not SIG_IGN, which other programs would inherit
@@ -63,7 +74,11 @@ class ParentLink:
         os.close(nothing)
         load = WorkerLoad(place.loads, place.slot)
         os.close(place.loads)
-        return cls(place.number, load, link)
+        line = socket.socket(fileno=place.hub)
+        line.set_inheritable(False)
+        hub = HubLink(line, Engine.deadline)
+        make_engines_with(lambda: HubEngine(hub))
+        return cls(place.number, load, hub, link)
 
     def say_ready(self) -> None:
         """Tell the parent that connections are accepted."""

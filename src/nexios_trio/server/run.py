@@ -165,6 +165,8 @@ class Server:
             else:
                 services.start_soon(self.poller.run, name="poller")
             services.start_soon(self.timers.run, name="timers")
+            if self.parent is not None:
+                services.start_soon(self.parent.hub.run, name="line to the hub")
             pages = overview_pages(self.overview)
             services.start_soon(
                 serve_health, self.health, pages, self.config, self.adopted, self.poller, self.timers, name="health"

@@ -16,11 +16,13 @@ import os
 import signal
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Final
 
 import attrs
 import trio
 
+from ..engines.hub import Hub
 from .parent_link import NEWCOMERS_SECONDS, WorkerPlace
 from .worker_loads import WorkerLoads
 from .worker_process import Worker, describe_end, start_worker
@@ -52,6 +54,7 @@ class Supervisor:
     drain_timeout: float
     on_ready: Callable[[], None]
     _loads: WorkerLoads = attrs.field(init=False)
+    _hub: Hub = attrs.field(factory=Hub, init=False)
     _workers: list[Worker | None] = attrs.field(init=False)  # by number: who has the place
     _alive: set[Worker] = attrs.field(factory=set, init=False)
     _ends: deque[float] = attrs.field(init=False)  # when workers ended that had been ready
@@ -133,9 +136,9 @@ class Supervisor:
             go_on = self._judge(worker, status) and await self._pause()
 
     async def _start(self, number: int, predecessor: Worker | None) -> Worker:
-        place = WorkerPlace(number, self._loads.take_slot(), self._loads.descriptor)
-        inherited = [*self.descriptors, self._loads.descriptor]
-        worker = await start_worker(self.command(place), place, inherited, predecessor)
+        slot, loads = self._loads.take_slot(), self._loads.descriptor
+        make_place = partial(WorkerPlace, number, slot, loads)
+        worker = await start_worker(self.command, make_place, [*self.descriptors, loads], predecessor)
         logger.debug("%s has started", worker.name)
         self._alive.add(worker)
         self._workers[number] = worker
@@ -146,6 +149,7 @@ class Supervisor:
     async def _wait(self, worker: Worker) -> int:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._await_ready, worker)
+            nursery.start_soon(self._hub.serve, worker.hub)
             status = await worker.process.wait()
             nursery.cancel_scope.cancel(reason="the worker has ended")
         return status

@@ -2,7 +2,7 @@
 
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import attrs
@@ -24,6 +24,7 @@ class Worker:
     place: WorkerPlace
     process: trio.Process
     link: trio.SocketStream
+    hub: socket.socket  # the hub's end
     predecessor: "Worker | None"
     settled: trio.Event = attrs.field(factory=trio.Event, init=False)  # ready, or over
     ended: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -56,27 +57,34 @@ class Worker:
         """Let go of it, and kill it if it still runs."""
         self.process.kill()
         self.link.socket.close()
+        self.hub.close()
         self.settled.set()
         self.ended.set()
 
 
 async def start_worker(
-    command: Sequence[str], place: WorkerPlace, inherited: Sequence[int], predecessor: Worker | None
+    command: Callable[[WorkerPlace], Sequence[str]],
+    make_place: Callable[[int], WorkerPlace],
+    inherited: Sequence[int],
+    predecessor: Worker | None,
 ) -> Worker:
     """Start a process with one end of a link as its standard input.
 
     Args:
-        inherited: descriptors.
+        make_place: called with the descriptor of its line to the hub.
+        inherited: other descriptors.
     """
     ours, theirs = socket.socketpair()
-    with theirs:
+    our_hub, their_hub = socket.socketpair()
+    with theirs, their_hub:
+        place = make_place(their_hub.fileno())
         process = await trio.lowlevel.open_process(
-            command,
+            command(place),
             stdin=theirs.fileno(),
-            pass_fds=inherited,
+            pass_fds=[*inherited, place.hub],
             process_group=0,  # the terminal's Ctrl-C reaches the parent alone
         )
-    return Worker(place, process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)), predecessor)
+    return Worker(place, process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)), our_hub, predecessor)
 
 
 def describe_end(status: int) -> str:

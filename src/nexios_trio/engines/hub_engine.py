@@ -1,0 +1,279 @@
+"""The engine of a worker: what its box posts goes to the hub, and comes back in the order in which the hub numbered it.
+
+A message of this worker's own comes back as its number alone.
+"""
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from trio.lowlevel import checkpoint
+
+from ..core.message import Message, Position
+from ..core.message_codec import UnreadableMessage, decode_message, encode_message
+from ..exceptions import EngineError, MessageTooBig
+from .base import (
+    Answer,
+    Deliver,
+    Engine,
+    EngineState,
+    Gap,
+    HistoryLimits,
+    HistoryPage,
+    Receipt,
+    check_key,
+    no_answer,
+    no_gap,
+)
+from .hub_bodies import (
+    pack_keep,
+    pack_query,
+    pack_text,
+    unpack_answer,
+    unpack_page,
+    unpack_position,
+    unpack_texts,
+)
+from .hub_frames import DELIVER, HAS_KEEP, HAS_KEY, IS_TRANSIENT, WATCHED, Frame, Kind
+from .hub_link import Call, HubLink, Request
+
+__all__ = ["HubEngine"]
+
+logger = logging.getLogger("nexios_trio.box")
+
+MAX_MESSAGE_BYTES: Final = 16_777_216
+
+
+class HubEngine(Engine):
+    """Carries the messages of one box to the boxes of the same name in the other workers.
+
+    Concurrency: any task of the run of trio that the link is in. Cancellation: a publish may have happened.
+    """
+
+    def __init__(self, link: HubLink) -> None:
+        self._link = link
+        self._box = 0  # the hub's number for it; 0 while it takes no part
+        self._has_run = False
+        self._deliver: Deliver | None = None
+        self._gap: Gap = no_gap
+        self._answer: Answer = no_answer
+        self._watches: dict[str, _Watch] = {}
+
+    @property
+    def state(self) -> EngineState:
+        if self._box and not self._link.is_over:
+            return EngineState.DOWN if self._link.is_silent else EngineState.UP
+        return EngineState.DOWN if self._has_run else EngineState.STARTING
+
+    def health(self) -> str:
+        return "the parent process does not answer" if self._link.is_silent else self.state.value
+
+    @asynccontextmanager
+    async def run(self) -> AsyncGenerator[None]:
+        """Take part for the length of the block. Raises: EngineError; LifecycleError for a name that is taken."""
+        name = self.name
+        self._box = await self._link.open(name, self)
+        self._has_run = True
+        try:
+            await self._watch_again()
+            yield
+        finally:
+            self._box = 0
+            for watch in self._watches.values():
+                watch.holds = False
+            self._link.close(name)
+
+    async def _watch_again(self) -> None:
+        """Watch what was watched when the engine ran last, for a box that has members already."""
+        for group, watch in self._watches.items():
+            self._link.request(_WatchRequest(self, self._box, group, watch), Kind.WATCH, group)
+        if self._watches:
+            await self._call(Kind.GROUPS)  # whose answer comes behind those
+
+    def attach(self, deliver: Deliver, gap: Gap = no_gap, answer: Answer = no_answer) -> None:
+        self._deliver, self._gap, self._answer = deliver, gap, answer
+
+    # Messages
+
+    def post(
+        self, group: str, message: Message, *, keep: HistoryLimits | None = None, key: str | None = None
+    ) -> Receipt:
+        if not self._box:
+            raise EngineError(_NOT_RUNNING)
+        encoded = encode_message(message)
+        if len(encoded) > MAX_MESSAGE_BYTES:
+            raise MessageTooBig(f"a group message of {len(encoded)} bytes; at most {MAX_MESSAGE_BYTES} are carried")
+        if not self._link.has_room:
+            raise EngineError("too many messages are on their way to the parent process")
+        flags = IS_TRANSIENT if message.is_transient else 0
+        limits = named = b""
+        if keep is not None:
+            flags |= HAS_KEEP
+            limits = pack_keep(keep)
+        if key is not None:
+            flags |= HAS_KEY
+            named = pack_text(check_key(key))
+        receipt = Receipt()
+        request = _Post(self, self._box, group, message, receipt)
+        self._link.request(request, Kind.POST, group, bytes((flags,)), limits, named, encoded)
+        return receipt
+
+    def watch(self, group: str) -> Receipt:
+        watch = self._watches.get(group)
+        if watch is None or watch.receipt.error is not None:
+            watch = self._watches[group] = _Watch()
+            if self._box:
+                self._link.request(_WatchRequest(self, self._box, group, watch), Kind.WATCH, group)
+            else:
+                watch.receipt.fail(EngineError(_NOT_RUNNING))
+        return watch.receipt
+
+    def unwatch(self, group: str) -> None:
+        if self._watches.pop(group, None) is not None and self._box:
+            self._link.tell(Kind.UNWATCH, 0, self._box, group)
+
+    # What the line brings
+
+    def receive(self, said: Frame) -> None:
+        """Take a message, a gap or a question."""
+        match said.kind:
+            case Kind.MESSAGE:
+                position, at = unpack_position(said.body)
+                try:
+                    message = decode_message(said.body[at:], position)
+                except UnreadableMessage as error:
+                    logger.warning("a message to group %s cannot be read: %s", said.group, error)
+                    self._miss(said.group, position)
+                else:
+                    self.give(said.group, message)
+            case Kind.GAP:
+                _, at = unpack_position(said.body)
+                upto, _ = unpack_position(said.body, at)
+                self._miss(said.group, upto)
+            case Kind.ASKED:
+                try:
+                    answer = self._answer(said.body)
+                except Exception:
+                    logger.exception("a question of another worker's could not be answered")
+                    answer = b""
+                self._link.tell(Kind.ANSWER, said.number, said.box, "", answer)
+            case _:  # of a newer hub
+                pass
+
+    def give(self, group: str, message: Message) -> None:
+        """Deliver a message, where the group is watched."""
+        watch = self._watches.get(group)
+        if watch is None or not watch.holds or self._deliver is None:
+            return
+        if message.position is not None:
+            watch.given = message.position
+        self._deliver(group, message)
+
+    def _miss(self, group: str, upto: Position | None) -> None:
+        watch = self._watches.get(group)
+        if watch is None or not watch.holds:
+            return
+        after = watch.given
+        if upto is not None:  # a message without a position misses nobody
+            watch.given = upto
+            self._gap(group, after, upto)
+
+    def confirm(self, group: str, watch: "_Watch", position: Position | None) -> None:
+        """Note that a watch holds."""
+        after, watch.given = watch.given, position
+        watch.holds = True
+        watch.receipt.settle(position)
+        if after is not None and after != position:  # the engine did not run for a while
+            self._gap(group, after, position)
+
+    # History
+
+    async def history(
+        self, group: str, since: Position | None = None, *, limit: int | None = None, max_bytes: int | None = None
+    ) -> HistoryPage:
+        (said,) = await self._call(Kind.HISTORY, group, pack_query(since, limit, max_bytes))
+        return unpack_page(said.body)
+
+    async def groups_with_history(self) -> list[str]:
+        (said,) = await self._call(Kind.GROUPS)
+        return unpack_texts(said.body)
+
+    async def flush_history(self, group: str | None = None) -> None:
+        await self._call(Kind.FLUSH, group or "")
+
+    # The other nodes
+
+    async def ask(self, request: bytes) -> list[bytes]:
+        said = await self._call(Kind.ASK, "", request, is_partial=True)
+        answers = [unpack_answer(one.body)[1] for one in said]
+        return [answer for answer in answers if answer is not None]
+
+    async def _call(self, kind: Kind, group: str = "", *body: bytes, is_partial: bool = False) -> list[Frame]:
+        if not self._box:
+            await checkpoint()
+            raise EngineError(_NOT_RUNNING)
+        return await self._link.call(Call(self._box, is_partial=is_partial), kind, group, *body)
+
+
+class _Watch:
+    """One group that is watched."""
+
+    __slots__ = ("given", "holds", "receipt")
+
+    def __init__(self) -> None:
+        self.receipt = Receipt()
+        self.holds = False
+        self.given: Position | None = None  # what came last
+
+
+class _WatchRequest(Request):
+    __slots__ = ("_engine", "_group", "_watch")
+
+    def __init__(self, engine: HubEngine, box: int, group: str, watch: _Watch) -> None:
+        super().__init__(box)
+        self._engine = engine
+        self._group = group
+        self._watch = watch
+
+    def answer(self, said: Frame) -> bool:
+        if not self.is_settled:
+            self.is_settled = True
+            self._engine.confirm(self._group, self._watch, unpack_position(said.body)[0])
+        return True
+
+    def fail(self, error: EngineError) -> None:
+        self.is_settled = True
+        self._watch.receipt.fail(error)
+
+
+class _Post(Request):
+    """A message of this worker's own, which is delivered when the hub has numbered it, however late that is."""
+
+    __slots__ = ("_engine", "_group", "_message", "_receipt")
+
+    def __init__(self, engine: HubEngine, box: int, group: str, message: Message, receipt: Receipt) -> None:
+        super().__init__(box)
+        self._engine = engine
+        self._group = group
+        self._message = message
+        self._receipt = receipt
+
+    def answer(self, said: Frame) -> bool:
+        flags = said.body[0]
+        position, _ = unpack_position(said.body, 1)
+        self._message.position = position
+        self.is_settled = True
+        try:
+            if flags & DELIVER:
+                self._engine.give(self._group, self._message)
+        finally:
+            self._receipt.settle(position, bool(flags & WATCHED))
+        return True
+
+    def fail(self, error: EngineError) -> None:
+        self.is_settled = True
+        self._receipt.fail(error)
+
+
+_NOT_RUNNING: Final = "the application does not run, or not yet: its groups reach nobody"

@@ -1,0 +1,108 @@
+"""What a worker and the hub in its parent say to each other: frames on a pair of sockets.
+
+    size        4 bytes     of the rest
+    kind        1 byte
+    number      4 bytes     of the request, which its answer repeats; 0 for none
+    box         2 bytes     which box of the worker's, by the number that the hub has given it
+    name size   1 byte
+    name        UTF-8       the group's
+    body        the rest
+
+What bodies hold is in `hub_bodies`. Each line is ordered, in both directions. Messages pass as they are encoded
+(`core.message_codec`), and the hub does not look into them: it may be of another release than its workers, which are
+replaced without it.
+"""
+
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+__all__ = [
+    "DELIVER",
+    "HAS_KEEP",
+    "HAS_KEY",
+    "HUB_VERSION",
+    "IS_TRANSIENT",
+    "WATCHED",
+    "Frame",
+    "FrameReader",
+    "Kind",
+    "frame",
+]
+
+HUB_VERSION: Final = 1
+_SIZE: Final = struct.Struct(">I")
+_HEADER: Final = struct.Struct(">IBIHB")
+_HEAD: Final = struct.Struct(">BIHB")
+
+IS_TRANSIENT, HAS_KEEP, HAS_KEY = 1, 2, 4  # flags of POST
+DELIVER, WATCHED = 1, 2  # flags of POSTED: the message is to be delivered here now; somebody watches the group
+
+
+class Kind(IntEnum):
+    """What a frame says, and what its body holds."""
+
+    # From a worker
+    OPEN = 1  # version, name of the box -> OPENED, REFUSED
+    CLOSE = 2
+    POST = 3  # flags, limits if there are, a key if there is one, the message -> POSTED
+    WATCH = 4  # -> WATCHED
+    UNWATCH = 5
+    HISTORY = 6  # a query -> PAGE
+    GROUPS = 7  # -> NAMES
+    FLUSH = 8  # without a name: every group -> FLUSHED
+    ASK = 9  # a request -> ANSWERED, one for each other worker, or one for none
+    ANSWER = 10  # the answer to ASKED
+    # From the hub
+    OPENED = 32
+    REFUSED = 33  # why
+    MESSAGE = 34  # its position, the message
+    POSTED = 35  # flags, the position
+    WATCHED = 36  # the position after which messages come
+    GAP = 37  # two positions
+    PAGE = 38  # a page
+    NAMES = 39  # of groups
+    FLUSHED = 40
+    ASKED = 41  # a request -> ANSWER
+    ANSWERED = 42  # how many answers are still to come, whether this is one, the answer
+
+
+class Frame(NamedTuple):
+    kind: int
+    number: int
+    box: int
+    group: str
+    body: bytes
+
+
+def frame(kind: Kind, number: int = 0, box: int = 0, group: str = "", *body: bytes) -> bytes:
+    """Return a frame as bytes."""
+    name = group.encode()
+    size = _HEAD.size + len(name) + sum(map(len, body))
+    return b"".join((_HEADER.pack(size, kind, number, box, len(name)), name, *body))
+
+
+class FrameReader:
+    """Frames from bytes as they come."""
+
+    __slots__ = ("_rest",)
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Yield the frames that are whole now. To be exhausted."""
+        if self._rest:
+            data = self._rest + data
+        at, end = 0, len(data)
+        while end - at >= _HEADER.size:
+            size, kind, number, box, name_size = _HEADER.unpack_from(data, at)
+            after = at + _SIZE.size + size
+            if after > end:
+                break
+            start = at + _HEADER.size
+            body = start + name_size
+            yield Frame(kind, number, box, data[start:body].decode(), data[body:after])
+            at = after
+        self._rest = data[at:]

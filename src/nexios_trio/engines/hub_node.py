@@ -1,0 +1,211 @@
+"""A worker, as the hub sees it: what it asks for, and a queue of what it is given.
+
+queued for a worker     what is done
+above 8 MiB             whoever publishes waits, as long as this worker takes something
+64 MiB                  it gets no more messages of groups. Once it has taken most of what is queued, what it has
+                        missed comes from the history, as long as that has it; else there is a gap
+"""
+
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import attrs
+import trio
+
+from ..core.message import Position
+from .hub_bodies import pack_page, pack_position, pack_text, pack_texts, unpack_keep, unpack_query, unpack_text
+from .hub_box import PassingMessage, SharedBox
+from .hub_frames import DELIVER, HAS_KEEP, HAS_KEY, HUB_VERSION, IS_TRANSIENT, WATCHED, Frame, Kind, frame
+from .hub_socket import HubSocket
+
+__all__ = ["HubNode"]
+
+MAX_QUEUED_BYTES: Final = 67_108_864
+HIGH_BYTES: Final = 8_388_608
+LOW_BYTES: Final = 1_048_576  # below which it gets what it has missed, about so much at a time
+STALL_SECONDS: Final = 0.25  # without taking anything, and nobody waits for this worker any more
+
+
+@attrs.define(eq=False)
+class _Missed:
+    """What a worker has missed of a group.
+
+    Args:
+        after: it has all messages up to here, or they are queued for it.
+    """
+
+    box: SharedBox
+    group: str
+    after: Position
+    posts: list[tuple[int, Position]] = attrs.Factory(list)  # of its own, which wait for their turn: number, position
+
+
+class HubNode:
+    """Owned by the hub, for as long as the worker lives.
+
+    Args:
+        open_box: gives the box of a name.
+    """
+
+    def __init__(self, sock: socket.socket, open_box: Callable[[str], SharedBox]) -> None:
+        self._socket = HubSocket(sock, self._handle)
+        self._open_box = open_box
+        self._boxes: dict[int, SharedBox] = {}
+        self._missed: dict[tuple[int, str], _Missed] = {}  # by box and group
+        self._room = trio.lowlevel.ParkingLot()
+        self._stands_still = False
+        self.put = self._socket.put
+        self._requests: dict[int, Callable[[SharedBox, Frame], None]] = {
+            Kind.POST: self._post,
+            Kind.WATCH: self._watch,
+            Kind.UNWATCH: self._unwatch,
+            Kind.HISTORY: self._send_history,
+            Kind.GROUPS: self._send_groups,
+            Kind.FLUSH: self._flush,
+            Kind.ASK: lambda box, asked: box.ask(self, asked.number, asked.body),
+            Kind.ANSWER: lambda box, answer: box.answer(self, answer.number, answer.body),
+        }
+
+    @property
+    def is_full(self) -> bool:
+        return self._socket.queued >= MAX_QUEUED_BYTES
+
+    async def read(self, after_turn: Callable[[], Awaitable[None]]) -> None:
+        """Do what the worker asks for, until its end is closed."""
+        await self._socket.read(after_turn)
+
+    async def write(self) -> None:
+        """Send what is queued, until the worker's end is closed."""
+        await self._socket.write(self._on_room)
+
+    def end(self) -> None:
+        """Forget the worker: it is gone."""
+        for box in self._boxes.values():
+            box.leave(self)
+        self._boxes.clear()
+        self._missed.clear()
+        self._room.unpark_all()
+
+    # The queue
+
+    async def wait_for_room(self) -> None:
+        """Wait while much is queued, as long as the worker takes some. Checkpoint: only then."""
+        while self._socket.queued > HIGH_BYTES and not self._stands_still:
+            sent = self._socket.sent
+            with trio.move_on_after(STALL_SECONDS):
+                await self._room.park()
+            self._stands_still = self._socket.sent == sent
+
+    def _on_room(self) -> None:
+        self._stands_still = False
+        if self._room and self._socket.queued <= HIGH_BYTES:
+            self._room.unpark_all()
+        if self._missed and self._socket.queued < LOW_BYTES:
+            self._catch_up()
+
+    def give(self, box: SharedBox, group: str, position: Position | None, frame: bytes) -> None:
+        """Queue a message that another worker has published, or note that this one has missed it."""
+        if self._missed and (box.number, group) in self._missed:
+            return
+        if not self.is_full:
+            self.put(frame)
+        elif position is not None:  # who has no room for a message without one has no use for it later
+            after = Position(position.offset - 1, position.epoch)
+            self._missed[box.number, group] = _Missed(box, group, after)
+
+    def give_back(self, box: SharedBox, group: str, position: Position | None, number: int) -> None:
+        """Tell the worker where its own message stands, in its turn."""
+        missed = self._missed.get((box.number, group)) if self._missed else None
+        if missed is not None and position is not None:
+            missed.posts.append((number, position))
+        else:
+            self._put_posted(box, group, number, DELIVER | WATCHED, position)
+
+    def _put_posted(self, box: SharedBox, group: str, number: int, flags: int, position: Position | None) -> None:
+        self.put(frame(Kind.POSTED, number, box.number, group, bytes((flags,)), pack_position(position)))
+
+    def _catch_up(self) -> None:
+        """Queue what the worker has missed, or a gap in its place."""
+        for key, missed in list(self._missed.items()):
+            if self._socket.queued > LOW_BYTES:
+                return
+            if self._fill_in(missed):
+                del self._missed[key]
+                for number, position in missed.posts:
+                    self._put_posted(missed.box, missed.group, number, WATCHED, position)
+
+    def _fill_in(self, missed: _Missed) -> bool:
+        """Queue the next part. Returns whether it was the last."""
+        box, group = missed.box, missed.group
+        page = box.engine.history_nowait(group, missed.after, max_bytes=LOW_BYTES)
+        if not page.complete:
+            gap = pack_position(missed.after) + pack_position(page.top)
+            self.put(frame(Kind.GAP, 0, box.number, group, gap))
+            return True
+        for message in page.messages:
+            assert message.encoded is not None
+            assert message.position is not None
+            missed.after = message.position
+            self.put(frame(Kind.MESSAGE, 0, box.number, group, pack_position(message.position), message.encoded))
+        return not page.has_more
+
+    # Requests
+
+    def _handle(self, asked: Frame) -> None:
+        if asked.kind == Kind.OPEN:
+            self._open(asked)
+            return
+        box = self._boxes.get(asked.box)
+        if box is None:
+            return
+        if asked.kind == Kind.CLOSE:
+            box.leave(self)
+            del self._boxes[asked.box]
+            return
+        request = self._requests.get(asked.kind)
+        if request is not None:
+            request(box, asked)
+
+    def _open(self, asked: Frame) -> None:
+        if asked.body[0] != HUB_VERSION:
+            why = f"the hub in the parent process speaks version {HUB_VERSION}, and this worker {asked.body[0]}"
+            self.put(frame(Kind.REFUSED, asked.number, 0, "", pack_text(why)))
+            return
+        box = self._open_box(asked.body[1:].decode())
+        self._boxes[box.number] = box
+        box.join(self)
+        self.put(frame(Kind.OPENED, asked.number, box.number))
+
+    def _post(self, box: SharedBox, asked: Frame) -> None:
+        flags, at = asked.body[0], 1
+        keep = key = None
+        if flags & HAS_KEEP:
+            keep, at = unpack_keep(asked.body, at)
+        if flags & HAS_KEY:
+            key, at = unpack_text(asked.body, at)
+        message = PassingMessage(asked.body[at:], bool(flags & IS_TRANSIENT))
+        box.post(self, asked.number, asked.group, message, keep, key)
+
+    def _watch(self, box: SharedBox, asked: Frame) -> None:
+        position = box.watch(self, asked.group).position
+        self.put(frame(Kind.WATCHED, asked.number, box.number, asked.group, pack_position(position)))
+
+    def _unwatch(self, box: SharedBox, asked: Frame) -> None:
+        box.unwatch(self, asked.group)
+        missed = self._missed.pop((box.number, asked.group), None)
+        for number, position in () if missed is None else missed.posts:
+            self._put_posted(box, asked.group, number, WATCHED, position)
+
+    def _send_history(self, box: SharedBox, asked: Frame) -> None:
+        since, limit, max_bytes = unpack_query(asked.body)
+        page = box.engine.history_nowait(asked.group, since, limit=limit, max_bytes=max_bytes)
+        self.put(frame(Kind.PAGE, asked.number, box.number, asked.group, *pack_page(page)))
+
+    def _send_groups(self, box: SharedBox, asked: Frame) -> None:
+        names = box.engine.groups_with_history_nowait()
+        self.put(frame(Kind.NAMES, asked.number, box.number, "", pack_texts(names)))
+
+    def _flush(self, box: SharedBox, asked: Frame) -> None:
+        box.engine.flush_history_nowait(asked.group or None)
+        self.put(frame(Kind.FLUSHED, asked.number, box.number))
