@@ -5,12 +5,13 @@ import logging
 import re
 
 import pytest
+import trio
 from click.testing import CliRunner
 
 from nexios_trio.cli.log_setup import LogSetup
 from nexios_trio.cli.main import main
 from tests.server.processes import QUICK, command
-from tests.server.support import frame, upgrade
+from tests.server.support import Raw, frame, upgrade
 
 APP = "tests.cli.logging_app:app"
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \[\d+\] (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) +[\w.]+: .+")
@@ -74,6 +75,29 @@ async def test_an_application_that_sets_up_logging_for_itself(log, options, begi
     assert own.startswith(begins)
     [failure] = [line for line in log.read_text().splitlines() if "'/ws/tea' failed" in line]
     assert failure.startswith(begins.partition(" ")[0])
+
+
+async def test_the_access_log_of_a_unix_socket(log, tmp_path):
+    """In a file, beside an application that disables every logger that it does not name."""
+    file, path = tmp_path / "access.log", tmp_path / "sock"
+    options = ("--access-log", str(file), "--log-format", "json")
+    async with command(log, "tests.cli.configured_app:app", *QUICK, *options, bind=f"unix:{path}") as server:
+        async with Raw(await trio.open_unix_socket(path)) as client:
+            await client.handshake("/ws/tea")
+            await client.send(frame(1, b"hi") + frame(8, b"\x03\xe8"))
+            assert await client.closed() == 1000
+        async with Raw(await trio.open_unix_socket(path)) as client:
+            await client.send(b"GET /?token=secret HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert b" 404 " in await client.rest()
+        server.signal()
+        assert await server.status() == 0
+    found = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    assert [line["message"].partition(" -")[0] for line in found] == [
+        "connect /ws/tea unix",
+        "end /ws/tea unix",
+        "GET / HTTP/1.1 unix",
+    ]
+    assert (found[1]["code"], found[1]["received"], found[1]["cause"]) == (1000, 1, "peer_closed")
 
 
 def test_a_level_that_is_given_wins(monkeypatch):

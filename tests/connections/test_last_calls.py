@@ -38,6 +38,7 @@ def limit():
     class Server:
         cleanups = CleanupLimit()
         timers = Timers()
+        access_log = None
 
     server: Any = Server()
     token = current_server.set(server)

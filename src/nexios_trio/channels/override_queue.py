@@ -91,7 +91,7 @@ class OverrideQueue:
 
     def offer(self, payload: Any, frame: Frame) -> None:
         if self._session.is_over:
-            self._session.counts.lost += 1
+            self._session.counts.lose(1)
             return
         if not self._is_started:
             self._is_started = True
@@ -101,7 +101,7 @@ class OverrideQueue:
                 raise trio.WouldBlock
             self._send_end.send_nowait((payload, frame.size, self._offered + 1))
         except trio.WouldBlock:
-            self._session.counts.lost += 1
+            self._session.counts.lose(1)
             self._session.transport.evict(End.of(Cause.OVERFLOW, "too slow"))
         else:
             self._bytes += frame.size
@@ -128,7 +128,7 @@ class OverrideQueue:
             except (trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
                 break
             self._bytes -= size
-        self._session.counts.lost += self._offered - self.taken
+        self._session.counts.lose(self._offered - self.taken)
         self.taken = self._discarded = self._offered
         if self._call is not None:
             self._call.cancel(reason="its message is discarded")
@@ -156,5 +156,5 @@ class OverrideQueue:
         try:
             await self._send(payload)
         except Exception as error:
-            self._session.counts.lost += 1
+            self._session.counts.lose(1)
             await self._failed(error)

@@ -118,7 +118,7 @@ class SecureChannel(Channel):
         if self.authenticated:
             super().push(payload, json_default)
             return
-        self._session.counts.lost += 1
+        self._session.counts.lose(1)
         if not self._session.is_over:  # the sender is somebody else: it is told to those who know this channel
             error = AuthenticationError("not authenticated: a message to this channel was withheld")
             self._session.start_soon(self._events.failed, "send", self, error)

@@ -5,8 +5,10 @@ import sys
 from typing import Final
 
 import attrs
+from hypercorn.config import Config
 
 from ..logs import JsonFormatter, TextFormatter
+from ..logs.access import open_access_log
 
 __all__ = ["LOG_FORMATS", "LOG_LEVELS", "LogSetup"]
 
@@ -33,6 +35,12 @@ class LogSetup:
     def formatter(self, *, colors: bool = False) -> logging.Formatter:
         """Make a formatter of the chosen format."""
         return JsonFormatter() if self.format == "json" else TextFormatter(colors=colors)
+
+    def use_in(self, config: Config) -> Config:
+        """Write hypercorn's access log, if it has a place of its own, in the chosen format, too. Returns the config."""
+        if isinstance(config.accesslog, str) and config.access_log_format == Config.access_log_format:
+            config.accesslog = open_access_log(config.accesslog, self.formatter()).logger
+        return config
 
     def begin(self) -> None:
         """Set up logging before the application is imported.

@@ -59,7 +59,7 @@ def run(application: str | None, **options: Any) -> None:
     logs = LogSetup(options["log_format"], options["log_level"])
     logs.begin()
     banner = Banner(application, options["given"], options["banner"], options["log_format"] == "json")
-    config = read_options(options)
+    config = logs.use_in(read_options(options))
     worker = None if options["worker"] is None else WorkerPlace.from_argument(options["worker"])
     if options["reload"]:
         sys.exit(serve_with_reload(config, options, banner, lambda found: _arguments(application, found, options)))

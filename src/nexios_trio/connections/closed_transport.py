@@ -65,12 +65,12 @@ class ClosedTransport:
         self._raise()
 
     def offer(self, frame: Frame, *_: object) -> None:
-        self.counts.lost += 1
+        self.counts.lose(1)
 
     offer_alone = offer
 
     def offer_batch(self, membership: object, batch: Batch, written: int = 0) -> None:
-        self.counts.lost += len(batch.messages)
+        self.counts.lose(len(batch.messages))
 
     def attach(self, _: object) -> None:
         pass

@@ -22,6 +22,7 @@ from ..core.causes import explain_end
 from ..core.lifecycle import Cause, End, Phase
 from ..groups.authorization import acting_for
 from ..transports.base import Transport
+from .access import ConnectionAccess, find_access_log
 from .handler_errors import end_after, explain, is_reportable, mistake_in
 from .last_calls import make_last_calls
 from .refusal import Refusal, refusal_of
@@ -54,6 +55,9 @@ async def serve_connection(transport: Transport, endpoint: Endpoint, runtime: Ru
     `cleanup_timeout`.
     """
     session = Session(transport, runtime, app)
+    access_log = find_access_log()
+    if access_log is not None:
+        session.access = ConnectionAccess(access_log, transport.scope)
     counts = transport.counts
     runtime.box.begin_counting(counts)
     try:
@@ -136,6 +140,7 @@ async def _end(session: Session, end: End, refusal: Refusal | None = None) -> No
     """Close, tell the channels, release. Shielded, and bounded."""
     settings = session.runtime.settings
     lifecycle = session.transport.lifecycle
+    final = end
     try:
         if lifecycle.end is None:
             with trio.move_on_after(settings.write_timeout + settings.close_timeout, shield=True):
@@ -145,11 +150,12 @@ async def _end(session: Session, end: End, refusal: Refusal | None = None) -> No
         if calls:
             await make_last_calls(calls, settings.cleanup_timeout)
     finally:
+        received = session.transport.inbox.received
         session.release()
-    _note_end(session, final, end)
+        _note_end(session, final, end, received)
 
 
-def _note_end(session: Session, final: End, wanted: End) -> None:
+def _note_end(session: Session, final: End, wanted: End, received: int) -> None:
     """Count the connection's end, and say how it ended, and why: `wanted` knows why we have refused it."""
     is_refused = final.cause is Cause.DENIED and not session.is_accepted
     if is_refused and wanted.cause not in (Cause.DENIED, Cause.HANDLER_RETURNED):
@@ -159,6 +165,8 @@ def _note_end(session: Session, final: End, wanted: End) -> None:
         counts.ended[cause] = counts.ended.get(cause, 0) + 1
     else:
         counts.refused[cause, final.status] = counts.refused.get((cause, final.status), 0) + 1
+    if session.access is not None:
+        session.access.over(session.scope, final, received, session.counts, connection=session.id)
     level = logging.INFO if final.cause in NOTABLE else logging.DEBUG
     if not logger.isEnabledFor(level):
         return

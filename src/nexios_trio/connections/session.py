@@ -16,6 +16,7 @@ from ..logs.fields import connection_fields
 from ..transports.base import Transport
 from ..transports.send_queue import DeliveryCounts
 from ..transports.timers import Timer, do_nothing
+from .access import ConnectionAccess
 from .attached import AttachedChannel, SendingQueue
 from .closed_transport import ClosedTransport
 from .handler_errors import DISCONNECTS
@@ -42,6 +43,7 @@ class Session:
         "_deadline",
         "_expiry",
         "_nursery",
+        "access",
         "app",
         "channels",
         "expires_at",
@@ -67,6 +69,7 @@ class Session:
         self.channels: list[AttachedChannel] = []
         self.override_queues: list[SendingQueue] = []
         self.is_accepted = False
+        self.access: ConnectionAccess | None = None  # where there is an access log
         self.is_released = False
         self.verdict: End | None = None  # why we cancelled a handler that had not accepted
         self._nursery: trio.Nursery | None = None  # the handler's
@@ -167,6 +170,8 @@ class Session:
         self.is_accepted = True
         accepted = self.runtime.counts.accepted
         accepted[transport.name] = accepted.get(transport.name, 0) + 1
+        if self.access is not None:
+            self.access.accepted(self.scope, connection=self.id)
         for channel in list(self.channels):
             await channel.accepted()
 

@@ -45,10 +45,11 @@ class TextFormatter(logging.Formatter):
         if self._colors and record.levelno in _COLORS:
             level = f"\x1b[{_COLORS[record.levelno]}m{level}\x1b[0m"
         message = printable(_message(record), None)
+        in_text: frozenset[str] = getattr(record, "_in_text", frozenset())
         fields = "".join(
             f" {printable(name, None)}={_quoted(text)}"
             for name, text in _texts(record).items()
-            if not _stands_in(message, text)
+            if name not in in_text and not _stands_in(message, text)
         )
         lines = [f"{when} [{record.process}] {level} {record.name}: {message}{' ' * bool(fields)}{fields}"]
         for block in (_exception(record), record.stack_info):
@@ -98,6 +99,7 @@ def _message(record: logging.LogRecord) -> str:
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     """Return what the record carries besides: path and client first, the name of the connection last."""
     given = {name: value for name, value in record.__dict__.items() if name not in _STANDARD and value is not None}
+    given.pop("_in_text", None)  # what the access log's text shows
     names = [name for name in _FIRST if name in given]
     names += [name for name in given if name not in _FIRST and name not in _LAST]
     return {name: given[name] for name in (*names, *_LAST) if name in given}

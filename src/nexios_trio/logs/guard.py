@@ -21,6 +21,7 @@ from .escaping import MAX_TEXT, escaped_traceback, printable
 __all__ = ["FIELDS", "LOGGERS", "Guard", "guard_logger", "guard_loggers"]
 
 LOGGERS: Final = {
+    "nexios_trio.access": "the access log, where it was given no other place",
     "nexios_trio.app": "start and stop, tasks of the application",
     "nexios_trio.box": "groups: refused joins and sends, unknown channels",
     "nexios_trio.channel": "event handlers and overrides of channels that fail",
@@ -41,20 +42,27 @@ FIELDS: Final = frozenset(
     | {"suppressed", "user"}
 )
 
+_WITHOUT_BOUNDS: Final = ("hypercorn.access", "nexios_trio.access")
+
 BURST: Final = 20
 RATE: Final = 2.0
 MAX_KINDS: Final = 512
 
 
 class Guard(logging.Filter):
-    """Escapes and counts records. One for each logger."""
+    """Escapes and counts records. One for each logger.
 
-    def __init__(self) -> None:
+    Args:
+        is_bounding: records of one kind pass so many at a time.
+    """
+
+    def __init__(self, *, is_bounding: bool = True) -> None:
         super().__init__()
+        self._is_bounding = is_bounding
         self._buckets: OrderedDict[Any, list[float]] = OrderedDict()  # kind -> [tokens, when, suppressed]
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if logging.DEBUG < record.levelno < logging.CRITICAL and not self._admit(record):
+        if self._is_bounding and logging.DEBUG < record.levelno < logging.CRITICAL and not self._admit(record):
             return False
         if isinstance(record.args, tuple):
             record.args = tuple(map(_safe, record.args))
@@ -124,7 +132,7 @@ def guard_logger(name: str) -> None:
     """Put a guard on one logger, once, and keep it enabled."""
     logger = logging.getLogger(name)
     if not any(isinstance(one, Guard) for one in logger.filters):
-        logger.addFilter(Guard())
+        logger.addFilter(Guard(is_bounding=name not in _WITHOUT_BOUNDS))
     kind = type(logger)  # the program's own, where it has called logging.setLoggerClass
     if not issubclass(kind, _StaysEnabled):
         logger.__class__ = type(kind.__name__, (_StaysEnabled, kind), {})

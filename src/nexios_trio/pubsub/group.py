@@ -54,7 +54,7 @@ class Receiver:
         return None
 
     def detach(self, membership: "Membership[Any]") -> None:
-        """Tell it no longer."""
+        """Tell it no longer. It is a straggler, and was given the messages from number `first` to below its cursor."""
 
     def heed_policy(self, policy: Policy) -> None:
         """Prepare for messages that go by this overflow policy."""
@@ -70,7 +70,7 @@ NOWHERE = Receiver()
 class Membership(Generic[M]):
     """One member's place in one group."""
 
-    __slots__ = ("_cursor", "cohort", "frame_index", "group", "member", "policy", "receiver", "write_now")
+    __slots__ = ("_cursor", "cohort", "first", "frame_index", "group", "member", "policy", "receiver", "write_now")
 
     def __init__(self, member: M, group: "Group[M]", receiver: Receiver, frame_index: FrameIndex) -> None:
         self.member = member
@@ -80,7 +80,7 @@ class Membership(Generic[M]):
         self.write_now: WriteNow | None = None  # the receiver's; None while something is queued for the member
         self.cohort: Cohort[M] | None = None
         self.policy: Policy | None = None  # for what the member has no room for; None: its connection's
-        self._cursor = group.base + len(group.pending)
+        self._cursor = self.first = group.base + len(group.pending)
 
     @property
     def cursor(self) -> int:
@@ -88,8 +88,9 @@ class Membership(Generic[M]):
 
     def set_receiver(self, receiver: Receiver, frame_index: FrameIndex) -> None:
         """Reach the member by `receiver` from now on."""
-        self.receiver.detach(self)
         self.set_write_now(None)
+        self.receiver.detach(self)
+        self.first = self._cursor
         self.receiver = receiver
         self.frame_index = frame_index
         self.set_write_now(receiver.attach(self))
@@ -121,6 +122,7 @@ class Membership(Generic[M]):
             return None
         group.leave_cohort(self)
         owed = [message for message, excluded in group.pending[start - group.base :] if self.member not in excluded]
+        self.first += group.top - start - len(owed)  # what it was left out of, it was not given
         self.advance(group.top)
         if self.write_now is not None:
             group.enter_cohort(self, self.write_now)
@@ -210,8 +212,8 @@ class Group(Generic[M]):
         membership = self.members.pop(member, None)
         if membership is None:
             return False
-        membership.receiver.detach(membership)
         self.leave_cohort(membership)
+        membership.receiver.detach(membership)
         del self.stragglers[membership]
         return True
 

@@ -29,13 +29,14 @@ from ..application.trio_only import require_trio
 from ..asgi_types import ASGIApp
 from ..config.settings import Settings
 from ..core.proxy_headers import is_trusted
+from ..logs.access import AccessLog
 from ..transports.epoll import Poller, open_poller
 from ..transports.server_context import CleanupLimit, ServerOverview, current_server
 from ..transports.timers import Timers
 from .accept import accept_forever
 from .connection_limits import ConnectionLimits, connection_capacity
 from .health_server import count_connections, health_config, overview_pages, serve_health
-from .hypercorn.http_server import HttpServer, access_log, prepare, tls_context
+from .hypercorn.http_server import HttpServer, handshake_log, prepare, tls_context
 from .lifespan import Lifespan
 from .listeners import Listener, backlog_of, open_listeners
 from .parent_link import ParentLink
@@ -139,9 +140,11 @@ class Server:
     timers: Timers = attrs.field(factory=Timers, init=False)
     cleanups: CleanupLimit = attrs.field(factory=CleanupLimit, init=False)
     overview: ServerOverview = attrs.field(factory=ServerOverview, init=False)
+    access_log: AccessLog | None = attrs.field(init=False)
     _limits: ConnectionLimits | None = attrs.field(default=None, init=False)  # once connections are served
 
     def __attrs_post_init__(self) -> None:
+        self.access_log = self.config.log.lines
         self.lifespan = Lifespan(self.app, self.stop.request)
         self.overrules = self.adopted.is_explicit
 
@@ -245,7 +248,8 @@ class Server:
             limits=self._new_limits(),
             state=self.lifespan.state,
             server_names=frozenset(self.config.server_names),
-            access_log=access_log(self.config),
+            access_log=self.access_log,
+            handshake_log=handshake_log(self.config),
         )
 
     def _set_limits(self, limits: ConnectionLimits) -> None:

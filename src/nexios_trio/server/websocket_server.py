@@ -10,9 +10,11 @@ import attrs
 from ..application import NexiosApp
 from ..asgi_types import ASGIApp, Headers, Scope
 from ..config.settings import Settings
+from ..connections.access import ConnectionAccess
 from ..core.causes import ServerRefusal
 from ..core.lifecycle import Cause, End, Phase
 from ..core.proxy_headers import believe_proxies, plain_address
+from ..logs.access import AccessLog
 from ..transports.base import TRANSPORT_EXTENSION
 from ..transports.direct import DirectTransport
 from ..transports.epoll import Poller
@@ -24,13 +26,13 @@ from .request_head import BadUpgrade, Upgrade, WebSocketRequest, http_response, 
 from .request_reader import RequestReaders
 from .server_settings import ServerSettings
 
-__all__ = ["AccessLog", "ServeHttp", "WebSocketServer"]
+__all__ = ["HandshakeLog", "ServeHttp", "WebSocketServer"]
 
 # Serves a connection that is no WebSocket; called with what was received, owns the connection. Where it returns a
 # request, the connection is ours again. `run.Server` puts `HttpServer.serve` here.
 ServeHttp = Callable[[AcceptedConnection, bytes], Awaitable[WebSocketRequest | None]]
 # Scope, status, headers of the response, seconds
-AccessLog = Callable[[Any, int, Headers, float], Awaitable[None]]
+HandshakeLog = Callable[[Any, int, Headers, float], Awaitable[None]]
 
 
 @attrs.define(eq=False)
@@ -54,6 +56,7 @@ class WebSocketServer:
     state: dict[str, Any] = attrs.field(factory=dict)
     server_names: Collection[str] = ()
     access_log: AccessLog | None = None
+    handshake_log: HandshakeLog | None = None  # where an access log has the user's own format
     transports: set[DirectTransport] = attrs.field(factory=set, init=False)
     tls_handshakes: int = attrs.field(default=0, init=False)  # that are under way
     closes: LingeringCloses = attrs.field(init=False)
@@ -157,12 +160,20 @@ class WebSocketServer:
         release: Callable[[], None],
     ) -> None:
         """Start the application for a WebSocket."""
+        access = None if self.access_log is None else ConnectionAccess(self.access_log, scope)
+
+        def answer(subprotocol: str | None, headers: Headers) -> bytes:
+            if access is not None and not adapter.offer.is_ours:  # an application of ours writes its lines itself
+                access.accepted(scope)
+            return log_answer(subprotocol, headers)
+
+        log_answer = self._logged_answer(scope, upgrade)
         transport = DirectTransport(
             scope,
             self.settings,
             connection.sock,
             self.poller,
-            answer=self._logged_answer(scope, upgrade),
+            answer=answer if access is not None else log_answer,
             refuse=self._logged_refusal(scope),
             received=received,
             deflate=upgrade.deflate,
@@ -179,6 +190,8 @@ class WebSocketServer:
 
         def on_over() -> None:
             self.transports.discard(transport)
+            if access is not None and not adapter.offer.is_ours and transport.end is not None:
+                access.over(scope, transport.end, transport.inbox.received, transport.counts)
             connection.close()
             release()
 
@@ -187,7 +200,7 @@ class WebSocketServer:
     # Only with an access log do the answers of the handshake cost anything.
 
     def _logged_answer(self, scope: Scope, upgrade: Upgrade) -> Callable[[str | None, Headers], bytes]:
-        log = self.access_log
+        log = self.handshake_log
         if log is None:
             return upgrade.answer
         begun = time.monotonic()
@@ -199,7 +212,7 @@ class WebSocketServer:
         return answer
 
     def _logged_refusal(self, scope: Scope) -> Callable[[int, Headers, bytes], bytes]:
-        log = self.access_log
+        log = self.handshake_log
         if log is None:
             return http_response
         begun = time.monotonic()

@@ -90,6 +90,7 @@ class AsgiWriter(Transport):
             self._check_open()
         try:
             await self.outbox.send(frame)
+            self.counts.meant += 1
             return
         except trio.ClosedResourceError:
             pass  # raised from in here, the error would lead to that one, and to whom it came through

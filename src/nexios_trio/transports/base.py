@@ -127,6 +127,9 @@ class Transport(Receiver, ABC):
             policy: in place of the connection's.
         """
 
+    def detach(self, membership: Membership[Any]) -> None:
+        self.counts.meant += membership.cursor - membership.first
+
     def offer_batch(self, membership: Membership[Any], batch: Batch, written: int = 0) -> Backlog | None:
         """`offer` each message of a group's batch. Returns what is queued, if that is more than half of the bounds.
 
@@ -148,6 +151,7 @@ class Transport(Receiver, ABC):
 
     def offer_alone(self, frame: Frame, payload: Any, channel: Hashable, policy: Policy | None = None) -> None:
         """`offer` a message that is for one channel, and was not sent to a group."""
+        self.counts.meant += 1
         key_of = (policy or self.policy).key
         key = None if key_of is None else self._key_of(key_of, payload, channel, None)
         self.offer(frame, key, policy)

@@ -22,7 +22,18 @@ class Inbox:
     A message that somebody waits for is handed over and never queued: an idle connection has no queue.
     """
 
-    __slots__ = ("_bytes", "_items", "_max_bytes", "_max_messages", "_reading", "_waiter", "end", "full", "on_room")
+    __slots__ = (
+        "_bytes",
+        "_items",
+        "_max_bytes",
+        "_max_messages",
+        "_reading",
+        "_waiter",
+        "end",
+        "full",
+        "on_room",
+        "received",
+    )
 
     def __init__(self, max_messages: int, max_bytes: int, on_room: Callable[[], None]) -> None:
         self._items: deque[str | bytes] = _NONE  # made for the first message that nobody waits for
@@ -33,6 +44,7 @@ class Inbox:
         self._reading = False
         self.end: End | None = None
         self.full = False  # at or over a bound
+        self.received = 0  # messages, ever
         self.on_room = on_room
 
     def bound(self, max_messages: int, max_bytes: int) -> None:
@@ -47,6 +59,7 @@ class Inbox:
         """Queue one message. After the end it is thrown away: nobody is left to read it."""
         if self.end is not None:
             return
+        self.received += 1
         if self._waiter is not None:
             waiter, self._waiter = self._waiter, None
             reschedule(waiter, Value(item))  # goes on in `get`, in the handler's task

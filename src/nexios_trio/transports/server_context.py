@@ -18,6 +18,7 @@ import trio
 
 from ..asgi_types import ASGIApp, Receive, Scope, Send
 from ..config.settings import Settings
+from ..logs.access import AccessLog
 from .base import TRANSPORT_EXTENSION, Transport
 from .timers import Timers
 
@@ -179,6 +180,7 @@ class ServerContext(Protocol):
     cleanups: CleanupLimit
     overrules: bool  # its settings were given to `serve`: they hold for every connection, whatever applications say
     overview: ServerOverview
+    access_log: AccessLog | None
 
     @property
     def settings(self) -> Settings:

@@ -55,6 +55,13 @@ async def test_a_request_has_one_line(tmp_path):
     for _ in range(2):
         await server_config.log.access(scope, {"status": 500, "headers": []}, 0.1)
     await server_config.log.access({**scope, "path": "/other", "nexios_trio.is_logged": False}, None, 0.1)
+    request = {**scope, "type": "http", "method": "GET", "path": "/", "nexios_trio.is_logged": False}
+    await server_config.log.access(request, None, 0.1)  # and early for a response that closes the connection
+    await server_config.log.access(request, {"status": 200, "headers": [(b"Content-Length", b"5")]}, 0.1)
     for handler in server_config.log.access_logger.handlers:
         handler.close()
-    assert [line.split('"')[1] for line in file.read_text().splitlines()] == ["GET /ws 1.1", "GET /other 1.1"]
+    assert [line.partition("access: ")[2] for line in file.read_text().splitlines()] == [
+        "refuse /ws 192.0.2.7 - 500",
+        "refuse /other 192.0.2.7 - -",
+        "GET / HTTP/1.1 192.0.2.7 - 200 5 B 100 ms",
+    ]

@@ -14,9 +14,11 @@ import os
 from math import inf
 from typing import Any
 
+from hypercorn.config import Config
 from hypercorn.logging import Logger
 
 from ...config.settings import Settings
+from ...logs.access import use_for_process
 from .access_log import safe_logger_class
 from .patch import patch_tcp_server
 from .websocket_patch import patch_websocket_stream
@@ -25,7 +27,12 @@ __all__ = ["SafeLogger", "hypercorn_options"]
 
 
 class SafeLogger(safe_logger_class(Logger)):  # type: ignore[misc]
-    """Hypercorn's logger, with safe atoms. Found by its name in the worker processes."""
+    """Hypercorn's logger, with lines of ours. Found by its name in the worker processes."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        if self.lines is not None:
+            use_for_process(self.lines)
 
 
 def hypercorn_options(settings: Settings) -> dict[str, Any]:

@@ -12,17 +12,19 @@ from hypercorn.trio.worker_context import WorkerContext
 
 from ...asgi_types import ASGIApp, Headers, Receive, Send
 from ...core.proxy_headers import believe_proxies
+from ...logs.access import AccessLog
+from ...logs.fields import connection_fields
 from ...logs.guard import guard_logger
 from ..connection_limits import AcceptedConnection
 from ..request_head import WebSocketRequest
 from ..server_settings import ServerSettings
-from ..websocket_server import AccessLog
-from .access_log import safe_logger_class
+from ..websocket_server import HandshakeLog
+from .access_log import call_logged, current_request, safe_logger_class
 from .http1 import HttpConnection
 from .options import check_options
 from .stream import ConnectionStream
 
-__all__ = ["HttpServer", "access_log", "prepare", "tls_context"]
+__all__ = ["HttpServer", "handshake_log", "prepare", "tls_context"]
 
 logger = logging.getLogger("nexios_trio.server")
 
@@ -60,9 +62,9 @@ def tls_context(config: Config) -> ssl.SSLContext | None:
         raise OSError(error.errno, f"cannot use the certificate and key ({files}): {error.strerror}") from None
 
 
-def access_log(config: Config) -> AccessLog | None:
-    """Return what writes our WebSockets' handshakes into hypercorn's access log, if there is one."""
-    if config.accesslog is None and issubclass(config.logger_class, Logger):
+def handshake_log(config: Config) -> HandshakeLog | None:
+    """Return what writes our WebSockets' handshakes into an access log of the user's own format, if there is one."""
+    if config.log.lines is not None or (config.accesslog is None and issubclass(config.logger_class, Logger)):
         return None
 
     async def log(scope: Any, status: int, headers: Headers, seconds: float) -> None:
@@ -79,6 +81,7 @@ class HttpServer:
         self._config = config
         self._adopted = adopted
         self._state = state
+        self._lines: AccessLog | None = config.log.lines
         self._context = WorkerContext(None)
         self._streams: set[ConnectionStream] = set()
 
@@ -119,4 +122,5 @@ class HttpServer:
 
     async def _call(self, scope: Any, receive: Receive, send: Send, sync_spawn: object, call_soon: object) -> None:
         believe_proxies(scope, self._adopted.settings.trusted_proxies)
-        await self._app(scope, receive, send)
+        current_request.set({"method": scope.get("method"), **connection_fields(scope)})
+        await call_logged(self._lines, self._app, scope, receive, send)

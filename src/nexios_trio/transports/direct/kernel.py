@@ -89,6 +89,7 @@ class KernelWriter(DirectSocket):
         self._watch(self.interest | WRITE)
 
     def detach(self, membership: Membership[Any]) -> None:
+        self.counts.meant += membership._cursor - membership.first  # a straggler's own
         self._memberships = tuple(other for other in self._memberships if other is not membership)
 
     def _write(self, data: bytes) -> None:

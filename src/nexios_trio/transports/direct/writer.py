@@ -70,6 +70,7 @@ class Writer(KernelWriter):
     async def send(self, frame: Frame) -> None:
         if self.state is _CLEAR and frame.size <= self._max_size:
             await checkpoint_if_cancelled()  # without yielding: nothing has changed behind it
+            self.counts.meant += 1
             self._write(frame.deflated if self._deflate else frame.wire)
             await cancel_shielded_checkpoint()
         else:
@@ -81,6 +82,7 @@ class Writer(KernelWriter):
             self._check_open()
         try:
             await self._queue().send(frame)
+            self.counts.meant += 1
             return
         except trio.ClosedResourceError:
             pass  # raised from in here, the error would lead to that one, and to whom it came through
