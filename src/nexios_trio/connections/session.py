@@ -222,9 +222,7 @@ class Session:
 
     async def settle(self) -> None:
         """Wait for overrides to send what groups gave them, at most `write_timeout`. A checkpoint if any is busy."""
-        if self.is_over:
-            return
-        busy = [queue for queue in self.override_queues if queue.is_busy]
+        busy = [queue for queue in self.override_queues if queue.is_busy and not self.is_over]
         if busy:
             with trio.move_on_after(self.runtime.settings.write_timeout):
                 for queue in busy:
@@ -288,13 +286,12 @@ class Session:
 
     def _handler_is_overdue(self) -> None:
         settings = self.runtime.settings
-        path = self.transport.scope.get("path")
         if self.transport.lifecycle.phase is Phase.CONNECTING:
             self.verdict = End.of(Cause.ACCEPT_TIMEOUT)
             what, seconds = "the handler of %r did not accept within %g s", settings.accept_timeout
         else:
             what, seconds = "the handler of %r went on for %g s after the end", settings.disconnect_grace
-        logger.warning(what, path, seconds, extra=self.log_fields())
+        logger.warning(what, self.transport.scope.get("path"), seconds, extra=self.log_fields())
         self._cancel_handler()
 
     def _cancel_handler(self) -> None:
