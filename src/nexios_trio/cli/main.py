@@ -7,6 +7,7 @@ not start.
 
 import click
 
+from .check import check
 from .routes import routes
 from .run import run
 from .settings import settings
@@ -20,5 +21,5 @@ def main() -> None:
     """The real-time layer for Trio."""
 
 
-for command in (run, routes, settings):
+for command in (run, check, routes, settings):
     main.add_command(command)

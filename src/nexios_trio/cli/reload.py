@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 import trio
@@ -20,27 +20,11 @@ from .banner import Banner
 from .options import usage_error
 from .process import write_pid
 
-__all__ = ["reload_options", "serve_with_reload", "take_reload_link"]
+__all__ = ["serve_with_reload", "take_reload_link"]
 
 logger = logging.getLogger("nexios_trio.command")
 
 PATTERNS: Final = ("*.py",)
-_FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def reload_options(command: Command) -> Command:
-    """Add the options to `run`."""
-    for option in (
-        click.option("--link", type=int, hidden=True),
-        click.option("--reload-include", multiple=True, metavar="PATTERN", help="Other files, as in *.html; several."),
-        click.option(
-            "--reload-dir", type=_FOLDER, multiple=True, metavar="DIR", help="In place of this directory; several."
-        ),
-        click.option("--reload", is_flag=True, help="Start again when a Python file here, or further in, changes."),
-    ):
-        command = option(command)
-    return command
 
 
 def serve_with_reload(

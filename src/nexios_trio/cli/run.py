@@ -15,10 +15,11 @@ from ..server.listeners import Listener, open_listeners
 from ..server.parent_link import WorkerPlace
 from ..server.supervisor import Supervisor
 from .banner import Banner
-from .log_setup import LOG_FORMATS, LOG_LEVELS, LogSetup
-from .options import read_options, read_settings, read_umask, usage_error
+from .log_setup import LogSetup
+from .options import read_options, read_settings, usage_error
 from .process import serve_in_this_process, write_pid
-from .reload import reload_options, serve_with_reload, take_reload_link
+from .reload import serve_with_reload, take_reload_link
+from .serving_options import serving_options
 from .settings import show_settings
 
 __all__ = ["run"]
@@ -26,26 +27,9 @@ __all__ = ["run"]
 
 @click.command(epilog="A setting is also read from NEXIOS_NAME in the environment; --show-settings lists them all.")
 @click.argument("application", metavar="MODULE:APP", required=False)
-@click.option("-b", "--bind", multiple=True, metavar="ADDRESS", help="HOST:PORT, unix:PATH or fd://NUMBER; several.")
-@click.option("--host", metavar="HOST", help="In place of --bind: a name or an address.  [default: 127.0.0.1]")
-@click.option("--port", type=click.IntRange(0, 65535), metavar="PORT", help="With it; 0: any.  [default: 8000]")
-@click.option("--insecure-bind", multiple=True, metavar="ADDRESS", help="The same without TLS, next to --bind with it.")
-@click.option(
-    "-c", "--config", metavar="FILE", help="hypercorn's configuration: a TOML file, file:PY or python:MODULE."
-)
-@click.option("-w", "--workers", type=click.IntRange(1), metavar="N", help="Processes on the same addresses.")
-@click.option("--certfile", metavar="FILE", help="TLS certificate chain.")
-@click.option("--keyfile", metavar="FILE", help="TLS private key.")
-@click.option("--umask", callback=read_umask, metavar="OCTAL", help="Of a Unix socket: 007 lets its group in, 000 all.")
-@click.option("--root-path", metavar="PATH", help="What a proxy in front cuts off, as in /chat.")
-@click.option("--access-log", metavar="FILE", help="Where requests are logged; - for standard output.")
-@click.option("--health-bind", multiple=True, metavar="ADDRESS", help="For /healthz, /readyz and metrics alone.")
-@click.option("--log-level", type=click.Choice(LOG_LEVELS), help="Of all loggers; info, unless it is given.")
-@click.option("--log-format", type=click.Choice(LOG_FORMATS), help="Lines for people, or JSON objects.")
-@click.option("--banner/--no-banner", default=True, help="Say at the start what is served.  [default: banner]")
-@click.option("-s", "--set", "given", multiple=True, metavar="NAME=VALUE", help="A setting, as in max_connections=500.")
+@serving_options
 @click.option("--show-settings", is_flag=True, help="List every setting and its value, and exit.")
-@reload_options
+@click.option("--link", type=int, hidden=True)  # what `--reload` gives to each process
 @click.option("--worker", hidden=True)  # what the parent of several gives to each
 def run(application: str | None, **options: Any) -> None:
     """Serve an ASGI application, such as chat.main:app, until SIGTERM or Ctrl-C."""

@@ -22,10 +22,11 @@ from ..transports.forks import disown, own
 
 logger = logging.getLogger("nexios_trio.server")
 
-__all__ = ["AcceptedConnection", "ConnectionLimits", "connection_capacity"]
+__all__ = ["AcceptedConnection", "ConnectionLimits", "connection_capacity", "descriptor_room"]
 
 # Descriptors for everything but connections: files, database links, refusals
 RESERVED_DESCRIPTORS: Final = 64
+UNLIMITED: Final = 1_000_000  # connections, where the system sets no limit
 
 
 class AcceptedConnection:
@@ -136,18 +137,23 @@ def connection_capacity(settings: Settings, descriptors_each: int, connected: in
     Args:
         connected: connections that hold descriptors already.
     """
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = settings.max_connections
-    if limit == resource.RLIM_INFINITY:
-        return wanted if wanted is not None else 1_000_000
-    most = max(1, (limit - _open_descriptors() - RESERVED_DESCRIPTORS) // descriptors_each + connected)
+    wanted, most = settings.max_connections, descriptor_room(descriptors_each, connected)
     if wanted is None:
         return most
     if wanted > most:
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         logger.warning(
             "max_connections is %d, but the file limit of %d has room for %d: raise it (ulimit -n)", wanted, limit, most
         )
     return min(wanted, most)
+
+
+def descriptor_room(descriptors_each: int, connected: int = 0) -> int:
+    """Count the connections that the file limit of this process has room for; arguments as above."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return UNLIMITED
+    return max(1, (limit - _open_descriptors() - RESERVED_DESCRIPTORS) // descriptors_each + connected)
 
 
 def _open_descriptors() -> int:

@@ -15,7 +15,7 @@ from hypercorn.config import Config
 
 from ..transports.forks import disown, own
 
-__all__ = ["DEFAULT_HOST", "DEFAULT_PORT", "Listener", "backlog_of", "open_listeners"]
+__all__ = ["DEFAULT_HOST", "DEFAULT_PORT", "Listener", "backlog_of", "listed", "open_listeners"]
 
 logger = logging.getLogger("nexios_trio.server")
 
@@ -62,9 +62,9 @@ def open_listeners(config: Config, beside: Iterable[Listener] = ()) -> Generator
         OSError: an address that cannot be bound. ValueError: one that cannot be read, or that is listed twice. The text
             says which, and what to change.
     """
-    binds = [(bind, config.ssl_enabled) for bind in _list(config.bind)]
+    binds = [(bind, config.ssl_enabled) for bind in listed(config.bind)]
     if config.ssl_enabled:
-        binds += [(bind, False) for bind in _list(config.insecure_bind)]
+        binds += [(bind, False) for bind in listed(config.insecure_bind)]
     targets = [_read(bind, is_secure) for bind, is_secure in binds]
     with ExitStack() as stack:
         listeners: list[Listener] = []
@@ -85,7 +85,8 @@ def backlog_of(config: Config) -> int:
     return config.backlog if given else BACKLOG
 
 
-def _list(binds: str | Iterable[str]) -> list[str]:
+def listed(binds: str | Iterable[str]) -> list[str]:
+    """Return the binds of an option, which is one text or several."""
     return [binds] if isinstance(binds, str) else list(binds)
 
 

@@ -1,0 +1,1 @@
+"""What `nexios-trio check` looks at."""
