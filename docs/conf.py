@@ -109,6 +109,15 @@ def _insert_counts(app: Any, name: str, content: list[str]) -> None:
         content[0] = content[0].replace("{cost-table}", shown)
 
 
+def _insert_other_guides(app: Any, name: str, content: list[str]) -> None:
+    """List the guides that the index does not name, in alphabetical order."""
+    if name == "index":
+        guides = sorted(found for found in app.env.found_docs if found.startswith("guides/"))
+        named = content[0].splitlines()
+        others = [guide for guide in guides if guide not in named]
+        content[0] = content[0].replace("{other-guides}", "\n".join(others))
+
+
 def _insert_settings(app: Any, name: str, content: list[str]) -> None:
     if name == "guides/settings":
         app.env.note_dependency(settings_table.SOURCE)
@@ -131,6 +140,7 @@ def setup(app: Any) -> None:
     app.connect("source-read", _insert_index)
     app.connect("source-read", _insert_hops)
     app.connect("source-read", _insert_counts)
+    app.connect("source-read", _insert_other_guides)
     app.connect("source-read", _insert_settings)
     app.connect("source-read", _insert_fragments)
     app.connect("autodoc-process-docstring", _open_up, priority=100)  # before napoleon reads the sections
