@@ -220,8 +220,8 @@ async def test_a_refusal_has_the_status_of_a_response(status):
         assert await peer.end() == "eof"
 
 
-@pytest.mark.parametrize("status", [204, 304])
-async def test_a_refusal_without_a_body_has_no_length(status):
+@pytest.mark.parametrize(("status", "has_length"), [(204, False), (205, True), (304, False)])
+async def test_a_refusal_that_can_have_no_body(status, has_length):
     async def app(scope, receive, send):
         await send({"type": START, "status": status, "headers": [(b"content-length", b"5")]})
         with pytest.raises(ValueError, match=f"{status} has no body"):
@@ -231,7 +231,8 @@ async def test_a_refusal_without_a_body_has_no_length(status):
     async with served(app) as peer:
         head = await peer.head()
         assert head.startswith(b"HTTP/1.1 %d " % status)
-        assert b"content-length" not in head.lower()
+        assert (b"\r\ncontent-length: 0\r\n" in head.lower()) is has_length
+        assert (b"content-length" in head.lower()) is has_length
         assert await peer.end() == "eof"
         assert peer.buffer == b""
 

@@ -8,6 +8,7 @@ from .handshake import check_denial_headers
 
 __all__ = ["BODILESS_STATUSES", "Denial"]
 
+_RESET_CONTENT: Final = 205  # has no body either, and says so by its length
 # What the response says by itself.
 _OWN_HEADERS: Final = frozenset((b"connection", b"content-length", b"date", b"transfer-encoding"))
 BODILESS_STATUSES: Final = frozenset((204, 304))  # their responses end with the head, and have no length (RFC 9110)
@@ -44,7 +45,7 @@ class Denial:
         body: Any = event.get("body", b"")
         if not isinstance(body, bytes | bytearray | memoryview):
             raise TypeError(f"the body of a response is bytes, not {type(body).__name__}")
-        if body and self.status in BODILESS_STATUSES:
+        if body and (self.status in BODILESS_STATUSES or self.status == _RESET_CONTENT):
             raise ValueError(f"a response with status {self.status} has no body")
         self._parts.append(bytes(body))
         self.is_whole = not event.get("more_body", False)
