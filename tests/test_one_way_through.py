@@ -35,8 +35,8 @@ HOPS = [  # what the page "Life of a message" names
     for hop in tomllib.loads((Path(__file__).parents[1] / "docs" / "hops.toml").read_text())["hop"]
     if hop["function"]
 ]
-MESSAGE_FUNCTIONS, MESSAGE_FILES = 28, 14
-JOIN_FUNCTIONS = 14
+MESSAGE_FUNCTIONS, MESSAGE_FILES = 26, 13
+JOIN_FUNCTIONS = 13
 OUT_FUNCTIONS, LEAVE_FUNCTIONS = 28, 66
 OUT = "groups/memberships.py: Memberships.forget"  # a leave up to here
 # Here the handler gets its last deadline, which is no step of leaving: counted with the whole.

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any, Final, Literal, TypeVar, cast
 from uuid import UUID, uuid4
 
+import attrs
+
 from .json import JsonDefault, encode_json, encode_utf8
 from .position import Position as Position
 
@@ -266,14 +268,12 @@ def register_encoding(encode: Encode) -> FrameIndex:
     return FIRST_ENCODING + len(_encodings) - 1
 
 
+@attrs.define(eq=False)
 class Batch:
     """Consecutive messages of one group, written to many members in one go."""
 
-    __slots__ = ("messages", "wires")
-
-    def __init__(self, messages: tuple[Message, ...]) -> None:
-        self.messages = messages
-        self.wires: dict[FrameIndex, bytes] = {}  # what `wire` has made
+    messages: tuple[Message, ...]
+    wires: dict[FrameIndex, bytes] = attrs.field(factory=dict, init=False)  # what `wire` has made
 
     def wire(self, index: FrameIndex) -> bytes:
         """The server frames of all messages, joined; made when the first member with that form needs them."""

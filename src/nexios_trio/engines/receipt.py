@@ -8,6 +8,7 @@ import copy
 from collections.abc import Callable, Generator
 from typing import Any
 
+import attrs
 from trio.lowlevel import ParkingLot, checkpoint
 
 from ..core.message import Position
@@ -16,6 +17,7 @@ from ..exceptions import EngineError, LifecycleError
 __all__ = ["Receipt"]
 
 
+@attrs.define(eq=False)
 class Receipt:
     """`await receipt` gives the `Position`, or raises `EngineError`.
 
@@ -25,15 +27,13 @@ class Receipt:
     Concurrency: any number of tasks may wait.
     """
 
-    __slots__ = ("_error", "_position", "_waiting", "is_settled", "is_watched", "on_settled")
-
-    def __init__(self, is_settled: bool = False, position: Position | None = None, is_watched: bool = True) -> None:
-        self.is_settled = is_settled
-        self.is_watched = is_watched  # of a publish: some node had a member of the group. Unknown counts as yes
-        self.on_settled: Callable[[Receipt], None] | None = None  # the box's; called once, and must not block
-        self._position = position
-        self._error: EngineError | None = None
-        self._waiting: ParkingLot | None = None
+    is_settled: bool = False
+    _position: Position | None = None
+    is_watched: bool = True  # of a publish: some node had a member of the group. Unknown counts as yes
+    # The box's; called once, and must not block.
+    on_settled: "Callable[[Receipt], None] | None" = attrs.field(default=None, init=False)
+    _error: EngineError | None = attrs.field(default=None, init=False)
+    _waiting: ParkingLot | None = attrs.field(default=None, init=False)
 
     @property
     def position(self) -> Position | None:

@@ -122,7 +122,10 @@ class ChannelBox(Publishing):
         if not isinstance(channel, BoxMember):
             raise _no_channel(channel)
         if self.engine.is_local:
-            await self._authorize_join(channel, group_name, None)
+            if self._authorize is None:
+                await checkpoint()
+            else:
+                await self._authorize_join(channel, group_name, None)
             return self.join_nowait(channel, group_name)
         with self.engine_client.joining(group_name) as watch:
             await self._authorize_join(channel, group_name, watch)
