@@ -158,6 +158,8 @@ async def test_a_question_has_the_answers_of_those_that_answer(autojump_clock):
         await trio.testing.wait_all_tasks_blocked()
         assert await all_of_them[0].engine.ask(b"abc") == [b"cba", b"cba"]
         assert trio.current_time() == pytest.approx(DEADLINE)
+        assert await all_of_them[0].engine.ask(b"abc") == [b"cba", b"cba"]  # nobody waits for it twice
+        assert trio.current_time() == pytest.approx(DEADLINE)
         stuck.close()
         assert await all_of_them[0].engine.ask(b"abc") == [b"cba", b"cba"]
         assert trio.current_time() == pytest.approx(DEADLINE)

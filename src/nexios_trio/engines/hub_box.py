@@ -1,9 +1,10 @@
 """What the boxes of one name share, one in each worker: the numbering of their groups, what they keep, who watches."""
 
 from itertools import count
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 import attrs
+import trio
 
 from ..core.message import Message, Position
 from ..core.message_codec import VERSION
@@ -14,6 +15,8 @@ from .hub_frames import WATCHED, Kind, frame
 from .memory import MemoryEngine
 
 __all__ = ["PassingMessage", "SharedBox", "Watcher"]
+
+SILENCE_SECONDS: Final = 1.0  # without an answer, and a worker is not asked until it has answered
 
 
 class Watcher(Protocol):
@@ -81,6 +84,7 @@ class SharedBox:
         self._is_delivered = False  # to the sender
         self._asks: dict[int, _Ask] = {}
         self._ask_numbers = count(1)
+        self._asked_at: dict[Watcher, float] = {}  # who has not answered since: `trio.current_time()`
 
     def join(self, node: Watcher) -> None:
         """Have a worker take part, which has a box of this name."""
@@ -91,6 +95,7 @@ class SharedBox:
         for group in list(self._nodes.get(node, ())):
             self.unwatch(node, group)
         self._nodes.pop(node, None)
+        self._asked_at.pop(node, None)
         for number, ask in list(self._asks.items()):
             if ask.asker is node:
                 del self._asks[number]
@@ -150,8 +155,10 @@ class SharedBox:
     # Questions
 
     def ask(self, node: Watcher, number: int, request: bytes) -> None:
-        """Hand a question of one worker's to all others. Who cannot take it does not count."""
-        others = {other for other in self._nodes if other is not node and not other.is_full}
+        """Hand a question of one worker's to all others. Who does not answer does not count."""
+        now = trio.current_time()
+        since = [(other, self._asked_at.get(other, now)) for other in self._nodes if other is not node]
+        others = {other for other, at in since if not other.is_full and now - at < SILENCE_SECONDS}
         ask = _Ask(node, number, others)
         if not others:
             ask.tell(None)
@@ -159,10 +166,12 @@ class SharedBox:
         ask_number = next(self._ask_numbers) & 0xFFFF_FFFF
         self._asks[ask_number] = ask
         for other in others:
+            self._asked_at.setdefault(other, now)
             other.put(frame(Kind.ASKED, ask_number, self.number, "", request))
 
     def answer(self, node: Watcher, number: int, answer: bytes) -> None:
         """Hand an answer to the worker that has asked."""
+        self._asked_at.pop(node, None)
         self._answered(node, number, answer)
 
     def _answered(self, node: Watcher, number: int, answer: bytes | None) -> None:

@@ -7,12 +7,10 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import UUID
 
 import trio
 from trio.lowlevel import checkpoint
 
-from ..core.close_codes import check_close_code, check_reason
 from ..core.json import JsonDefault
 from ..core.message import Position
 from ..core.names import check_box_name, check_group_name
@@ -22,7 +20,7 @@ from ..pubsub.history import DEFAULT_MAX_BYTES, HistoryLimits
 from .authorization import Authorize, acting_channel, check_authorize, require
 from .current_box import OnCurrentBox, find_box
 from .memberships import BoxMember
-from .publishing import MAX_KEPT_MESSAGES, Publishing
+from .publishing import MAX_KEPT_MESSAGES
 from .results import (
     BoxStatistics,
     ChannelAddStatusEnum,
@@ -32,14 +30,14 @@ from .results import (
     Resumed,
 )
 from .resuming import Resumption, parse_since
-from .views import GroupsView
+from .scoped import Scoped
 
 logger = logging.getLogger("nexios_trio.box")
 
 _EVERY_GROUP: Any = object()
 
 
-class ChannelBox(Publishing):
+class ChannelBox(Scoped):
     """Groups of channels, group messages and their history.
 
     Every method may be called on an instance, or on the class: then it acts on the box of the application that the
@@ -198,31 +196,7 @@ class ChannelBox(Publishing):
             finally:
                 self.engine_client.unfollow(tail)
 
-    # Sending
-
-    @OnCurrentBox
-    async def send_to(self, channel_id: UUID | str, payload: Any) -> bool:
-        """Send to one channel, in a group or not; False when there is no such channel.
-
-        Checkpoint: always. Raises: ValueError when the payload cannot be encoded; MessageTooBig.
-        """
-        await checkpoint()
-        channel = self.find(channel_id)
-        if channel is None:
-            logger.info("send_to: there is no channel %r", str(channel_id)[:64])
-            return False
-        if self.engine_client.unsettled:
-            await self.settle_posts(channel)
-        self.catch_up(channel)
-        channel.push(payload, self.json_default)  # raises MessageTooBig before anything is queued
-        return True
-
     # Looking
-
-    @OnCurrentBox
-    def show_groups(self) -> GroupsView:
-        """The groups and their channels: `await show_groups()` for all, `await show_groups().get(name)` for one."""
-        return GroupsView(self._index.groups)
 
     @OnCurrentBox
     async def show_history(self, group_name: str = _EVERY_GROUP) -> Any:
@@ -244,26 +218,6 @@ class ChannelBox(Publishing):
     async def flush_history(self, group_name: str | None = None) -> None:
         """Forget what was sent to one group, or to all. Checkpoint: always."""
         await self.engine.flush_history(group_name)
-
-    @OnCurrentBox
-    async def flush_groups(self) -> None:
-        """Empty every group; the channels stay connected. Checkpoint: always."""
-        for channel in list(self._channels.values()):
-            self.leave_all(channel)
-        await checkpoint()
-
-    @OnCurrentBox
-    async def close_all_connections(self, code: int = 1001, reason: str = "") -> None:
-        """Close every channel's connection, all at once, waiting `write_timeout` and `close_timeout` for each at most.
-
-        Checkpoint: always. Raises: ValueError for a code that may not be sent.
-        """
-        check_close_code(code)
-        check_reason(reason)
-        await checkpoint()
-        async with trio.open_nursery() as nursery:
-            for channel in list(self._channels.values()):
-                nursery.start_soon(channel.shut, code, reason)
 
     @OnCurrentBox
     async def _clean_expired(self) -> int:

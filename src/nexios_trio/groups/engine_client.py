@@ -7,9 +7,10 @@
 With an engine whose answers are there at once, nothing of this ever waits.
 """
 
-from collections.abc import Container, Generator
+from collections.abc import Awaitable, Callable, Container, Generator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import trio
 
@@ -95,6 +96,7 @@ class EngineClient:
         self._groups = groups
         self._watches: dict[str, _Watch] = {}
         self._life = trio.Lock()
+        self._tasks: trio.Nursery | None = None
         # Receipts that are not settled: task -> group -> that of its latest post. Read from outside, for speed.
         self.unsettled: dict[Task, dict[str, Receipt]] = {}
 
@@ -106,10 +108,15 @@ class EngineClient:
         is_first = not self._life.locked()
         if not is_first:
             task_status.started()
-        async with self._life, self.engine.run():
+        async with self._life, self.engine.run(), trio.open_nursery() as self._tasks:
             if is_first:
                 task_status.started()
             await trio.sleep_forever()
+
+    def start_soon(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        """Start a task that lives as long as the engine; a no-op while that does not run."""
+        if self._tasks is not None and not self._tasks.cancel_scope.cancel_called:
+            self._tasks.start_soon(function, *args)
 
     # Watching
 

@@ -18,7 +18,7 @@ from .current_box import OnCurrentBox
 from .engine_client import EngineClient
 from .results import ChannelAddStatusEnum, ChannelRemoveStatusEnum
 
-_NOBODY = UUID(int=0)
+NOBODY = UUID(int=0)
 _ADDED = {True: ChannelAddStatusEnum.CHANNEL_ADDED, False: ChannelAddStatusEnum.CHANNEL_EXIST}
 _REMOVED = {
     Removed.MEMBER: ChannelRemoveStatusEnum.CHANNEL_REMOVED,
@@ -210,7 +210,7 @@ def as_uuid(channel_id: UUID | str) -> UUID:
     try:
         return channel_id if isinstance(channel_id, UUID) else UUID(channel_id)
     except (ValueError, AttributeError, TypeError):
-        return _NOBODY
+        return NOBODY
 
 
 def excluded_ids(exclude: Any) -> frozenset[UUID]:
@@ -221,6 +221,6 @@ def excluded_ids(exclude: Any) -> frozenset[UUID]:
 
 def _id(one: Any) -> UUID:
     uuid = as_uuid(getattr(one, "uuid", one))
-    if uuid == _NOBODY:
+    if uuid == NOBODY:
         raise ValueError(f"exclude takes channels and their ids, one or a list of them, not {one!r}")
     return uuid

@@ -241,8 +241,9 @@ class Publishing(Memberships):
                 delay = COME_BACK_SECONDS * number / len(members)
                 self.timers.set(Timer(channel.come_back), trio.current_time() + delay)
 
-    def _answer(self, request: bytes) -> bytes:
-        return b""
+    def _answer(self, question: bytes) -> bytes:
+        """Answer another node."""
+        raise NotImplementedError
 
     def _limits_now(self) -> HistoryLimits:
         if not self._reads_history_size:

@@ -1,6 +1,6 @@
 """What `ChannelBox.show_groups` gives: the groups, to be awaited."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any, NoReturn, TypeVar, overload
 from uuid import UUID
 
@@ -14,15 +14,26 @@ T = TypeVar("T")
 class GroupsView:
     """The groups at the time it is awaited: `await view` or `await view.get(name, default)`."""
 
-    def __init__(self, groups: Mapping[str, Group[Any]]) -> None:
+    def __init__(
+        self,
+        groups: Mapping[str, Group[Any]],
+        ask_others: Callable[[], Awaitable[list[dict[str, list[str]]]]] | None = None,
+    ) -> None:
         self._groups = groups
+        self._ask_others = ask_others
 
     def __await__(self) -> "Generator[Any, Any, dict[str, dict[Any, UUID]]]":
         return self._all().__await__()
 
     async def _all(self) -> dict[str, dict[Any, UUID]]:
-        await checkpoint()
-        return {name: _members_of(group) for name, group in self._groups.items()}
+        if self._ask_others is None:
+            await checkpoint()
+            return {name: _members_of(group) for name, group in self._groups.items()}
+        others = await self._ask_others()
+        found = {name: _members_of(group) for name, group in self._groups.items()}
+        for name, ids in [(name, ids) for other in others for name, ids in other.items()]:
+            found.setdefault(name, {}).update((uuid, uuid) for uuid in map(UUID, ids))
+        return found
 
     @overload
     async def get(self, name: str) -> dict[Any, UUID] | None: ...
@@ -32,6 +43,8 @@ class GroupsView:
     async def get(self, name: str, default: T) -> dict[Any, UUID] | T: ...
     async def get(self, name: str, default: Any = None) -> Any:
         """Return one group's channels, or `default` if there is no such group."""
+        if self._ask_others is not None:
+            return (await self._all()).get(name, default)
         await checkpoint()
         group = self._groups.get(name)
         return default if group is None else _members_of(group)
