@@ -49,6 +49,12 @@ def refused_inside(function: Any, *args: Any) -> None:
         function(*args)
 
 
+def with_node(call: Any) -> Recipe:
+    hub = Hub()
+    engine = hub.engine()
+    return lambda s: call(hub, engine)
+
+
 CLIENT: dict[str, Recipe] = {
     "ClientEndpoint.__init__": lambda s: Client(Link(), brief, s.client.scope, "direct", 1.0),
     "Client.app_finished": left,
@@ -92,6 +98,11 @@ WORLD: dict[str, Recipe] = {
     "World.until, then already": lambda s: s.world.until(0),
     "Hub.__init__": lambda s: Hub(),
     "Hub.engine": lambda s: Hub().engine(),
+    "Hub.cut_off": with_node(lambda hub, engine: hub.cut_off(engine)),
+    "Hub.stalled": with_node(lambda hub, engine: hub.stalled(engine)),
+    "Hub.losing_answers": with_node(lambda hub, engine: hub.losing_answers(engine)),
+    "Hub.deaf": with_node(lambda hub, engine: hub.deaf(engine)),
+    "Hub.restart": lambda s: Hub().restart(),
 }
 
 FUNCTIONS: dict[str, Recipe] = {

@@ -201,10 +201,12 @@ async def test_publishing_to_several_nodes():
     delivered = [[], []]
     for box, messages in zip(boxes, delivered, strict=True):
         box.engine.attach(lambda group, message, messages=messages: messages.append(message.payload))
-        box.engine.watch("room")
-    yield lambda: boxes[0].group_send("room", "x", save_history=True)
-    kept = [message.payload for message in await boxes[1].show_history("room")]
-    assert delivered == [kept, kept]  # everywhere, or nowhere
+    async with boxes[0].engine.run(), boxes[1].engine.run():
+        for box in boxes:
+            await box.engine.watch("room")
+        yield lambda: boxes[0].group_send("room", "x", save_history=True)
+        kept = [message.payload for message in await boxes[1].show_history("room")]
+        assert delivered == [kept, kept]  # everywhere, or nowhere
 
 
 async def test_engine_publish():

@@ -1,99 +1,93 @@
 """Several nodes and one engine, in one process: what a message broker is to several servers."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import ClassVar
 
-from trio.lowlevel import checkpoint
-
-from ...core.message import Message, Position
-from ...engines.base import (
-    Answer,
-    Deliver,
-    Engine,
-    EngineState,
-    Gap,
-    HistoryLimits,
-    HistoryPage,
-    Receipt,
-    no_answer,
-    no_gap,
-)
-from ...engines.memory import MemoryEngine
+from ...engines.base import Engine
+from .broker import Broker, Link
+from .broker_engine import BrokerEngine
 
 __all__ = ["Hub"]
 
 
 class Hub:
-    """Makes engines that share groups and history. Each message reaches every node, in the same order."""
+    """Makes engines that share groups and history: each of them is a node, numbered from 0 as they are made.
 
-    def __init__(self) -> None:
-        self._engine = MemoryEngine()
-        self._nodes: list[_NodeEngine] = []
-        self._engine.attach(self._deliver)
+    A message reaches every node that watches its group, in the same order. What may happen on the way is a block, or a
+    call, at any time.
+
+    Args:
+        latency: seconds that anything takes between the first node and what all share; twice as many for the second
+            node, three times for the third, then again as for the first.
+    """
+
+    _broker_type: ClassVar[type[Broker]] = Broker
+    _engine_type: ClassVar[type[BrokerEngine]] = BrokerEngine
+
+    def __init__(self, latency: float = 0.0) -> None:
+        self._broker = self._broker_type(latency)
+        self._numbers: dict[Engine, int] = {}
 
     def engine(self) -> Engine:
         """One node's engine, for its `ChannelBox(engine=...)`."""
-        node = _NodeEngine(self._engine, self._nodes)
-        self._nodes.append(node)
-        return node
+        number = len(self._numbers)
+        engine = self._engine_type(self._broker, number)
+        self._numbers[engine] = number
+        return engine
 
-    def _deliver(self, group: str, message: Message) -> None:
-        for node in list(self._nodes):
-            if group in node.watched:
-                node.deliver(group, message)
+    # Faults
 
-
-class _NodeEngine(Engine):
-    def __init__(self, shared: MemoryEngine, nodes: "list[_NodeEngine]") -> None:
-        self._shared = shared
-        self._nodes = nodes
-        self.watched: set[str] = set()
-        self.deliver: Deliver = lambda group, message: None
-        self.answer: Answer = no_answer
-
-    @property
-    def state(self) -> EngineState:
-        return self._shared.state
-
-    @asynccontextmanager
-    async def run(self) -> AsyncGenerator[None]:
-        await checkpoint()
-        if self not in self._nodes:
-            self._nodes.append(self)
+    @contextmanager
+    def cut_off(self, engine: Engine) -> Generator[None]:
+        """The node's link is lost, and it finds nobody until the end of the block."""
+        self._broker.refused.add(self._numbers[engine])
+        for link in self._links(engine):
+            link.lose()
         try:
             yield
         finally:
-            self._nodes.remove(self)
+            self._broker.refused.discard(self._numbers[engine])
 
-    def attach(self, deliver: Deliver, gap: Gap = no_gap, answer: Answer = no_answer) -> None:
-        self.deliver = deliver
-        self.answer = answer
+    @contextmanager
+    def stalled(self, engine: Engine) -> Generator[None]:
+        """Nothing passes over the node's link until the end of the block, and nobody is told."""
+        links = self._links(engine)
+        for link in links:
+            link.stall(True)
+        try:
+            yield
+        finally:
+            for link in links:
+                link.stall(False)
 
-    def post(
-        self, group: str, message: Message, *, keep: HistoryLimits | None = None, key: str | None = None
-    ) -> Receipt:
-        return self._shared.post(group, message, keep=keep, key=key)
+    @contextmanager
+    def losing_answers(self, engine: Engine) -> Generator[None]:
+        """Do what the node asks for, and lose the answers; at the end of the block, the link too."""
+        links = self._links(engine)
+        for link in links:
+            link.loses_answers = True
+        try:
+            yield
+        finally:
+            for link in links:
+                link.lose()
 
-    def watch(self, group: str) -> Receipt:
-        self.watched.add(group)
-        return self._shared.watch(group)
+    @contextmanager
+    def deaf(self, engine: Engine) -> Generator[None]:
+        """Messages to the node are lost, and nobody is told, until the end of the block."""
+        links = self._links(engine)
+        for link in links:
+            link.is_deaf = True
+        try:
+            yield
+        finally:
+            for link in links:
+                link.is_deaf = False
 
-    def unwatch(self, group: str) -> None:
-        self.watched.discard(group)
-        if not any(group in node.watched for node in self._nodes):
-            self._shared.unwatch(group)
+    def restart(self, *, loses: int = 0) -> None:
+        """Break all links, and forget the last `loses` messages of each group, as one does that wrote them too late."""
+        self._broker.restart(loses)
 
-    async def history(
-        self, group: str, since: Position | None = None, *, limit: int | None = None, max_bytes: int | None = None
-    ) -> HistoryPage:
-        return await self._shared.history(group, since, limit=limit, max_bytes=max_bytes)
-
-    async def groups_with_history(self) -> list[str]:
-        return await self._shared.groups_with_history()
-
-    async def flush_history(self, group: str | None = None) -> None:
-        await self._shared.flush_history(group)
-
-    async def ask(self, request: bytes) -> list[bytes]:
-        await checkpoint()
-        return [node.answer(request) for node in self._nodes if node is not self]
+    def _links(self, engine: Engine) -> list[Link]:
+        return [link for link in self._broker.links if link.node == self._numbers[engine]]
