@@ -56,7 +56,11 @@ async def test_a_terminal_has_colours_unless_they_are_unwanted(variables):
     ours, theirs = os.openpty()
     environ = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     process = await trio.lowlevel.open_process(
-        [COMMAND, "run", APP, "--port", "0"], cwd=PROJECT, stdout=theirs, stderr=theirs, env=environ | variables
+        [COMMAND, "run", APP, "--port", "0", "--set", "max_connections=9999999"],
+        cwd=PROJECT,
+        stdout=theirs,
+        stderr=theirs,
+        env=environ | variables,
     )
     os.close(theirs)
     terminal = trio.lowlevel.FdStream(ours)
@@ -70,4 +74,5 @@ async def test_a_terminal_has_colours_unless_they_are_unwanted(variables):
         await process.wait()
         await terminal.aclose()
     assert (b"\x1b[" in shown) is not bool(variables)
+    assert b"file limit" in shown  # a line of the log, too
     assert b"http://127.0.0.1:" in shown

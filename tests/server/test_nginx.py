@@ -72,30 +72,38 @@ async def proxied(folder: Path, port: int, mark: str, **changes: str) -> AsyncIt
         bind = "127.0.0.1:0"
         given = [word.replace("10.0.0.5", "127.0.0.1") for word in given]
     async with command(folder / "log", "tests.server.apps:app", *QUICK, *given, bind=bind) as server:
-        changes |= {
-            f"http://{SOCKET}": f"http://{bind}" if bind.startswith("unix:") else f"http://127.0.0.1:{server.port}",
-            "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
-            "/etc/letsencrypt/live/chat.example.com/fullchain.pem": str(CERTIFICATES / "certificate.pem"),
-            "/etc/letsencrypt/live/chat.example.com/privkey.pem": str(CERTIFICATES / "key.pem"),
-        }
-        text = fence("nginx", "proxy_pass")
-        for old, new in changes.items():
-            assert old in text
-            text = text.replace(old, new)
-        (folder / "nginx.conf").write_text(AROUND.format(guide=text, user=USER))
-        with (folder / "nginx.log").open("wb") as errors:
-            run = [NGINX, "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
-            process = await trio.lowlevel.open_process(run, stderr=errors)
-        try:
-            with trio.fail_after(DEADLINE):
-                while not is_listening(port):
-                    assert process.poll() is None, (folder / "nginx.log").read_text()
-                    await trio.sleep(0.01)  # for another process, which has no condition to wait for
+        upstream = bind if bind.startswith("unix:") else f"127.0.0.1:{server.port}"
+        async with proxy(folder, port, upstream, **changes):
             yield server
-        finally:
-            process.terminate()
-            with trio.CancelScope(shield=True):
-                await process.wait()
+
+
+@asynccontextmanager
+async def proxy(folder: Path, port: int, upstream: str, **changes: str) -> AsyncIterator[None]:
+    """The guide's proxy, on a free port, in front of what listens at `upstream`."""
+    changes |= {
+        f"http://{SOCKET}": f"http://{upstream}",
+        "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
+        "/etc/letsencrypt/live/chat.example.com/fullchain.pem": str(CERTIFICATES / "certificate.pem"),
+        "/etc/letsencrypt/live/chat.example.com/privkey.pem": str(CERTIFICATES / "key.pem"),
+    }
+    text = fence("nginx", "proxy_pass")
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "nginx.conf").write_text(AROUND.format(guide=text, user=USER))
+    with (folder / "nginx.log").open("wb") as errors:
+        run = [NGINX, "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
+        process = await trio.lowlevel.open_process(run, stderr=errors)
+    try:
+        with trio.fail_after(DEADLINE):
+            while not is_listening(port):
+                assert process.poll() is None, (folder / "nginx.log").read_text()
+                await trio.sleep(0.01)  # for another process, which has no condition to wait for
+        yield
+    finally:
+        process.terminate()
+        with trio.CancelScope(shield=True):
+            await process.wait()
 
 
 def is_listening(port: int) -> bool:

@@ -9,6 +9,7 @@ from hypercorn.config import Config
 
 from ..logs import JsonFormatter, TextFormatter
 from ..logs.access import open_access_log
+from .human import colored
 
 __all__ = ["LOG_FORMATS", "LOG_LEVELS", "LogSetup"]
 
@@ -34,7 +35,7 @@ class LogSetup:
 
     def formatter(self, *, colors: bool = False) -> logging.Formatter:
         """Make a formatter of the chosen format."""
-        return JsonFormatter() if self.format == "json" else TextFormatter(colors=colors)
+        return JsonFormatter() if self.format == "json" else TextFormatter(colors=colors and colored() is not False)
 
     def use_in(self, config: Config) -> Config:
         """Write hypercorn's access log, if it has a place of its own, in the chosen format, too. Returns the config."""

@@ -36,6 +36,7 @@ def serve_with_reload(
         arguments: of the command that serves on these sockets.
     """
     _check(config, options)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # what it tells of changes, we say by their names
     folders = [folder.resolve() for folder in options["reload_dir"]] or [Path.cwd()]
     try:
         ours = prepare(config)

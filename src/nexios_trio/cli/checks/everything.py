@@ -16,6 +16,7 @@ from .application import check_application
 from .findings import Finding, ok, wrong
 from .proxies import check_proxies
 from .system import check_extras, check_limits, check_system
+from .through import check_through
 from .tls import check_tls
 
 __all__ = ["find_all"]
@@ -44,6 +45,8 @@ def find_all(application: str, options: Mapping[str, Any]) -> Iterator[Finding]:
         if settings is not None:
             yield from check_proxies(config, settings)
             yield from check_limits(config, settings)
+            if options["through"] is not None:
+                yield from check_through(options["through"], config, settings)
         yield from check_system(app, options["workers"] or config.workers)
     yield from check_extras(needs_reload=options["reload"])
 
