@@ -107,6 +107,7 @@ def disconnect(groups: int) -> Work:
 class _Saved:
     size: int
     position: Position
+    cost: int = 400
 
 
 def save(messages: int) -> Work:

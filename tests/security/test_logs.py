@@ -6,13 +6,14 @@ from collections import Counter
 import pytest
 import trio
 
-from nexios_trio.logs import BURST, FIELDS
+from nexios_trio.logs import FIELDS
+from nexios_trio.logs.guard import BURST
 from tests.attack.app import FAST, TOKEN, make_app
 from tests.attack.messages import raw
 from tests.attack.target import RUNNER, Target, dumped, text
 from tests.server.support import DEADLINE, running
 
-ENDS = "connection ended: %s, %d %s"
+ENDS = "ended with %d: %s"
 
 
 def ends(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:

@@ -3,9 +3,9 @@
 import pytest
 import trio
 
-from nexios_trio import NexiosApp, Settings, serve
+from nexios_trio import NexiosApp, Settings
 from nexios_trio.server.shields import lift_shields
-from tests.server.support import DEADLINE, config, running
+from tests.server.support import DEADLINE, running
 
 
 async def test_a_handler_that_shields_itself_does_not_outlast_the_drain(caplog):
@@ -38,9 +38,8 @@ async def test_nor_does_a_shutdown_function_that_does():
             await trio.sleep_forever()
 
     with trio.fail_after(DEADLINE), pytest.raises(Exception, match="shutdown was not done in time"):
-        stop = trio.Event()
-        stop.set()
-        await serve(app, config(), shutdown_trigger=stop.wait)
+        async with running(app):
+            pass
 
 
 async def test_only_the_tasks_of_that_nursery_lose_their_shields(caplog):
