@@ -94,6 +94,7 @@ OBSERVED: dict[str, Recipe] = {
     "ObservedRoutes.add_readiness_check": lambda s: s.app.add_readiness_check("database", checkpoint),
     "ObservedRoutes.mount_health": lambda s: s.app.mount_health(),
     "ObservedRoutes.mount_metrics": lambda s: s.app.mount_metrics(),
+    "ObservedRoutes.trace": lambda s: s.app.trace(),
 }
 
 APPLICATION: dict[str, Recipe] = {

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from ..asgi_types import ASGIApp, Receive, Scope, Send
 from ..connections.runtime import Runtime
+from ..connections.websocket import WebSocket
 from ..engines.base import EngineState
 from ..http import HTTPException, Request
 from ..observability.health import LIVE_PATH, READY_PATH, live_response, ready_response
@@ -18,6 +19,7 @@ from ..routing.routes import Routes
 from ..transports.server_context import current_server
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
     from prometheus_client import CollectorRegistry
 
 __all__ = ["AuthorizeRequest", "ObservedApplication", "ObservedRoutes"]
@@ -64,6 +66,7 @@ class ObservedRoutes(Routes):
     runtime: Runtime
     _observed: ObservedApplication
     _health_paths: frozenset[str] = frozenset()
+    _is_traced = False
 
     def mount_health(self, *, live: str = LIVE_PATH, ready: str = READY_PATH) -> None:
         """Add two routes for those who restart processes and send them clients, such as Kubernetes.
@@ -145,6 +148,35 @@ class ObservedRoutes(Routes):
         self.add_route(HttpRoute(path, answer))
         metrics = Metrics(self.runtime, registry)
         self._observed.pages[path] = page
+
+    def trace(self, tracer_provider: "TracerProvider | None" = None) -> None:
+        """Make OpenTelemetry spans of connections, messages and what is published. Needs the extra `tracing`.
+
+        A connection continues the trace of its handshake's `traceparent`. Each message that a handler receives begins a
+        trace, in which what the handler publishes is; its deliveries, on any node, have links there. Connections that
+        are open already have no spans.
+
+        Args:
+            tracer_provider: by default the one that `opentelemetry.trace.set_tracer_provider` was given.
+        Raises: ImportError without the extra; ValueError the second time.
+        """
+        if self._is_traced:
+            raise ValueError("the application is traced already")
+        try:
+            from ..observability.tracing import Tracing
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "opentelemetry":
+                raise
+            raise ImportError("trace needs opentelemetry-api: pip install 'nexios-trio[tracing]'") from None
+        Tracing(tracer_provider, self._route_of).begin(self.runtime)
+        self._is_traced = True
+
+    def _route_of(self, websocket: WebSocket) -> str:
+        try:
+            found = self.find_websocket(request_path(websocket.scope))
+        except BadPath:
+            return ""
+        return "" if found is None else found[0].path
 
     def _is_health(self, scope: Scope) -> bool:
         """Tell whether this request is answered whatever happens to the application."""

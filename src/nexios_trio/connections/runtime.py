@@ -29,14 +29,13 @@ from ..transports.epoll import IS_AVAILABLE, Poller
 from ..transports.server_context import ServerContext, current_server
 from ..transports.timers import Timers
 from .counts import ConnectionCounts
+from .watch import ConnectionWatch
 
 __all__ = ["Runtime"]
 
 logger = logging.getLogger("nexios_trio.app")
 
 Work = Callable[..., Awaitable[Any]]
-# Called with a session and what receives its messages; returns what does from now on.
-WatchReceive = Callable[[Any, Callable[[], Awaitable[Any]]], Callable[[], Awaitable[Any]]]
 
 
 @attrs.frozen(eq=False)
@@ -99,7 +98,7 @@ class Runtime:
         self.timers = Timers()
         self.counts = ConnectionCounts()
         self.sessions: dict[Hashable, None] = {}  # those that are not over, for who looks at all of them
-        self.watch_receive: list[WatchReceive] = []  # for metrics and traces
+        self.watches: list[ConnectionWatch] = []
         self.poller: Poller | None = None  # for the sockets that are taken over from the server
         self._poller_users = 0  # blocks, and the system task
         self._blocks: list[_Block] = []

@@ -66,6 +66,8 @@ async def serve_connection(transport: Transport, endpoint: Endpoint, runtime: Ru
                 del transport  # an error that a handler keeps leads to this frame, which must not lead on to a socket
                 session.expect_accept()
                 runtime.sessions[session] = None
+                for watch in runtime.watches:
+                    endpoint = watch.around(endpoint)
                 try:
                     end, refusal = await _run_handler(session, endpoint)
                 except BaseException:
@@ -167,6 +169,8 @@ def _note_end(session: Session, final: End, wanted: End, received: int) -> None:
         counts.refused[cause, final.status] = counts.refused.get((cause, final.status), 0) + 1
     if session.access is not None:
         session.access.over(session.scope, final, received, session.counts, connection=session.id)
+    for watch in session.runtime.watches:
+        watch.ended(session, final)
     level = logging.INFO if final.cause in NOTABLE else logging.DEBUG
     if not logger.isEnabledFor(level):
         return

@@ -144,8 +144,8 @@ class Session:
             self.receive = self._receive_before_accept
             return
         self.receive = transport.inbox.get
-        for watch in self.runtime.watch_receive:
-            self.receive = watch(self, self.receive)
+        for watch in self.runtime.watches:
+            self.receive = watch.receiving(self, self.receive)
 
     async def _receive_before_accept(self) -> str | bytes | End:
         if self.transport.lifecycle.phase is Phase.CONNECTING:

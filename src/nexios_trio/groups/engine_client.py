@@ -177,7 +177,8 @@ class EngineClient:
         """This task has posted to the group, and the receipt is not settled."""
         task = trio.lowlevel.current_task()
         self.unsettled.setdefault(task, {})[group] = receipt
-        receipt.on_settled = partial(self._settled, task, group)
+        settled = partial(self._settled, task, group)
+        receipt.on_settled = settled if receipt.on_settled is None else partial(_tell_both, receipt.on_settled, settled)
 
     def _settled(self, task: Task, group: str, receipt: Receipt) -> None:
         receipts = self.unsettled.get(task)
@@ -196,3 +197,8 @@ class EngineClient:
                 await receipt
             except EngineError:
                 continue
+
+
+def _tell_both(first: Callable[[Receipt], None], then: Callable[[Receipt], None], receipt: Receipt) -> None:
+    first(receipt)
+    then(receipt)

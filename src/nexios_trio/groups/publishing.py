@@ -6,6 +6,7 @@ not entered again.
 
 import logging
 import time
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
@@ -32,6 +33,9 @@ logger = logging.getLogger("nexios_trio.box")
 MAX_KEPT_MESSAGES = 10_000  # of one group, unless said otherwise; each takes 300 bytes besides its payload
 COME_BACK_SECONDS = 2.0  # over which those who have missed messages are sent away
 _NO_PAYLOAD: Any = object()
+
+# `Engine.post`
+Post = Callable[..., Receipt]
 
 
 class Publishing(Memberships):
@@ -60,15 +64,25 @@ class Publishing(Memberships):
         self.json_default = json_default
         self._max_message_size = inf  # of what is sent to groups
         self._published = 0
+        self._post: Post  # the engine's, and what was put around it
+        self._around_posts: list[Callable[[Post], Post]] = []
         self._attach_to(engine)
 
     def _attach_to(self, engine: Engine) -> None:
+        self._post = engine.post
+        for wrap in self._around_posts:
+            self._post = wrap(self._post)
         # From here on the engine gives each message to the broadcaster itself. One that serves other processes too does
         # so at any time, so memberships that have expired must go first; else `group_send` sees to that.
         if engine.is_local:
             engine.attach(self.broadcaster.deliver)  # and does not keep the box alive
         else:
             engine.attach(self._deliver_from_elsewhere, self._gap, self._answer)
+
+    def _wrap_posts(self, wrap: Callable[[Post], Post]) -> None:
+        """Put something around what gives each message to the engine. For traces."""
+        self._around_posts.append(wrap)
+        self._post = wrap(self._post)
 
     def bound_messages(self, size: int) -> None:
         """Refuse group messages of more than `size` bytes; of several bounds, the lowest holds."""
@@ -145,7 +159,7 @@ class Publishing(Memberships):
             return GroupSendStatusEnum.NO_SUCH_GROUP
         # The engine gives it to `Broadcaster.deliver`, here and on every other node, before this returns or later.
         await checkpoint_if_cancelled()
-        receipt = self.engine.post(group_name, message, keep=limits, key=key)
+        receipt = self._post(group_name, message, keep=limits, key=key)
         if receipt.is_settled:
             await cancel_shielded_checkpoint()
         else:
@@ -188,7 +202,7 @@ class Publishing(Memberships):
             self.timers.fire_due(trio.current_time())
         if limits is None and group_name not in self._index.groups and self.engine.is_local:
             return Receipt(True, None, False)
-        receipt = self.engine.post(group_name, message, keep=limits, key=key)
+        receipt = self._post(group_name, message, keep=limits, key=key)
         if not receipt.is_settled:
             self.engine_client.remember(group_name, receipt)
         self._published += 1

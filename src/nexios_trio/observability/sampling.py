@@ -4,12 +4,12 @@ Everything else that metrics show is counted anyway, and read when somebody asks
 """
 
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import trio
 
 from ..connections.runtime import Runtime
+from ..connections.watch import ConnectionWatch, Receive
 from ..core.lifecycle import End
 from ..core.message import Batch
 from .durations import Durations
@@ -21,10 +21,8 @@ CONNECTIONS_PER_SAMPLE: Final = 16
 WIRE_BOUNDS: Final = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 HANDLER_BOUNDS: Final = (0.0002, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-Receive = Callable[[], Awaitable[Any]]
 
-
-class Samples:
+class Samples(ConnectionWatch):
     """The measurements of one application, from when `begin` is called."""
 
     def __init__(self) -> None:
@@ -35,14 +33,14 @@ class Samples:
     def begin(self, runtime: Runtime) -> None:
         """Measure from now on. Connections that are open already are left out."""
         runtime.box.broadcaster.watch_flushes(MESSAGES_PER_SAMPLE, self._note_flush)
-        runtime.watch_receive.append(self._watch_receive)
+        runtime.watches.append(self)
 
     def _note_flush(self, group: object, batch: Batch) -> None:
         # Any of them, with the same chance as any other. Its time of birth is the publisher's, here or on another node.
         message = batch.messages[len(batch.messages) // 2]
         self.publish_to_wire.add(time.time() - message.created)
 
-    def _watch_receive(self, session: object, receive: Receive) -> Receive:
+    def receiving(self, session: object, receive: Receive) -> Receive:
         is_sampled = self._connections % CONNECTIONS_PER_SAMPLE == 0
         self._connections += 1
         if not is_sampled:

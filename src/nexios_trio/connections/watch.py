@@ -1,0 +1,26 @@
+"""Who sees connections pass, for metrics and traces: nobody, unless it was turned on."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ..core.lifecycle import End
+
+__all__ = ["ConnectionWatch", "Endpoint", "Receive"]
+
+Endpoint = Callable[[Any], Awaitable[Any]]
+Receive = Callable[[], Awaitable[Any]]
+
+
+class ConnectionWatch:
+    """One of them: override what is of interest. Each is called a few times for each connection, for no message."""
+
+    def around(self, endpoint: Endpoint) -> Endpoint:
+        """Return what serves a connection in place of `endpoint`."""
+        return endpoint
+
+    def receiving(self, session: Any, receive: Receive) -> Receive:
+        """Return what receives the messages of an accepted connection; again, when it receives by another way."""
+        return receive
+
+    def ended(self, session: Any, end: End) -> None:
+        """Note how the connection ended. Must not raise."""
