@@ -19,6 +19,8 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 # Fences that would show Python without running it.
 ESCAPES = re.compile(r"(py|python3|pycon|\{(code|code-block|sourcecode|testcode|doctest)\}\s*(py.*)?)$|python\b.+")
 
+SAVED = re.compile(r"\bSave it as `(\w+)\.py`")
+
 
 def fences(text: str, offset: int = 0) -> Iterator[tuple[int, str, str]]:
     """(line where the code starts, counted from 0; info string; code), directives opened up."""
@@ -32,10 +34,14 @@ def fences(text: str, offset: int = 0) -> Iterator[tuple[int, str, str]]:
 
 
 def run_page(name: str, text: str, file: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Run the `python` fences of one page as one module; tracebacks show the page's own lines."""
+    """Run the `python` fences of one page as one module; tracebacks show the page's own lines.
+
+    What the page wants saved as `chat.py` is imported as `chat` further down, and is that module, too.
+    """
     module = ModuleType(name)
     module.__file__ = file
-    monkeypatch.setitem(sys.modules, name, module)
+    for each in (name, *SAVED.findall(text)):
+        monkeypatch.setitem(sys.modules, each, module)
     for line, info, code in fences(text):
         if info == "python":
             exec(compile("\n" * line + code, file, "exec"), vars(module))

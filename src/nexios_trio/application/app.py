@@ -139,7 +139,7 @@ class NexiosApp(ObservedRoutes):
         on_error: Literal["stop", "log"] = "stop",
         name: object = None,
     ) -> None:
-        """Start a task that lives as long as the application. In place of 002's `asyncio.create_task`.
+        """Start a task that lives as long as the application, in place of `asyncio.create_task`.
 
         Args:
             on_error: "stop" lets an error stop the server; "log" logs it, and the application goes on.

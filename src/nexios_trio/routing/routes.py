@@ -224,7 +224,7 @@ class Router(Routes):
 
 
 class WSRouter(Router):
-    """A `Router`, by the name that documents 001 and 002 give it."""
+    """Another name of `Router`, which Nexios has for it."""
 
 
 def _check_router(router: object) -> Router:
