@@ -62,7 +62,9 @@ def wsgi(environ, start_response):
     pass
 
 
-@pytest.mark.parametrize("found", [NexiosApp(), application, lenient, Plain(), Page], ids=repr)
+@pytest.mark.parametrize(
+    "found", [NexiosApp(), application, lenient, Plain(), Page], ids=["ours", "function", "lenient", "object", "class"]
+)
 def test_applications_are_none(found):
     assert describe_mistake(found, here) is None
 
