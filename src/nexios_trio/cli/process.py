@@ -91,7 +91,14 @@ async def _run(app: ASGIApp, config: Config, announcement: "_Announcement", heal
             nursery.start_soon(announcement.parent.follow)
         if announcement.reload_link is not None:
             nursery.start_soon(announcement.reload_link.follow, nursery.cancel_scope)
-        await serve(app, config, health_bind=health_bind, parent=announcement.parent, task_status=announcement)
+        await serve(
+            app,
+            config,
+            health_bind=health_bind,
+            parent=announcement.parent,
+            owns_process=True,
+            task_status=announcement,
+        )
         nursery.cancel_scope.cancel(reason="the server has stopped")
 
 

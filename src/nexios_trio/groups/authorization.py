@@ -8,7 +8,7 @@ application act for nobody, and are not asked about.
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any, Literal, Protocol
 
 import trio
@@ -24,6 +24,7 @@ __all__ = [
     "check_authorize",
     "require",
     "require_sender",
+    "session_in",
 ]
 
 logger = logging.getLogger("nexios_trio.box")
@@ -69,6 +70,11 @@ class acting_for:  # noqa: N801  # a block; every connection is in one, and a ge
 def acting_session() -> Acting | None:
     """Return the connection that this task acts for, if it acts for one."""
     return _acting.get()
+
+
+def session_in(context: Context) -> Acting | None:
+    """Return the connection that a task with this context acts for. Other threads may ask, too."""
+    return context.get(_acting)
 
 
 def acting_channel() -> tuple[bool, Any]:

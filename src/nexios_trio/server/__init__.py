@@ -1,6 +1,6 @@
 """Our own runner: WebSockets on their sockets, HTTP through hypercorn."""
 
-from .errors import ApplicationFailed, ServerError, ShutdownFailed, StartupFailed
+from .errors import ApplicationFailed, DrainFailed, ServerError, ShutdownFailed, StartupFailed
 from .run import serve
 
-__all__ = ["ApplicationFailed", "ServerError", "ShutdownFailed", "StartupFailed", "serve"]
+__all__ = ["ApplicationFailed", "DrainFailed", "ServerError", "ShutdownFailed", "StartupFailed", "serve"]

@@ -13,10 +13,12 @@ from ..config.settings import Settings
 from ..connections.asgi_side import AsgiSide
 from ..connections.closed_transport import ClosedTransport
 from ..core.lifecycle import Cause, End, Phase
+from ..logs.fields import connection_fields
 from ..transports.direct import DirectTransport
 from ..transports.server_context import DirectOffer
 from ..transports.timers import Timer, Timers
 from .errors import contained
+from .request_fields import current_request
 
 __all__ = ["AsgiAdapter", "Use"]
 
@@ -88,6 +90,7 @@ class AsgiAdapter(AsgiSide):
             del on_over  # an error that an application keeps leads to this frame, which must not lead on to a socket
 
     async def _run_in_time(self, app: ASGIApp) -> None:
+        current_request.set(connection_fields(self._transport.scope))
         timeout = self._transport.settings.accept_timeout
         if timeout < inf:
             self._time_out_in(timeout)

@@ -12,6 +12,7 @@ from ..exceptions import NexiosError
 __all__ = [
     "ORDINARY",
     "ApplicationFailed",
+    "DrainFailed",
     "ServerError",
     "ShutdownFailed",
     "StartupFailed",
@@ -33,6 +34,10 @@ class StartupFailed(ServerError):
 
 class ApplicationFailed(ServerError):
     """A task of the application failed while it was serving. Clients were sent away, then the server stopped."""
+
+
+class DrainFailed(ServerError):
+    """Handlers went on when `drain_timeout` was over. The log says where they stood; they were ended all the same."""
 
 
 class ShutdownFailed(ServerError):

@@ -25,8 +25,7 @@ from ..core.proxy_headers import believe_proxies
 from .connection_limits import AcceptedConnection, ConnectionLimits
 from .errors import contained
 from .server_settings import ServerSettings
-from .shields import lift_shields
-from .shutdown import DrainSchedule
+from .shutdown import DrainSchedule, StopRequest
 
 __all__ = ["PlainServer", "tell_plain_lane"]
 
@@ -93,16 +92,16 @@ class PlainServer:
         believe_proxies(scope, self._adopted.settings.trusted_proxies)
         await self._app(scope, receive, send)
 
-    async def drain(self, connections: trio.Nursery, schedule: DrainSchedule, hurried: trio.Event) -> None:
+    async def drain(self, connections: trio.Nursery, schedule: DrainSchedule, stop: StopRequest) -> None:
         """End every connection by the schedule. Cancelled once none is left."""
         connections.cancel_scope.deadline = schedule.cancel
         await self._context.terminated.set()
         with trio.move_on_at(schedule.force):
-            await hurried.wait()
+            await stop.hurried.wait()
             schedule = schedule.hurried(trio.current_time())
             connections.cancel_scope.deadline = schedule.cancel
             await trio.sleep_until(schedule.force)
-        lift_shields(connections)
+        await stop.end_shielded(connections, schedule)
 
 
 def _decide(config: Config, settings: Settings) -> Config:

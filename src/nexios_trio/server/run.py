@@ -13,7 +13,6 @@ shielded: cancellation becomes a hurried drain.
 """
 
 import logging
-import os
 import socket
 import ssl
 from collections.abc import Callable, Generator, Sequence
@@ -35,14 +34,15 @@ from ..transports.server_context import CleanupLimit, ServerOverview, current_se
 from ..transports.timers import Timers
 from .accept import accept_forever
 from .connection_limits import ConnectionLimits, connection_capacity
+from .forced_end import ForcedEnd
 from .health_server import count_connections, health_config, overview_pages, serve_health
 from .hypercorn.http_server import HttpServer, handshake_log, prepare, tls_context
 from .lifespan import Lifespan
 from .listeners import Listener, backlog_of, open_listeners
-from .parent_link import ParentLink
+from .parent_link import NEWCOMERS_SECONDS, ParentLink
 from .plain_lane import PlainServer, tell_plain_lane
 from .server_settings import ServerSettings
-from .shields import lift_shields
+from .shields import end_shielded
 from .shutdown import Drain, DrainSchedule, StopRequest, finish_newcomers
 from .stop_signals import Trigger, hurry_when_cancelled, wait_for_stop
 from .tls_proxy import DESCRIPTORS_PER_CONNECTION, TlsProxy
@@ -53,6 +53,7 @@ __all__ = ["serve"]
 logger = logging.getLogger("nexios_trio.server")
 
 MIN_SHUTDOWN_SECONDS: Final = 1.0  # that the application's shutdown has at least, after the connections' drain
+SLACK_SECONDS: Final = 0.5  # less than the parent of workers has
 
 Accept = Callable[[socket.socket, Any], None]
 
@@ -65,6 +66,7 @@ async def serve(
     shutdown_trigger: Trigger | None = None,
     health_bind: Sequence[str] = (),
     parent: ParentLink | None = None,
+    owns_process: bool = False,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve an ASGI application until told to stop, then drain.
@@ -81,14 +83,16 @@ async def serve(
         health_bind: addresses, as in `config.bind`, for `/healthz`, `/readyz` and metrics alone, from before the
             application starts to the end. Who asks there takes no place among the connections.
         parent: of this process, where it is one of several workers of `nexios-trio run`.
+        owns_process: a third signal ends the process at once, and so does a stop that takes longer than `drain_timeout`
+            and a second and a half: with status 1, and a log that says what is holding it up.
         task_status: told the addresses, once connections are accepted.
     Raises:
         OSError, ValueError: the configuration cannot be served; nothing was started.
-        StartupFailed, ApplicationFailed, ShutdownFailed: the application's doing. Nothing of it is left.
+        StartupFailed, ApplicationFailed, DrainFailed, ShutdownFailed: the application's doing. Nothing of it is left.
         LifecycleError: called on asyncio.
     """
     require_trio()
-    adopted = _first_settings(app, settings)
+    adopted = ServerSettings.of(app, settings)
     config = prepare(config)
     ssl_context = tls_context(config)
     with (
@@ -101,7 +105,8 @@ async def serve(
         with _as_current_server(server):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(hurry_when_cancelled, stop)
-                nursery.start_soon(wait_for_stop, stop, shutdown_trigger)
+                forced_end = ForcedEnd(server.longest_stop) if owns_process else None
+                nursery.start_soon(wait_for_stop, stop, shutdown_trigger, forced_end)
                 with trio.CancelScope(shield=True):
                     await server.run(listeners, task_status)
                 nursery.cancel_scope.cancel(reason="the server has stopped")
@@ -181,7 +186,7 @@ class Server:
                     end = await self.serve(listeners, task_status)
                     await lifespan.shut_down(end)
                 nursery.cancel_scope.cancel(reason="the server stops")
-                lift_shields(nursery)
+                await end_shielded(nursery, "did not stop with the application")
             services.cancel_scope.cancel(reason="the application has ended")
 
     async def serve(self, listeners: list[Listener], task_status: trio.TaskStatus[list[str]]) -> float:
@@ -197,7 +202,7 @@ class Server:
                 if self.parent is not None and self.parent.is_retired:
                     await finish_newcomers(websockets, self.stop.hurried)
                 schedule = self._drain_schedule()
-                drain = Drain(websockets, http, schedule, self.stop.hurried, self.cleanups, draining.start_soon)
+                drain = Drain(websockets, http, schedule, self.stop, self.cleanups, draining.start_soon)
                 draining.start_soon(drain.run, connections, tls, name="drain")
             draining.cancel_scope.cancel(reason="no connection is left")
         return max(schedule.end, trio.current_time() + MIN_SHUTDOWN_SECONDS)
@@ -214,9 +219,14 @@ class Server:
                     task_status,
                 )
                 schedule = self._drain_schedule()
-                draining.start_soon(plain.drain, connections, schedule, self.stop.hurried, name="drain")
+                draining.start_soon(plain.drain, connections, schedule, self.stop, name="drain")
             draining.cancel_scope.cancel(reason="no connection is left")
         return max(schedule.end, trio.current_time() + MIN_SHUTDOWN_SECONDS)
+
+    def longest_stop(self) -> float:
+        """Count the seconds that may pass from the first signal to the end."""
+        newcomers = NEWCOMERS_SECONDS if self.parent is not None and self.parent.is_retired else 0.0
+        return newcomers + self.settings.drain_timeout + MIN_SHUTDOWN_SECONDS + SLACK_SECONDS
 
     def _drain_schedule(self) -> DrainSchedule:
         settings = self.settings
@@ -288,12 +298,3 @@ class Server:
             return websockets.accept_connection
         timeout = min(self.config.ssl_handshake_timeout, self.settings.handshake_timeout)
         return TlsProxy(ssl_context, self.adopted, timeout, websockets, start_tls).accept_connection
-
-
-def _first_settings(app: ASGIApp, given: Settings | None) -> ServerSettings:
-    if given is not None:
-        return ServerSettings(given, is_explicit=True)
-    own = getattr(app, "settings", None)
-    if isinstance(own, Settings):
-        return ServerSettings(own)
-    return ServerSettings(Settings.from_environ(os.environ), environ=os.environ)

@@ -1,10 +1,12 @@
 """Decide whose settings a server goes by: given ones, its application's, or the environment's."""
 
 import logging
+import os
 from collections.abc import Mapping
 
 import attrs
 
+from ..asgi_types import ASGIApp
 from ..config.settings import Settings
 from ..transports.server_context import SERVER_WIDE
 
@@ -29,6 +31,16 @@ class ServerSettings:
     environ: Mapping[str, str] = attrs.field(factory=dict)
     _is_adopted: bool = attrs.field(default=False, init=False)
     _has_warned: bool = attrs.field(default=False, init=False)
+
+    @classmethod
+    def of(cls, app: ASGIApp, given: Settings | None) -> "ServerSettings":
+        """Return what the server of `app` begins with."""
+        if given is not None:
+            return cls(given, is_explicit=True)
+        own = getattr(app, "settings", None)
+        if isinstance(own, Settings):
+            return cls(own)
+        return cls(Settings.from_environ(os.environ), environ=os.environ)
 
     def adopt(self, settings: Settings) -> bool:
         """Go by an application's settings from here on, unless we must not; returns whether anything has changed."""

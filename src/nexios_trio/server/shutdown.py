@@ -20,9 +20,10 @@ import trio
 from ..core.lifecycle import Cause, End, Phase
 from ..transports.base import Transport
 from ..transports.server_context import CleanupLimit
+from .errors import DrainFailed
 from .hypercorn.http_server import HttpServer
 from .parent_link import NEWCOMERS_SECONDS
-from .shields import lift_shields
+from .shields import end_shielded
 from .websocket_server import WebSocketServer
 
 __all__ = ["Drain", "DrainSchedule", "StopRequest", "finish_newcomers"]
@@ -47,6 +48,14 @@ class StopRequest:
         self.requested.set()
         self.hurried.set()
 
+    async def end_shielded(self, connections: trio.Nursery, schedule: "DrainSchedule") -> None:
+        """End what still runs when the time is over, and remember that the stop was not in order."""
+        limit = "in a hurry" if self.hurried.is_set() else f"within {schedule.seconds:g} s (drain_timeout)"
+        count = await end_shielded(connections, f"did not stop {limit}")
+        if count and self.failure is None:
+            who = "a task of a connection" if count == 1 else f"{count} tasks of connections"
+            self.failure = DrainFailed(f"{who} did not stop {limit}")
+
 
 @attrs.frozen
 class DrainSchedule:
@@ -57,19 +66,20 @@ class DrainSchedule:
     reset: float
     force: float  # shields are lifted
     end: float
+    seconds: float  # in all
 
     @classmethod
     def starting(cls, now: float, timeout: float, jitter: float, grace: float) -> "DrainSchedule":
         """From now on, with seconds for the whole, the closes, and the handlers after them."""
         last_close = min(jitter, timeout / 4)
         cancel = min(last_close + grace, timeout / 2)
-        return cls(now + last_close, now + cancel, now + timeout * 3 / 4, now + timeout, now + timeout)
+        return cls(now + last_close, now + cancel, now + timeout * 3 / 4, now + timeout, now + timeout, timeout)
 
     def hurried(self, now: float) -> "DrainSchedule":
         """The same with everything at once, as far as it is not over."""
         reset = min(self.reset, now + HURRIED_RESET_SECONDS)
         force = min(self.force, max(reset, now) + HURRIED_RESET_SECONDS)
-        return DrainSchedule(min(self.last_close, now), min(self.cancel, now), reset, force, self.end)
+        return DrainSchedule(min(self.last_close, now), min(self.cancel, now), reset, force, self.end, self.seconds)
 
 
 async def finish_newcomers(websockets: WebSocketServer, hurried: trio.Event) -> None:
@@ -93,7 +103,7 @@ class Drain:
     websockets: WebSocketServer
     http: HttpServer
     schedule: DrainSchedule
-    hurried: trio.Event
+    stop: StopRequest
     cleanups: CleanupLimit
     start_soon: Callable[..., None]
 
@@ -107,7 +117,7 @@ class Drain:
         await self._close_all()
         schedule = self.schedule
         with trio.move_on_at(schedule.reset):
-            await self.hurried.wait()
+            await self.stop.hurried.wait()
             schedule = schedule.hurried(trio.current_time())
             connections.cancel_scope.deadline = schedule.cancel
             tls.cancel_scope.deadline = schedule.reset
@@ -116,12 +126,12 @@ class Drain:
         self.http.reset_all()
         self.websockets.reset_all()
         with trio.move_on_at(schedule.force):
-            await self.hurried.wait()
+            await self.stop.hurried.wait()
             schedule = schedule.hurried(trio.current_time())
             self.cleanups.end_at(schedule.force)
             await trio.sleep_until(schedule.force)
-        lift_shields(connections)
-        lift_shields(tls)
+        await self.stop.end_shielded(connections, self.schedule)
+        await self.stop.end_shielded(tls, self.schedule)
 
     async def _close_all(self) -> None:
         """1012 to everyone, in random order, spread over time: not all clients come back at once."""
@@ -130,7 +140,7 @@ class Drain:
         begun = trio.current_time()
         for number, transport in enumerate(waiting):
             with trio.move_on_at(begun + (self.schedule.last_close - begun) * number / len(waiting)):
-                await self.hurried.wait()
+                await self.stop.hurried.wait()
             self.start_soon(_close, transport)
 
 

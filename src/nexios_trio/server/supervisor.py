@@ -24,6 +24,7 @@ import trio
 
 from ..engines.hub import Hub
 from .parent_link import NEWCOMERS_SECONDS, WorkerPlace
+from .stop_signals import SignalCount
 from .worker_loads import WorkerLoads
 from .worker_process import Worker, describe_end, start_worker
 
@@ -82,7 +83,8 @@ class Supervisor:
                             for number in range(self.count):
                                 places.start_soon(self._keep, number)
                     if self._kill.cancelled_caught:
-                        logger.error("workers did not stop in time and are killed")
+                        if trio.current_time() >= self._kill.deadline:
+                            logger.error("workers did not stop in time and are killed")
                         self._status = 1
                     nursery.cancel_scope.cancel(reason="all workers have ended")
             finally:
@@ -90,9 +92,13 @@ class Supervisor:
         return self._status
 
     async def _obey(self, signals: AsyncIterator[int], places: trio.Nursery, had_terminal: bool) -> None:
+        counted = SignalCount()
         async for number in signals:
             if number != signal.SIGHUP or (had_terminal and not _has_terminal()):
                 self._stop(signal.Signals(number).name)
+                if counted.add(number, trio.current_time()) == 3:
+                    logger.critical("a third %s: the workers are killed", signal.Signals(number).name)
+                    self._kill.cancel(reason="a third signal")
             elif not self._stopping.is_set():
                 self._replace_again = True
                 if not self._is_replacing:

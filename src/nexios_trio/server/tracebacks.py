@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-__all__ = ["trim_traceback"]
+__all__ = ["is_callers_file", "is_framework_file", "is_own_file", "trim_traceback"]
 
 # What calls the user's code. Frames of these say nothing before the first one of the user's.
 CALLERS: Final = frozenset(
@@ -48,15 +48,37 @@ def _frames(traceback: TracebackType | None) -> Iterator[TracebackType]:
 
 
 def _is_caller(frame: TracebackType) -> bool:
-    name = frame.tb_frame.f_code.co_filename
-    if name.startswith("<frozen "):
-        return True
-    path = Path(name)
-    parts = path.parts
+    return is_callers_file(frame.tb_frame.f_code.co_filename)
+
+
+def is_callers_file(name: str) -> bool:
+    """Tell whether a file is of what calls the user's code: a framework, the standard library, this package."""
+    return is_framework_file(name) or is_standard_file(name)
+
+
+def is_framework_file(name: str) -> bool:
+    """Tell whether a file is of a framework that calls the user's code, this package among them."""
+    installed = _installed_as(name)
+    return installed in CALLERS if installed is not None else Path(name).is_relative_to(_PACKAGE)
+
+
+def is_standard_file(name: str) -> bool:
+    """Tell whether a file is of the standard library."""
+    return name.startswith("<frozen ") or (_installed_as(name) is None and Path(name).is_relative_to(_STANDARD_LIBRARY))
+
+
+def _installed_as(name: str) -> str | None:
+    """Return the name of the installed package that a file is of."""
+    parts = Path(name).parts
     for folder in ("site-packages", "dist-packages"):
         if folder in parts:
-            return Path(parts[parts.index(folder) + 1]).stem in CALLERS
-    return path.is_relative_to(_STANDARD_LIBRARY) or path.is_relative_to(_PACKAGE)
+            return Path(parts[parts.index(folder) + 1]).stem
+    return None
+
+
+def is_own_file(name: str) -> bool:
+    """Tell whether a file is of the user's program: neither of the standard library nor of anything installed."""
+    return _installed_as(name) is None and not is_callers_file(name)
 
 
 def _is_plumbing(frame: TracebackType) -> bool:

@@ -1,5 +1,5 @@
 """The documented import path of the server."""
 
-from ..server import ApplicationFailed, ServerError, ShutdownFailed, StartupFailed, serve
+from ..server import ApplicationFailed, DrainFailed, ServerError, ShutdownFailed, StartupFailed, serve
 
-__all__ = ["ApplicationFailed", "ServerError", "ShutdownFailed", "StartupFailed", "serve"]
+__all__ = ["ApplicationFailed", "DrainFailed", "ServerError", "ShutdownFailed", "StartupFailed", "serve"]

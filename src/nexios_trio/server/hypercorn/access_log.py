@@ -8,7 +8,6 @@ import logging
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
 from typing import Any, Final
 
 from hypercorn.config import Config
@@ -21,11 +20,10 @@ from ...logs.access import AccessLog, process_access_log
 from ...logs.fields import connection_fields
 from ...logs.guard import guard_logger
 from ...status import HTTP_101_SWITCHING_PROTOCOLS, HTTP_500_INTERNAL_SERVER_ERROR
+from ..request_fields import current_request
 
-__all__ = ["SafeAtoms", "call_logged", "current_request", "safe_logger_class"]
+__all__ = ["SafeAtoms", "call_logged", "safe_logger_class"]
 
-# The fields of the request that the application was called with, for what hypercorn says about it.
-current_request: ContextVar[dict[str, Any] | None] = ContextVar("nexios_trio.current_request", default=None)
 
 _QUERY: Final = re.compile(r"\?\S*")
 _IS_LOGGED: Final = "nexios_trio.is_logged"  # in a scope

@@ -16,10 +16,11 @@ from ...logs.access import AccessLog
 from ...logs.fields import connection_fields
 from ...logs.guard import guard_logger
 from ..connection_limits import AcceptedConnection
+from ..request_fields import current_request
 from ..request_head import WebSocketRequest
 from ..server_settings import ServerSettings
 from ..websocket_server import HandshakeLog
-from .access_log import call_logged, current_request, safe_logger_class
+from .access_log import call_logged, safe_logger_class
 from .http1 import HttpConnection
 from .options import check_options
 from .stream import ConnectionStream

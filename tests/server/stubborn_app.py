@@ -1,0 +1,51 @@
+"""Handlers that do not want to stop."""
+
+import time
+
+import trio
+
+from nexios_trio import NexiosApp
+
+FOR_EVER = 1000  # seconds
+
+app = NexiosApp()
+
+
+@app.ws_route("/shielded")
+async def shielded(ws):
+    await ws.accept()
+    with trio.CancelScope(shield=True):
+        await wait_inside()
+
+
+async def wait_inside():
+    await trio.sleep_forever()  # where it stands
+
+
+@app.ws_route("/catching")
+async def catching(ws):
+    await ws.accept()
+    while True:
+        try:
+            with trio.CancelScope(shield=True):
+                await wait_inside()
+        except trio.Cancelled:
+            pass
+
+
+@app.ws_route("/blocking")
+async def blocking(ws):
+    await ws.accept()
+    await ws.receive()
+    time.sleep(FOR_EVER)  # noqa: ASYNC251  # what it stands in
+
+
+@app.get("/shielded")
+async def request(req, res):
+    with trio.CancelScope(shield=True):
+        await wait_inside()
+
+
+@app.get("/threaded")
+async def threaded(req, res):
+    await trio.to_thread.run_sync(time.sleep, FOR_EVER)
