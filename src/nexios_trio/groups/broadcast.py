@@ -15,7 +15,7 @@ queues nothing awaits.
 
 import logging
 import sys
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -62,6 +62,7 @@ class Broadcaster:
         # would have kept up.
         self.max_pending = MAX_PENDING_MESSAGES
         self.max_pending_bytes = 8 * MAX_PENDING_BYTES
+        self.underway: Collection[Any] = ()  # posts that the engine has not numbered: publishers go on
         self.deliveries = 0
         self._delivered = 0  # messages to groups with members, ever
         self._watches: list[FlushWatch] = []
@@ -181,7 +182,7 @@ class Broadcaster:
         while quiet < QUIET_PASSES and passes < MAX_DEFERRAL_PASSES and trio.current_time() <= latest:
             seen = self._delivered
             await checkpoint()
-            quiet = quiet + 1 if self._delivered == seen else 0
+            quiet = quiet + 1 if self._delivered == seen and not self.underway else 0
             passes += 1
             if any(group.pending_bytes > MAX_PENDING_BYTES for group in self.dirty):
                 return

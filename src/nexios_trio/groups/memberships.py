@@ -37,9 +37,9 @@ class Memberships:
     def __init__(self, engine: Engine, max_groups_per_channel: int) -> None:
         self.timers = Timers()
         self._index: GroupIndex[Any] = GroupIndex()
-        self._take_engine(engine)
         self._channels: dict[UUID, BoxMember] = {}
         self.broadcaster = Broadcaster(self._index, self._channels)
+        self._take_engine(engine)
         self._timers: dict[BoxMember, Timer] = {}
         self._max_groups_per_channel = max_groups_per_channel
         self._group_policies: dict[str, Policy] = {}
@@ -51,6 +51,7 @@ class Memberships:
         self.engine = engine
         self.engine_client = EngineClient(engine, self, self._index.groups)
         self._index.on_empty = self.engine_client.left
+        self.broadcaster.underway = self.engine_client.unsettled
 
     def leave_nowait(self, channel: BoxMember, group_name: str) -> ChannelRemoveStatusEnum:
         """`ChannelBox.remove_channel_from_group`, synchronously."""
