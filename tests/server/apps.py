@@ -5,7 +5,7 @@ import signal
 
 import trio
 
-from nexios_trio import NexiosApp, Settings
+from nexios_trio import NexiosApp, Settings, open_channel
 from tests.server.support import make_app
 
 app = make_app(settings=None)
@@ -26,6 +26,32 @@ async def process(ws):
     await ws.send_text(str(os.getpid()))
     async for text in ws.iter_text():
         await ws.send_text(text)
+
+
+@app.ws_route("/room/{room}")
+async def member(ws, room):
+    await ws.accept()
+    async with open_channel(ws, payload_type="text") as channel, channel.member(room):
+        await ws.send_json([os.getpid(), str(channel.uuid)])
+        async for text in ws.iter_text():
+            await app.box.group_send(room, text)
+
+
+@app.get("/size/{room}")
+async def size(req, res, room):
+    here, everywhere = [await app.box.group_size(room, scope=scope) for scope in ("node", "all")]
+    return res.json([here, everywhere, app.box.engine.health(), app.box.name])
+
+
+@app.get("/tell/{channel}")
+async def tell(req, res, channel):
+    return res.json(await app.box.send_to(channel, "hello, you"))
+
+
+@app.get("/close")
+async def close(req, res):
+    await app.box.close_all_connections(4000, "enough", scope="all")
+    return res.text("closed")
 
 
 @app.get("/crash")
