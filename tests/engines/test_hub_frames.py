@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexios_trio.core.message import Message, Position
-from nexios_trio.engines.base import HistoryLimits, HistoryPage
+from nexios_trio.core.message_codec import SavedMessage
+from nexios_trio.engines.base import HistoryLimits
 from nexios_trio.engines.hub_bodies import (
     pack_keep,
     pack_page,
@@ -18,6 +19,7 @@ from nexios_trio.engines.hub_bodies import (
     unpack_texts,
 )
 from nexios_trio.engines.hub_frames import Frame, FrameReader, Kind, frame
+from nexios_trio.engines.memory import SavedPage
 
 positions = st.none() | st.builds(Position, st.integers(0, 2**60), st.text("abcdef0123456789.", max_size=20))
 texts = st.lists(st.text(max_size=20))
@@ -70,14 +72,15 @@ def test_limits():
 def test_a_page_with_a_message_of_a_newer_release_has_a_gap():
     top = Position(2, "e")
     old, new = (Message(payload, 0.5, position=Position(number, "e")) for number, payload in ((1, "a"), (2, b"b")))
-    data = b"".join(pack_page(HistoryPage((old, new), True, top, has_more=True)))
+    kept = SavedMessage(old), SavedMessage(new)
+    data = b"".join(pack_page(SavedPage(kept, True, top, has_more=True)))
     page = unpack_page(data)
     assert [(one.payload, one.position, one.created) for one in page.messages] == [
         ("a", old.position, 0.5),
         (b"b", new.position, 0.5),
     ]
     assert (page.complete, page.top, page.has_more) == (True, top, True)
-    new.encoded = b"\xff" + (new.encoded or b"")[1:]
-    page = unpack_page(b"".join(pack_page(HistoryPage((old, new), True, top))))
+    kept[1].data = b"\xff" + kept[1].data[1:]
+    page = unpack_page(b"".join(pack_page(SavedPage(kept, True, top))))
     assert [one.payload for one in page.messages] == ["a"]
     assert not page.complete

@@ -8,9 +8,10 @@ from typing import Final
 import attrs
 
 from ..core.message import Message, Position
-from ..core.message_codec import UnreadableMessage, decode_message, encode_message
+from ..core.message_codec import UnreadableMessage, decode_message
 from ..pubsub.history import HistoryLimits
 from .base import HistoryPage
+from .memory import SavedPage
 
 __all__ = [
     "pack_answer",
@@ -115,13 +116,12 @@ def unpack_query(data: bytes) -> tuple[Position | None, int | None, int | None]:
     return since, None if limit < 0 else limit, None if max_bytes < 0 else max_bytes
 
 
-def pack_page(page: HistoryPage) -> list[bytes]:
+def pack_page(page: SavedPage) -> list[bytes]:
     """Return a page as pieces of bytes."""
     flags = (COMPLETE if page.complete else 0) | (HAS_MORE if page.has_more else 0)
     pieces = [_PAGE.pack(flags, len(page.messages)), pack_position(page.top)]
     for message in page.messages:
-        encoded = encode_message(message)
-        pieces += [pack_position(message.position), _SIZE.pack(len(encoded)), encoded]
+        pieces += [pack_position(message.position), _SIZE.pack(len(message.data)), message.data]
     return pieces
 
 

@@ -86,23 +86,33 @@ def frame(kind: Kind, number: int = 0, box: int = 0, group: str = "", *body: byt
 class FrameReader:
     """Frames from bytes as they come."""
 
-    __slots__ = ("_rest",)
+    __slots__ = ("_needed", "_pieces", "_size")
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._pieces: list[bytes] = []  # of a frame that is not whole
+        self._size = 0  # of the pieces
+        self._needed = 0  # so many bytes before it is worth looking again
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Yield the frames that are whole now. To be exhausted."""
-        if self._rest:
-            data = self._rest + data
-        at, end = 0, len(data)
+        if self._pieces:
+            self._pieces.append(data)
+            self._size += len(data)
+            if self._size < self._needed:
+                return
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+        at, end, self._needed = 0, len(data), 0
         while end - at >= _HEADER.size:
             size, kind, number, box, name_size = _HEADER.unpack_from(data, at)
             after = at + _SIZE.size + size
             if after > end:
+                self._needed = after - at
                 break
             start = at + _HEADER.size
             body = start + name_size
             yield Frame(kind, number, box, data[start:body].decode(), data[body:after])
             at = after
-        self._rest = data[at:]
+        if at < end:
+            self._pieces.append(data[at:])
+        self._size = end - at

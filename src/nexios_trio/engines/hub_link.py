@@ -40,16 +40,21 @@ class Listener(Protocol):
 class Request(ABC):
     """Something that waits for an answer."""
 
-    __slots__ = ("box", "deadline", "is_settled")
+    __slots__ = ("box", "deadline", "is_partial", "is_settled")
 
     def __init__(self, box: int) -> None:
         self.box = box
         self.deadline = 0.0  # as `trio.current_time()`
         self.is_settled = False  # whoever waits has an answer, or was told that there is none
+        self.is_partial = False  # what others have answered in time is an answer
 
     @abstractmethod
     def answer(self, said: Frame) -> bool:
         """Take an answer, settled or not. Returns whether it was the last."""
+
+    def settle_late(self) -> None:
+        """Be content with what there is: for those who say `is_partial`."""
+        self.fail(EngineError("the other workers do not answer"))
 
     @abstractmethod
     def fail(self, error: EngineError) -> None:
@@ -59,7 +64,7 @@ class Request(ABC):
 class Call(Request):
     """What a task waits for."""
 
-    __slots__ = ("_error", "_frames", "_is_partial", "_over")
+    __slots__ = ("_error", "_frames", "_over")
 
     def __init__(self, box: int = 0, *, is_partial: bool = False) -> None:
         """With `is_partial`, what was answered in time is an answer."""
@@ -67,7 +72,7 @@ class Call(Request):
         self._frames: list[Frame] = []
         self._error: EngineError | None = None
         self._over = trio.Event()
-        self._is_partial = is_partial
+        self.is_partial = is_partial
 
     def answer(self, said: Frame) -> bool:
         self._frames.append(said)
@@ -81,6 +86,9 @@ class Call(Request):
             self._error = error
             self._settle()
 
+    def settle_late(self) -> None:
+        self._settle()
+
     def _settle(self) -> None:
         self.is_settled = True
         self._over.set()
@@ -88,7 +96,7 @@ class Call(Request):
     async def wait(self) -> list[Frame]:
         """Return the answers. Checkpoint: always. Raises: EngineError."""
         await self._over.wait()
-        if self._error is not None and not self._is_partial:
+        if self._error is not None:
             raise self._error
         return self._frames
 
@@ -144,8 +152,12 @@ class HubLink:
                 listener.receive(said)
             return
         request = self._requests.get(said.number)
-        if request is not None and request.answer(said):
-            del self._requests[said.number]
+        is_done = True  # also when it raises
+        try:
+            is_done = request is None or request.answer(said)
+        finally:
+            if is_done:
+                self._requests.pop(said.number, None)
         while self._unsettled and self._unsettled[0].is_settled:
             self._unsettled.popleft()
 
@@ -158,7 +170,11 @@ class HubLink:
             now = trio.current_time()
             while self._unsettled and (self._unsettled[0].is_settled or self._unsettled[0].deadline <= now):
                 request = self._unsettled.popleft()
-                if not request.is_settled:
+                if request.is_settled:
+                    continue
+                if request.is_partial:
+                    request.settle_late()
+                else:
                     self._note_silence()
                     request.fail(EngineError("the parent process does not answer", maybe_published=True))
 
@@ -194,6 +210,9 @@ class HubLink:
 
     async def call(self, call: Call, kind: Kind, group: str = "", *body: bytes) -> list[Frame]:
         """Ask, and wait for the answers. Checkpoint: always. Raises: EngineError."""
+        if not self.has_room:
+            await trio.lowlevel.checkpoint()
+            raise EngineError("too much is on its way to the parent process")
         self.request(call, kind, group, *body)
         return await call.wait()
 

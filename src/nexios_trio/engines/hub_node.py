@@ -138,16 +138,14 @@ class HubNode:
     def _fill_in(self, missed: _Missed) -> bool:
         """Queue the next part. Returns whether it was the last."""
         box, group = missed.box, missed.group
-        page = box.engine.history_nowait(group, missed.after, max_bytes=LOW_BYTES)
+        page = box.engine.saved_nowait(group, missed.after, max_bytes=LOW_BYTES)
         if not page.complete:
             gap = pack_position(missed.after) + pack_position(page.top)
             self.put(frame(Kind.GAP, 0, box.number, group, gap))
             return True
         for message in page.messages:
-            assert message.encoded is not None
-            assert message.position is not None
             missed.after = message.position
-            self.put(frame(Kind.MESSAGE, 0, box.number, group, pack_position(message.position), message.encoded))
+            self.put(frame(Kind.MESSAGE, 0, box.number, group, pack_position(message.position), message.data))
         return not page.has_more
 
     # Requests
@@ -199,7 +197,7 @@ class HubNode:
 
     def _send_history(self, box: SharedBox, asked: Frame) -> None:
         since, limit, max_bytes = unpack_query(asked.body)
-        page = box.engine.history_nowait(asked.group, since, limit=limit, max_bytes=max_bytes)
+        page = box.engine.saved_nowait(asked.group, since, limit=limit, max_bytes=max_bytes)
         self.put(frame(Kind.PAGE, asked.number, box.number, asked.group, *pack_page(page)))
 
     def _send_groups(self, box: SharedBox, asked: Frame) -> None:

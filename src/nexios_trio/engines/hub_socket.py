@@ -59,7 +59,10 @@ class HubSocket:
             if not await self._send(piece):
                 return
             if on_room is not None:
-                on_room()
+                try:
+                    on_room()
+                except Exception:
+                    logger.exception("what a worker has missed could not be given to it")
             await trio.lowlevel.checkpoint()
 
     def _next_piece(self) -> bytes:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 from uuid import uuid4
 
+import attrs
 from trio.lowlevel import checkpoint
 
 from ..core.message import Message, Position
@@ -34,6 +35,16 @@ from .clock import ContinuousClock
 HISTORY_OVERHEAD_BYTES = 1000  # what one group's history costs beside its messages
 MAX_RECEIPTS: Final = 100_000
 MAX_RECEIPT_BYTES: Final = 33_554_432
+
+
+@attrs.frozen
+class SavedPage:
+    """A `HistoryPage` of messages as they are kept."""
+
+    messages: tuple[SavedMessage, ...]
+    complete: bool
+    top: Position
+    has_more: bool = False
 
 
 class _Log:
@@ -195,10 +206,18 @@ class MemoryEngine(Engine):
         self, group: str, since: Position | None = None, *, limit: int | None = None, max_bytes: int | None = None
     ) -> HistoryPage:
         """Do what `history` does, now."""
+        page = self.saved_nowait(group, since, limit=limit, max_bytes=max_bytes)
+        messages = tuple([saved.restore() for saved in page.messages])
+        return HistoryPage(messages, page.complete, page.top, page.has_more)
+
+    def saved_nowait(
+        self, group: str, since: Position | None = None, *, limit: int | None = None, max_bytes: int | None = None
+    ) -> SavedPage:
+        """Do what `history` does, now, without reading the messages, which may be of a newer release."""
         log = self._logs.get(group)
         if log is None:
             top = Position(0, self._epoch())
-            return HistoryPage((), since is None or since == top, top)
+            return SavedPage((), since is None or since == top, top)
         messages: list[SavedMessage] = []
         complete = since is None or since == log.top
         if log.history is not None:
@@ -211,7 +230,7 @@ class MemoryEngine(Engine):
         has_more = since is not None and len(page) < len(messages)
         if since is None:
             page.reverse()
-        return HistoryPage(tuple([saved.restore() for saved in page]), complete, log.top, has_more)
+        return SavedPage(tuple(page), complete, log.top, has_more)
 
     async def groups_with_history(self) -> list[str]:
         await checkpoint()

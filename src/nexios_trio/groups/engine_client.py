@@ -164,10 +164,11 @@ class EngineClient:
             for tail in watch.tails:
                 tail.add(message)
 
-    def missed(self, group: str) -> None:
-        """Note that the engine has told of a gap."""
+    def missed(self, group: str, upto: Position | None) -> None:
+        """Note that the engine has told of a gap: what comes next comes after `upto`."""
         watch = self._watches.get(group)
         if watch is not None:
+            watch.delivered = upto or watch.delivered
             for tail in watch.tails:
                 tail.fail()
 

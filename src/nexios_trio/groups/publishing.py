@@ -160,11 +160,13 @@ class Publishing(Memberships):
         # The engine gives it to `Broadcaster.deliver`, here and on every other node, before this returns or later.
         await checkpoint_if_cancelled()
         receipt = self._post(group_name, message, keep=limits, key=key)
-        if receipt.is_settled:
-            await cancel_shielded_checkpoint()
-        else:
+        if not receipt.is_settled:
             self.engine_client.remember(group_name, receipt)
             await receipt
+        elif receipt.error is None:
+            await cancel_shielded_checkpoint()
+        else:
+            await receipt  # for its error
         self._published += 1
         group = groups.get(group_name)
         if group is not None and group.backlogs:
@@ -242,7 +244,7 @@ class Publishing(Memberships):
 
     def _gap(self, group_name: str, after: Position | None, upto: Position | None) -> None:
         """Tell the members that have missed messages; those that do not listen leave, and have to connect anew."""
-        self.engine_client.missed(group_name)
+        self.engine_client.missed(group_name, upto)
         group = self._index.groups.get(group_name)
         if group is None:
             return

@@ -47,8 +47,6 @@ class Resumption:
     """
 
     def __init__(self, box: Box, channel: BoxMember, group: str, since: Position | Oldest, tail: Tail | None) -> None:
-        if box.is_member(channel, group):
-            raise LifecycleError(f"the channel is in {group!r} already: what it missed is before what it gets")
         self._box = box
         self._channel = channel
         self._group = group
@@ -58,6 +56,8 @@ class Resumption:
         self._recovered = True
         self._sent = 0
         self._top: Position | None = None  # the group's, when the last page was read
+        self._identity = channel.identity
+        self._check()
 
     async def run(self) -> Resumed:
         """Catch up and join.
@@ -65,7 +65,6 @@ class Resumption:
         Checkpoint: always. Cancellation: the channel did not join; a part may have been sent.
         Raises: EngineError; NotAuthorized when the channel has become somebody else's; what sending raises.
         """
-        identity = self._channel.identity
         scope, limit = trio.CancelScope(), trio.move_on_after(RESUME_SECONDS)
         with scope:
             self._channel.cancel_on_revoke(scope)
@@ -74,12 +73,20 @@ class Resumption:
                     await self._catch_up()
             finally:
                 self._channel.keep_on_revoke(scope)
-        if scope.cancel_called or self._channel.identity is not identity:
+        if scope.cancel_called:
             raise NotAuthorized("join", self._group)
+        self._check()
         if limit.cancelled_caught:
             self._recovered = False
         status = self._box.join_nowait(self._channel, self._group)
         return Resumed(status, self._recovered, self._top, self._sent)
+
+    def _check(self) -> None:
+        """See after each wait that nothing stands against the join."""
+        if self._box.is_member(self._channel, self._group):
+            raise LifecycleError(f"the channel is in {self._group!r} already: what it missed is before what it gets")
+        if self._channel.identity is not self._identity:
+            raise NotAuthorized("join", self._group)
 
     async def _catch_up(self) -> None:
         while True:
@@ -87,13 +94,16 @@ class Resumption:
                 self._tail.clear()
             page = await self._page()
             self._top = page.top
+            self._check()
             if not page.complete and not self._is_newcomer:
                 self._recovered = False
                 return
-            if page.messages:
-                for message in page.messages:
-                    await self._send(message)
-            elif self._tail is None or await self._takes_tail(self._tail, page.top):
+            for message in page.messages:
+                await self._send(message)
+            if self._is_newcomer:  # was sent all that there is up to the top; from here on nothing may be missing
+                self._is_newcomer = False
+                self._cursor = page.top
+            elif not page.messages and (self._tail is None or await self._takes_tail(self._tail, page.top)):
                 return
 
     async def _page(self) -> HistoryPage:
@@ -112,6 +122,7 @@ class Resumption:
     async def _takes_tail(self, tail: Tail, top: Position) -> bool:
         """Queue what was delivered here since the page was asked for. False: read on, there was too much of it."""
         await tail.until(top)
+        self._check()
         if tail.is_broken:
             self._recovered = False
             return True
