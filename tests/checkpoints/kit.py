@@ -6,7 +6,8 @@ import pytest
 from trio.lowlevel import checkpoint
 from trio.testing import wait_all_tasks_blocked
 
-from nexios_trio.testing import Client, Denied, Hub, World, cancel_everywhere, run, run_app
+from nexios_trio import OLDEST, WebSocket, open_channel
+from nexios_trio.testing import Client, Denied, Hub, World, cancel_everywhere, check_resume, run, run_app
 from nexios_trio.testing.client import connect
 from nexios_trio.testing.client.link import Link
 from tests.checkpoints.stage import Recipe, Stage
@@ -43,6 +44,18 @@ async def brief(*_: Any) -> None:
     """An ASGI application that has nothing to say."""
 
 
+async def resuming(s: Stage) -> Any:
+    async def join(ws: WebSocket) -> None:
+        async with open_channel(ws, positions=True) as channel:
+            async with channel.member("room", since=ws.query_params.get("since", OLDEST)):
+                async for _ in channel:
+                    pass
+
+    s.app.box.keep("room")
+    s.app.add_ws_route("/resume", join)
+    return lambda: check_resume(s.world, "/resume", "room", breaks=1)
+
+
 def refused_inside(function: Any, *args: Any) -> None:
     """It makes a run of its own, so it is not for async functions."""
     with pytest.raises(RuntimeError, match="Attempted to call run"):
@@ -53,6 +66,16 @@ def with_node(call: Any) -> Recipe:
     hub = Hub()
     engine = hub.engine()
     return lambda s: call(hub, engine)
+
+
+def refused_alone(fault: Any, *args: Any) -> Recipe:
+    """It is for servers that share an engine."""
+
+    def refused(s: Stage) -> None:
+        with pytest.raises(TypeError, match="which shares nothing"):
+            fault(s.world, *args)
+
+    return refused
 
 
 CLIENT: dict[str, Recipe] = {
@@ -89,13 +112,16 @@ WORLD: dict[str, Recipe] = {
     "World.assert_no_leaks": lambda s: s.world.assert_no_leaks(),
     "World.at": lambda s: s.world.at(5, s.client.lose),
     "World.connect": lambda s: s.world.connect("/"),
-    "World.cut": lambda s: s.world.cut(),
-    "World.heal": lambda s: s.world.heal(),
+    "Faults.cut": lambda s: s.world.cut(),
+    "Faults.heal": lambda s: s.world.heal(),
     "World.restart": lambda s: s.world.restart(),
     "World.settle": lambda s: s.world.settle(),
     "World.story": lambda s: s.world.story(),
     "World.until": lambda s: s.world.until(5),
     "World.until, then already": lambda s: s.world.until(0),
+    "Faults.cut_engine": refused_alone(World.cut_engine, 0, 5),
+    "Faults.stall_node": refused_alone(World.stall_node, 0, 5),
+    "Faults.lose_tail": refused_alone(World.lose_tail, 1),
     "Hub.__init__": lambda s: Hub(),
     "Hub.engine": lambda s: Hub().engine(),
     "Hub.cut_off": with_node(lambda hub, engine: hub.cut_off(engine)),
@@ -108,6 +134,7 @@ WORLD: dict[str, Recipe] = {
 FUNCTIONS: dict[str, Recipe] = {
     "Denied.json": lambda s: Denied(403, [], b"1").json(),
     "cancel_everywhere": lambda s: refused_inside(cancel_everywhere, checkpoint),
+    "check_resume": resuming,
     "connect": lambda s: connect(s.app),
     "run": lambda s: refused_inside(run, checkpoint),
     "run_app": lambda s: run_app(type(s.app)()),

@@ -2,13 +2,23 @@
 
 from typing import Any
 
+import trio
+
 from ..channels.channel import Channel
 from ..core.message import Frame, Message
 from ..engines.base import Deliver
 from ..groups.box import ChannelBox
 from ..transports.send_queue import DeliveryCounts
 
-__all__ = ["counts_of", "deliver_of", "extensions_of", "frame_for", "has_ended", "members_of", "overrides_send"]
+__all__ = [
+    "counts_of",
+    "extensions_of",
+    "frame_for",
+    "has_ended",
+    "members_of",
+    "overrides_send",
+    "see_deliveries",
+]
 
 
 def box_of(app: Any) -> ChannelBox | None:
@@ -17,9 +27,25 @@ def box_of(app: Any) -> ChannelBox | None:
     return box if isinstance(box, ChannelBox) else None
 
 
-def deliver_of(box: ChannelBox) -> Deliver:
-    """Return what the engine gives its messages to."""
-    return box.broadcaster.deliver
+def see_deliveries(box: ChannelBox, see: Deliver) -> None:
+    """Call `see` with every message right before the members of its group are given it. The last call holds."""
+    if box.engine.is_local:
+
+        def deliver(group: str, message: Message) -> None:
+            message.group = group
+            see(group, message)
+            box.broadcaster.deliver(group, message)
+
+        box.engine.attach(deliver)
+        return
+
+    def deliver_from_elsewhere(group: str, message: Message) -> None:
+        box.timers.fire_due(trio.current_time())
+        message.group = group
+        see(group, message)
+        box._deliver_from_elsewhere(group, message)
+
+    box.engine.attach(deliver_from_elsewhere, box._gap, box._answer)
 
 
 def groups_of(box: ChannelBox) -> list[str]:

@@ -18,7 +18,7 @@ from ...channels.channel import Channel
 from ...core.message import Message
 from ...groups.box import ChannelBox
 from ...transports.send_queue import DeliveryCounts
-from ..internals import counts_of, deliver_of, extensions_of, frame_for, has_ended, members_of, overrides_send
+from ..internals import counts_of, extensions_of, frame_for, has_ended, members_of, overrides_send, see_deliveries
 
 __all__ = ["MARK", "DeliveryObserver", "Record"]
 
@@ -78,14 +78,12 @@ class DeliveryObserver:
 
     def watch(self, box: ChannelBox) -> None:
         """See every message from now on that the box's engine delivers to it."""
-        deliver = deliver_of(box)
 
         def see(group: str, message: Message) -> None:
             for channel in members_of(box, group):
                 self._note(channel, group, message)
-            deliver(group, message)
 
-        box.engine.attach(see)
+        see_deliveries(box, see)
 
     def _note(self, channel: Channel, group: str, message: Message) -> None:
         record: Record | None = extensions_of(channel).get(MARK)

@@ -70,7 +70,11 @@ class BrokerEngine(Engine):
     async def run(self) -> AsyncGenerator[None]:
         async with self.client.run() as nursery:
             nursery.start_soon(self._keep_deadlines, name="broker deadlines")
-            yield
+            try:
+                yield
+            finally:
+                for post in list(self._posts):
+                    self._fail(post, "the engine has ended")
 
     def _on_link(self) -> None:
         for watch in self._watches.values():

@@ -1,5 +1,6 @@
 """Several nodes and one engine, in one process: what a message broker is to several servers."""
 
+import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import ClassVar
@@ -8,7 +9,7 @@ from ...engines.base import Engine
 from .broker import Broker, Link
 from .broker_engine import BrokerEngine
 
-__all__ = ["Hub"]
+__all__ = ["Hub", "hub_of"]
 
 
 class Hub:
@@ -34,6 +35,7 @@ class Hub:
         number = len(self._numbers)
         engine = self._engine_type(self._broker, number)
         self._numbers[engine] = number
+        _hubs[engine] = self
         return engine
 
     # Faults
@@ -91,3 +93,11 @@ class Hub:
 
     def _links(self, engine: Engine) -> list[Link]:
         return [link for link in self._broker.links if link.node == self._numbers[engine]]
+
+
+_hubs: "weakref.WeakKeyDictionary[Engine, Hub]" = weakref.WeakKeyDictionary()
+
+
+def hub_of(engine: Engine) -> Hub | None:
+    """Return the hub that has made the engine."""
+    return _hubs.get(engine)

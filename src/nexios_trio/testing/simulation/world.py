@@ -23,6 +23,8 @@ from ..internals import box_of
 from ..servers.table import ServerName
 from .deadlock import DeadlockDetector
 from .determinism import deterministic, frozen_world, jump_ahead
+from .faults import Faults
+from .makers import maker
 from .network import Net, Traffic
 from .node import Node, call
 from .timeline import Timeline
@@ -32,7 +34,7 @@ __all__ = ["World"]
 MAX_DELIVERY_SECONDS = 5.0  # seconds after which a message to a client that reads must be there
 
 
-class World:
+class World(Faults):
     """`async with World(app, seed=7) as w:`, in a run on a virtual clock (the `autojump_clock` fixture, or `run`).
 
     Inside, `time.time()`, UUIDs, `random` and trio's order of tasks depend on the seed and on virtual time alone, so
@@ -46,7 +48,8 @@ class World:
         seed: of chance.
         clock: "autojump" (time passes only when everybody waits), or None to leave the run's clock as it is.
         net: the network between clients and servers.
-        nodes: how many servers.
+        nodes: how many servers. Several share groups and history, where the boxes of their applications were given no
+            engine; see `cut_engine`.
         server: whose ASGI events the applications get: "hypercorn" or "direct".
         buffer: bytes that each direction of a connection holds when its reader does not read.
         timeout: seconds for every wait of a client, for startup and for shutdown.
@@ -67,15 +70,13 @@ class World:
         timeout: float = 60.0,
         check: bool = True,
     ) -> None:
-        if (app is None) == (make is None):
-            raise TypeError("World takes an application, or make=, a function that makes one")
         self.seed = seed
         self.net = net or Net()
         self.server: ServerName = server
         self.nodes: list[Node] = []
         self.clients: list[Client] = []  # those that are connected
         self.timeline = Timeline(lambda: self.now)
-        self._make: Callable[[], ASGIApp] = make or (lambda: app)  # type: ignore[assignment, return-value]
+        self._make = maker(app, make, nodes)
         self._count = nodes
         self._clock = clock
         self._buffer = buffer
@@ -140,16 +141,6 @@ class World:
         await trio.sleep(down)
         server.renew()
         await self._start_node(server)
-
-    def cut(self, node: int = 0) -> None:
-        """Unplug a server: nothing arrives at it and nothing leaves it, and nobody is told, until `heal`."""
-        self.timeline.note(self.nodes[node].name, "is cut off")
-        self.nodes[node].cut(True)
-
-    def heal(self, node: int = 0) -> None:
-        """End `cut`: what was sent meanwhile arrives, and clients that were cut off one by one are so no more."""
-        self.timeline.note(self.nodes[node].name, "is connected again")
-        self.nodes[node].cut(False)
 
     async def settle(self, seconds: float | None = None) -> None:
         """Let everything that is on its way arrive: by default a second, and ten round trips."""
