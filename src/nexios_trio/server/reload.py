@@ -34,11 +34,9 @@ READY: Final = b"ready\n"
 STOP_SECONDS: Final = 2.0  # that a process has to end, before it is killed
 NAMES_SHOWN: Final = 3
 _PACKAGE: Final = Path(__file__).parents[1]
-# The terminal's Ctrl-C reaches the processes, too: it says nothing to one that does not serve yet.
-_START: Final = (
-    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-    "from nexios_trio.cli import main; main(prog_name='nexios-trio')"
-)
+# The terminal's Ctrl-C reaches the processes, too: it says nothing to one that does not serve yet, from its first
+# instruction on.
+_START: Final = ("/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh", sys.executable, "-m", "nexios_trio")
 
 
 @attrs.define(eq=False)
@@ -162,7 +160,7 @@ class Reloader:
             on_failure.enter_context(ours)
             with theirs:
                 process = await trio.lowlevel.open_process(
-                    [sys.executable, "-c", _START, *arguments, f"--link={theirs.fileno()}"],
+                    [*_START, *arguments, f"--link={theirs.fileno()}"],
                     pass_fds=[*self.descriptors, theirs.fileno()],
                 )
             on_failure.pop_all()
