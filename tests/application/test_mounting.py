@@ -132,6 +132,23 @@ async def test_a_startup_that_fails_fails_ours(startup: Any, said: str) -> None:
     assert never.asked == []
 
 
+async def test_of_a_traceback_that_is_sent_the_last_line_counts_and_the_error_is_the_cause() -> None:
+    """As Starlette and FastAPI do."""
+
+    @asynccontextmanager
+    async def context(app: Starlette) -> AsyncGenerator[None]:
+        raise ConnectionError("no database")
+        yield
+
+    app = NexiosApp()
+    app.mount("/in", Starlette(lifespan=context))
+    with pytest.raises(LifecycleError) as caught:
+        async with app.running():
+            raise AssertionError
+    assert str(caught.value) == "the application mounted at '/in' failed to start: ConnectionError: no database"
+    assert isinstance(caught.value.__cause__, ConnectionError)
+
+
 async def test_the_startup_of_one_of_ours_fails_with_its_own_error() -> None:
     inner, app = NexiosApp(), NexiosApp()
 

@@ -6,6 +6,7 @@ import traceback
 import pytest
 
 from nexios_trio import NexiosApp
+from nexios_trio.exceptions import LifecycleError
 from nexios_trio.server.tracebacks import trim_traceback
 
 
@@ -66,3 +67,12 @@ def test_a_traceback_that_is_about_us_stays_whole():
     error.__traceback__ = before = error.__traceback__.tb_next
     trim_traceback(error)
     assert error.__traceback__ is before
+
+
+def test_an_error_of_ours_that_says_it_all_needs_none():
+    with pytest.raises(LifecycleError) as caught:
+        NexiosApp().start_soon(print)
+    error = caught.value
+    error.__traceback__ = error.__traceback__.tb_next  # without this file
+    trim_traceback(error)
+    assert error.__traceback__ is None

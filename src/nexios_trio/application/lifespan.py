@@ -154,7 +154,7 @@ class Lifespan:
             explain(error)
             if run.phase is _Phase.STOPPING and not run.was_asked and not is_own_error:
                 await self._note_failure(error)
-            raise error from None
+            raise error from error.__cause__  # and not from the group that it came in
         if run.problem is not None:
             raise run.problem
 

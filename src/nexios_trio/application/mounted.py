@@ -59,6 +59,8 @@ class _Stopping(AbstractAsyncContextManager[dict[str, Any]]):
     async def __aenter__(self) -> dict[str, Any]:
         try:
             return await self._block.__aenter__()
+        except LifecycleError:
+            raise
         except Exception as error:
             error.add_note(f"in the application that is mounted at {self._path!r}")
             raise
@@ -137,7 +139,9 @@ class _ForeignLifespan:
                 await self._app(scope, self._receive, self._send)
         except Exception as error:
             if self._has_asked:
-                self._fail(f"{type(error).__name__}: {error}", error)
+                self._fail(f"{type(error).__name__}: {error}")
+                if self.failure is not None:
+                    self.failure.__cause__ = error
             else:
                 logger.debug("the application at %r has no lifespan: %r", self._path, error)
         finally:
@@ -146,12 +150,11 @@ class _ForeignLifespan:
         if self.failure is not None:
             raise self.failure
 
-    def _fail(self, problem: str, cause: Exception | None = None) -> None:
+    def _fail(self, problem: str) -> None:
         """The first failure stays."""
         if self.failure is None:
             what = f"the application mounted at {self._path!r} failed to {self._phase}"
             self.failure = LifecycleError(f"{what}: {problem}" if problem else what)
-            self.failure.__cause__ = cause
 
     async def _receive(self) -> Event:
         if not self._has_asked:
@@ -169,7 +172,7 @@ class _ForeignLifespan:
             case "lifespan.shutdown.complete":
                 self._stopped.set()
             case "lifespan.startup.failed" | "lifespan.shutdown.failed":
-                self._fail(str(event.get("message") or "").strip())
+                self._fail(str(event.get("message") or "").strip().rpartition("\n")[2])  # of a traceback, Starlette's
                 self._running.cancel(reason="the application has failed")
             case other:
                 raise ValueError(f"a lifespan application cannot send {other!r}")

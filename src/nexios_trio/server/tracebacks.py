@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from ..exceptions import NexiosError
+
 __all__ = ["is_callers_file", "is_framework_file", "is_own_file", "trim_traceback"]
 
 # What calls the user's code. Frames of these say nothing before the first one of the user's.
@@ -23,7 +25,8 @@ def trim_traceback(error: BaseException) -> None:
     """Leave out the frames before the user's first one, and those of this package and of the import system behind it.
 
     So too in what the error was caused by and in the errors of a group. A traceback that holds no frame of the user's
-    stays whole: then it is about us. That of an error of syntax, or of a missing module, needs none.
+    stays whole: then it is about us. That of an error of syntax, or of a missing module, needs none, nor does one of
+    ours that says it all.
     """
     for one in _all_of(error):
         one.__traceback__ = _trimmed(one)
@@ -33,7 +36,7 @@ def _trimmed(error: BaseException) -> TracebackType | None:
     frames = list(_frames(error.__traceback__))
     first = next((index for index, frame in enumerate(frames) if not _is_caller(frame)), None)
     if first is None:
-        return None if isinstance(error, SyntaxError) else error.__traceback__
+        return None if isinstance(error, SyntaxError | NexiosError) else error.__traceback__
     kept = [frame for frame in frames[first:] if not _is_plumbing(frame)]
     trimmed: TracebackType | None = None
     for frame in reversed(kept):
