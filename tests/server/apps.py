@@ -6,12 +6,18 @@ import signal
 import trio
 
 from nexios_trio import NexiosApp, Settings, open_channel
+
+
+from nexios_trio import NexiosApp, Settings
+from nexios_trio.observability.workers import worker_name
 from tests.server.support import make_app
 
 app = make_app(settings=None)
 obstinate = NexiosApp(settings=Settings(max_message_size=1000))
 broken = NexiosApp()
 fresh = NexiosApp()
+observed = make_app(settings=None)
+observed.mount_metrics()
 not_callable = 42
 
 
@@ -108,3 +114,17 @@ async def sleepy(scope, receive, send):
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await trio.sleep_forever()
+
+
+database = {"is up": True}
+observed.add_readiness_check("database", lambda: database["is up"])
+
+
+@observed.on_startup
+def take_signals():
+    signal.signal(signal.SIGUSR1, lambda number, frame: database.update({"is up": False}))
+
+
+@observed.get("/worker")
+async def worker(req, res):
+    return res.json([worker_name(), os.getpid()])

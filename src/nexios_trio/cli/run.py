@@ -10,10 +10,12 @@ import trio
 from hypercorn.config import Config
 
 from ..config.settings import Settings
+from ..server.health_server import health_config
 from ..server.hypercorn.http_server import prepare, tls_context
 from ..server.listeners import Listener, open_listeners
 from ..server.parent_link import WorkerPlace
 from ..server.supervisor import Supervisor
+from ..server.workers_health import run_with_health
 from .banner import Banner
 from .log_setup import LogSetup
 from .options import read_options, read_settings, usage_error
@@ -50,8 +52,6 @@ def run(application: str | None, **options: Any) -> None:
     workers = options["workers"] or config.workers
     health: tuple[str, ...] = options["health_bind"]
     if worker is None and workers > 1:
-        if health:
-            raise click.UsageError("--health-bind serves one process: with --workers, mount_health() has the routes")
         sys.exit(_supervise(config, settings, workers, banner, options))
     sys.exit(serve_in_this_process(application, config, banner, logs, worker, health, reload_link))
 
@@ -62,6 +62,8 @@ def _supervise(config: Config, settings: Settings, count: int, banner: Banner, o
             ours = prepare(config)
             tls_context(ours)
             listeners = stack.enter_context(open_listeners(ours))
+            health_options = health_config(ours, options["health_bind"])
+            health = stack.enter_context(open_listeners(health_options, listeners))
         except (OSError, ValueError) as error:
             raise usage_error(error) from None
         addresses = [listener.address for listener in listeners]
@@ -74,11 +76,12 @@ def _supervise(config: Config, settings: Settings, count: int, banner: Banner, o
             settings.drain_timeout,
             lambda: banner.announce(addresses, f" with {count} workers"),
         )
-        return trio.run(supervisor.run)
+        return trio.run(run_with_health, supervisor, health, ours, settings)
 
 
 def _worker_command(application: str, listeners: Sequence[Listener], options: dict[str, Any]) -> list[str]:
-    return [sys.executable, "-m", "nexios_trio", *_arguments(application, listeners, options)]
+    """That of a worker, for whose health the parent answers."""
+    return [sys.executable, "-m", "nexios_trio", *_arguments(application, listeners, {**options, "health_bind": ()})]
 
 
 def _arguments(application: str, listeners: Sequence[Listener], options: dict[str, Any]) -> list[str]:

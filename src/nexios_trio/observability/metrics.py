@@ -13,7 +13,7 @@ from ..engines.base import EngineState
 from .census import Census, take_census
 from .durations import Durations
 from .sampling import Samples
-from .workers import worker_name
+from .workers import is_one_of_several, worker_name
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -41,8 +41,24 @@ class Metrics:
         """
         census = await take_census(self._runtime)
         ours = generate_latest(Families(census, self._samples, worker_name()))
-        theirs = await trio.to_thread.run_sync(generate_latest, self._registry)
+        registry = Labelled(self._registry, worker_name()) if is_one_of_several() else self._registry
+        theirs = await trio.to_thread.run_sync(generate_latest, registry)
         return ours + theirs
+
+
+class Labelled(Collector):
+    """The metrics of a registry with the label `worker`, so that they differ from those of other workers."""
+
+    def __init__(self, registry: Collector, worker: str) -> None:
+        self._registry = registry
+        self._worker = worker
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            labelled = Metric(metric.name, metric.documentation, metric.type, metric.unit)
+            for sample in metric.samples:
+                labelled.samples.append(sample._replace(labels={"worker": self._worker, **sample.labels}))
+            yield labelled
 
 
 class Families(Collector):

@@ -2,7 +2,7 @@
 
 import multiprocessing
 
-__all__ = ["be_worker", "worker_name"]
+__all__ = ["be_worker", "is_one_of_several", "worker_name"]
 
 _number: list[int] = []
 
@@ -17,3 +17,8 @@ def worker_name() -> str:
     if _number:
         return str(_number[0])
     return "0" if multiprocessing.parent_process() is None else multiprocessing.current_process().name
+
+
+def is_one_of_several() -> bool:
+    """Tell whether other processes serve the same application."""
+    return bool(_number) or multiprocessing.parent_process() is not None

@@ -84,22 +84,12 @@ async def serve_health(
 
 def overview_pages(overview: ServerOverview) -> HealthPages:
     """Make the pages of one server, and of the applications in it."""
+    return HealthPages(_nothing, overview.problems, overview.page)
 
-    async def nothing() -> dict[str, str]:
-        await trio.lowlevel.checkpoint()
-        return {}
 
-    async def problems() -> dict[str, str]:
-        found: dict[str, str] = {}
-        for application in list(overview.applications):
-            found |= await application.problems()
-        return found if overview.problem is None else {"server": overview.problem, **found}
-
-    def page(path: str) -> ASGIApp | None:
-        found = (application.private_page(path) for application in overview.applications)
-        return next((one for one in found if one is not None), None)
-
-    return HealthPages(nothing, problems, page)
+async def _nothing() -> dict[str, str]:
+    await trio.lowlevel.checkpoint()
+    return {}
 
 
 def count_connections(websockets: WebSocketServer, http: HttpServer) -> ServerCounts:

@@ -15,7 +15,9 @@ from ..engines.base import Engine
 from ..engines.default import make_engines_with
 from ..engines.hub_engine import HubEngine
 from ..engines.hub_link import HubLink
+from ..transports.server_context import ServerOverview
 from .worker_loads import WorkerLoad
+from .worker_reports import Lines, answer_question
 
 __all__ = ["NEWCOMERS_SECONDS", "READY", "RETIRE", "ParentLink", "WorkerPlace"]
 
@@ -57,8 +59,10 @@ class ParentLink:
     number: int
     load: WorkerLoad
     hub: HubLink
-    is_retired: bool = attrs.field(default=False, init=False)
     _descriptor: int
+    is_retired: bool = attrs.field(default=False, init=False)
+    overview: ServerOverview = attrs.field(factory=ServerOverview, init=False)  # the server's, about which it is asked
+    _sending: trio.Lock = attrs.field(factory=trio.Lock, init=False)
 
     @classmethod
     def take(cls, place: WorkerPlace) -> "ParentLink":
@@ -86,12 +90,22 @@ class ParentLink:
             os.write(self._descriptor, READY)
 
     async def follow(self) -> None:
-        """Stop as if by a signal when the parent says so, or is gone."""
-        while not self.is_retired:
-            await trio.lowlevel.wait_readable(self._descriptor)
-            said = os.read(self._descriptor, 64)
-            if not said:
-                break
-            self.is_retired = RETIRE in said
-        signal.raise_signal(signal.SIGTERM)
-        await trio.sleep_forever()
+        """Answer the parent's questions. Stop as if by a signal when it says so, or is gone."""
+        with socket.socket(fileno=os.dup(self._descriptor)) as link:
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(link))
+            async with trio.open_nursery() as nursery:
+                lines = Lines(stream.receive_some)
+                while not self.is_retired and (said := await lines.next()):
+                    for line in said:
+                        if line == RETIRE.strip():
+                            self.is_retired = True
+                        else:
+                            nursery.start_soon(self._answer, stream, line)
+                signal.raise_signal(signal.SIGTERM)
+                await trio.sleep_forever()
+
+    async def _answer(self, stream: trio.SocketStream, line: bytes) -> None:
+        answer = await answer_question(line, self.overview)
+        with suppress(trio.BrokenResourceError):
+            async with self._sending:
+                await stream.send_all(answer)

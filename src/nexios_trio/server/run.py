@@ -144,12 +144,13 @@ class Server:
     overrules: bool = attrs.field(init=False)
     timers: Timers = attrs.field(factory=Timers, init=False)
     cleanups: CleanupLimit = attrs.field(factory=CleanupLimit, init=False)
-    overview: ServerOverview = attrs.field(factory=ServerOverview, init=False)
+    overview: ServerOverview = attrs.field(init=False)
     access_log: AccessLog | None = attrs.field(init=False)
     _limits: ConnectionLimits | None = attrs.field(default=None, init=False)  # once connections are served
 
     def __attrs_post_init__(self) -> None:
         self.access_log = self.config.log.lines
+        self.overview = ServerOverview() if self.parent is None else self.parent.overview
         self.lifespan = Lifespan(self.app, self.stop.request)
         self.overrules = self.adopted.is_explicit
 

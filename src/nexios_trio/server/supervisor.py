@@ -71,6 +71,20 @@ class Supervisor:
         self._workers = [None] * self.count
         self._ends = deque(maxlen=MAX_ENDS)
 
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    @property
+    def serving(self) -> list[Worker]:
+        """The worker that serves of each number, which may be one that is about to be replaced."""
+        return [one for one in map(_who_serves, self._workers) if one is not None]
+
+    @property
+    def missing(self) -> list[int]:
+        """The numbers of which no worker serves, or not yet."""
+        return [number for number, one in enumerate(self._workers) if _who_serves(one) is None]
+
     async def run(self) -> int:
         """Run until every worker has ended. Returns the exit status: 0 if all were asked to end and did so in order."""
         had_terminal = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _has_terminal()
@@ -165,9 +179,10 @@ class Supervisor:
             return
         if self._was_ready:
             logger.info("%s is ready", worker.name)
-        elif all(one is not None and one.is_ready for one in self._workers) and not self._stopping.is_set():
+        elif not self.missing and not self._stopping.is_set():
             self._was_ready = True
             self.on_ready()
+        await worker.listen()
 
     def _judge(self, worker: Worker, status: int) -> bool:
         """Say how a worker ended. Returns whether another one has to be started in its place."""
@@ -241,6 +256,12 @@ class Supervisor:
             old.process.kill()
             await old.ended.wait()
         return not self._stopping.is_set()
+
+
+def _who_serves(worker: Worker | None) -> Worker | None:
+    if worker is not None and not worker.is_ready:
+        worker = worker.predecessor
+    return worker if worker is not None and worker.is_ready and not worker.ended.is_set() else None
 
 
 def _has_terminal() -> bool:

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from .parent_link import READY, RETIRE, WorkerPlace
+from .worker_reports import Lines, WorkerReports
 
 __all__ = ["Worker", "describe_end", "start_worker"]
 
@@ -31,6 +32,12 @@ class Worker:
     is_ready: bool = attrs.field(default=False, init=False)
     has_successor: bool = attrs.field(default=False, init=False)  # started, perhaps not ready
     is_retired: bool = attrs.field(default=False, init=False)  # the successor is ready
+    reports: WorkerReports = attrs.field(init=False)
+    _lines: Lines = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.reports = WorkerReports(self.link)
+        self._lines = Lines(self.link.receive_some)
 
     @property
     def name(self) -> str:
@@ -38,14 +45,16 @@ class Worker:
 
     async def becomes_ready(self) -> bool:
         """Wait until it is ready, or will not be. Returns which."""
-        said = b""
-        with suppress(trio.BrokenResourceError):
-            while said != READY and (data := await self.link.receive_some()):
-                said += data
-        if said == READY:
+        if READY.strip() in await self._lines.next():
             self.is_ready = True
             self.settled.set()
         return self.is_ready
+
+    async def listen(self) -> None:
+        """Take its answers, until it ends."""
+        while lines := await self._lines.next():
+            for line in lines:
+                self.reports.note(line)
 
     async def retire(self) -> None:
         """Tell it to stop, because its successor is ready."""

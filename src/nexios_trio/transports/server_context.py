@@ -172,6 +172,19 @@ class ServerOverview:
     applications: list[Observable] = attrs.field(factory=list)  # those that have been told to start, and not to stop
     count: Callable[[], ServerCounts] | None = None  # while connections are served
 
+    async def problems(self) -> dict[str, str]:
+        """Return what is not ready, of the server and of the applications in it. Checkpoint: always."""
+        await trio.lowlevel.checkpoint()
+        found = {} if self.problem is None else {"server": self.problem}
+        for application in list(self.applications):
+            found |= await application.problems()
+        return found
+
+    def page(self, path: str) -> ASGIApp | None:
+        """Find what the applications show on the server's own address."""
+        pages = (application.private_page(path) for application in self.applications)
+        return next((page for page in pages if page is not None), None)
+
 
 class ServerContext(Protocol):
     """A running server of ours, as the applications in it see it. Owned by `server.run`."""
