@@ -6,9 +6,6 @@ import signal
 import trio
 
 from nexios_trio import NexiosApp, Settings, open_channel
-
-
-from nexios_trio import NexiosApp, Settings
 from nexios_trio.observability.workers import worker_name
 from tests.server.support import make_app
 

@@ -32,7 +32,7 @@ class Receipt:
     is_watched: bool = True  # of a publish: some node had a member of the group. Unknown counts as yes
     # The box's; called once, and must not block.
     on_settled: "Callable[[Receipt], None] | None" = attrs.field(default=None, init=False)
-    _error: EngineError | None = attrs.field(default=None, init=False)
+    error: EngineError | None = attrs.field(default=None, init=False)  # why there is no position, and will be none
     _waiting: ParkingLot | None = attrs.field(default=None, init=False)
 
     @property
@@ -40,14 +40,9 @@ class Receipt:
         """The position. Raises: LifecycleError while it is not known; EngineError when it never will be."""
         if not self.is_settled:
             raise LifecycleError("the position is not known yet: await the receipt")
-        if self._error is not None:
-            raise copy.copy(self._error)  # each gets its own: raising changes an error
+        if self.error is not None:
+            raise copy.copy(self.error)  # each gets its own: raising changes an error
         return self._position
-
-    @property
-    def error(self) -> EngineError | None:
-        """Tell why there is no position and will be none."""
-        return self._error
 
     def settle(self, position: Position | None, is_watched: bool = True) -> None:
         """Note the answer; a no-op for a receipt that is settled, as by its deadline. For engines."""
@@ -59,7 +54,7 @@ class Receipt:
     def fail(self, error: EngineError) -> None:
         """Note that there will be no position; a no-op for a receipt that is settled. For engines."""
         if not self.is_settled:
-            self._error = error
+            self.error = error
             self._tell()
 
     def _tell(self) -> None:

@@ -110,8 +110,7 @@ async def serve(
                 with trio.CancelScope(shield=True):
                     await server.run(listeners, task_status)
                 nursery.cancel_scope.cancel(reason="the server has stopped")
-    failure = server.lifespan.failure or stop.failure
-    if failure is not None:
+    if (failure := server.lifespan.failure or stop.failure) is not None:
         raise failure
 
 
