@@ -113,6 +113,8 @@ async def _find_answer(question: Any, overview: ServerOverview) -> Any:
         case ["page", str() as path]:
             page = overview.page(path)
             answer = None if page is None else await _text_of(page, path)
+        case _:  # of a parent that knows more
+            await trio.lowlevel.checkpoint()
     return answer
 
 
