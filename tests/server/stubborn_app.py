@@ -1,6 +1,7 @@
 """Handlers that do not want to stop."""
 
 import time
+from pathlib import Path
 
 import trio
 
@@ -49,3 +50,14 @@ async def request(req, res):
 @app.get("/threaded")
 async def threaded(req, res):
     await trio.to_thread.run_sync(time.sleep, FOR_EVER)
+
+
+@app.ws_route("/reading/{where}")
+async def reading(ws, where):
+    await ws.accept()
+    async for name in ws.iter_text():
+        if where == "here":
+            Path(name).read_text()  # noqa: ASYNC240  # until somebody writes
+        else:
+            Path(name).read_bytes()  # noqa: ASYNC240
+        await ws.send_text("done")

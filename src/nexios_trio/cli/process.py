@@ -19,6 +19,7 @@ from ..server import ServerError, StartupFailed, early_signals, serve
 from ..server.errors import sole
 from ..server.parent_link import ParentLink, WorkerPlace
 from ..server.reload import ReloadLink
+from ..server.watchdog import DEVELOPMENT_SECONDS, default_block_warning
 from .banner import Banner
 from .loading import NOT_STARTED, for_user, load
 from .log_setup import LogSetup
@@ -91,6 +92,7 @@ async def _run(app: ASGIApp, config: Config, announcement: "_Announcement", heal
             nursery.start_soon(announcement.parent.follow)
         if announcement.reload_link is not None:
             nursery.start_soon(announcement.reload_link.follow, nursery.cancel_scope)
+            default_block_warning.set(DEVELOPMENT_SECONDS)
         await serve(
             app,
             config,

@@ -143,6 +143,12 @@ class Settings:
     gc_tuning: bool = _field(
         True, Switch(), "", "while serving, leave start-up objects out of garbage collection, and collect less often"
     )
+    block_warning: float = _field(
+        inf,
+        Seconds(endless=True),
+        "seconds",
+        "that a call may block the event loop before the log says which; inf for never, but 1 with debug and --reload",
+    )
     debug: bool = _field(False, Switch(), "", "show tracebacks and details to peers")
 
     def __attrs_post_init__(self) -> None:

@@ -15,8 +15,7 @@ shielded: cancellation becomes a hurried drain.
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -30,7 +29,7 @@ from ..config.settings import Settings
 from ..core.proxy_headers import is_trusted
 from ..logs.access import AccessLog
 from ..transports.epoll import Poller, open_poller
-from ..transports.server_context import CleanupLimit, ServerOverview, current_server
+from ..transports.server_context import CleanupLimit, ServerOverview, serving_as
 from ..transports.timers import Timers
 from .accept import accept_forever
 from .connection_limits import ConnectionLimits, connection_capacity
@@ -46,6 +45,7 @@ from .shields import end_shielded
 from .shutdown import Drain, DrainSchedule, StopRequest, finish_newcomers
 from .stop_signals import Trigger, hurry_when_cancelled, wait_for_stop
 from .tls_proxy import DESCRIPTORS_PER_CONNECTION, TlsProxy
+from .watchdog import watch_event_loop
 from .websocket_server import WebSocketServer
 
 __all__ = ["serve"]
@@ -102,7 +102,7 @@ async def serve(
     ):
         stop = StopRequest()
         server = Server(app, config, adopted, ssl_context, poller, stop, health, parent)
-        with _as_current_server(server):
+        with serving_as(server):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(hurry_when_cancelled, stop)
                 forced_end = ForcedEnd(server.longest_stop) if owns_process else None
@@ -112,16 +112,6 @@ async def serve(
                 nursery.cancel_scope.cancel(reason="the server has stopped")
     if (failure := server.lifespan.failure or stop.failure) is not None:
         raise failure
-
-
-@contextmanager
-def _as_current_server(server: "Server") -> Generator[None]:
-    """Let the tasks that are started in the block find the server, and the applications in them."""
-    token = current_server.set(server)
-    try:
-        yield
-    finally:
-        current_server.reset(token)
 
 
 @attrs.define(eq=False)
@@ -173,6 +163,7 @@ class Server:
             else:
                 services.start_soon(self.poller.run, name="poller")
             services.start_soon(self.timers.run, name="timers")
+            services.start_soon(watch_event_loop, self.settings, name="watchdog")
             if self.parent is not None:
                 services.start_soon(self.parent.hub.run, name="line to the hub")
             pages = overview_pages(self.overview)

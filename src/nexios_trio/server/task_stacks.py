@@ -37,10 +37,14 @@ class Stack:
     Args:
         text: the innermost ones, outermost first, as in a traceback; empty where none is the user's.
         spot: file and line of the innermost one in the user's own code.
+        files: of all of them.
+        library_text: the text where none is the user's.
     """
 
     text: str = ""
     spot: tuple[str, int] | None = None
+    files: frozenset[str] = frozenset()
+    library_text: str = attrs.field(default="", eq=False)
 
     @classmethod
     def of(cls, places: list[Place]) -> "Stack":
@@ -48,14 +52,14 @@ class Stack:
         files = [frame.f_code.co_filename for frame, _ in places]
         first = next((index for index, file in enumerate(files) if not is_callers_file(file)), None)
         if first is None:
-            return cls()
+            return cls(library_text="\n".join(_line(*place) for place in places[-FRAMES_SHOWN:]))
         own = [index for index, file in enumerate(files) if is_own_file(file)]
         innermost = own[-1] if own else first
         shown = [index for index in range(first, len(places)) if not is_framework_file(files[index])][-FRAMES_SHOWN:]
         if innermost not in shown:
             shown.insert(0, innermost)
         lines = [_line(*places[index]) for index in shown]
-        return cls("\n".join(lines), (files[innermost], places[innermost][1]))
+        return cls("\n".join(lines), (files[innermost], places[innermost][1]), frozenset(files[first:]))
 
 
 def tasks_below(nursery: trio.Nursery) -> Iterator[trio.lowlevel.Task]:

@@ -32,6 +32,7 @@ __all__ = [
     "ServerOverview",
     "current_server",
     "find_offer",
+    "serving_as",
 ]
 
 
@@ -45,6 +46,7 @@ SERVER_WIDE: Final = (
     "compression",
     "drain_timeout",
     "drain_jitter",
+    "block_warning",
 )
 
 
@@ -207,3 +209,13 @@ class ServerContext(Protocol):
 
 # Set by the server before it starts a task, so that its lifespan task and all its connections inherit it.
 current_server: ContextVar[ServerContext | None] = ContextVar("nexios_trio.current_server", default=None)
+
+
+@contextmanager
+def serving_as(server: ServerContext) -> Generator[None]:
+    """Let the tasks that are started in the block find the server, and the applications in them."""
+    token = current_server.set(server)
+    try:
+        yield
+    finally:
+        current_server.reset(token)
