@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trio.testing import wait_all_tasks_blocked
 
 from nexios_trio.testing import connect, run_app
 from tests.asgi import request
@@ -19,6 +20,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 async def test_a_handler_of_theirs_sends_to_a_group_of_ours(page: Any) -> None:
     async with run_app(page.app), connect(page.app, "/ws/orders") as client:
+        await wait_all_tasks_blocked()  # until it is in the group
         answer = await request(page.app, "/api/orders/7", "POST")
         assert answer.json() == {"ordered": 7}
         assert await client.receive_json() == {"number": 7}
