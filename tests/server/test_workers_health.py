@@ -83,7 +83,7 @@ async def test_metrics_of_all_workers_are_one_page(log):
         head, _, body = (await health_of(server).get("/metrics")).partition(b"\r\n\r\n")
         assert b" 200 " in head
         families = {family.name: family for family in text_string_to_metric_families(body.decode())}
-        for name in ("nexios_groups", "process_open_fds"):  # ours, and what the library brings
+        for name in ("nexios_groups", "nexios_server_connections", "process_open_fds"):  # the last is the library's
             assert {sample.labels["worker"] for sample in families[name].samples} == {"0", "1"}
         assert b" 404 " in await health_of(server).get("/nothing")
         server.signal()

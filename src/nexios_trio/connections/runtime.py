@@ -110,6 +110,11 @@ class Runtime:
         """A `running()` block is open."""
         return bool(self._blocks)
 
+    @property
+    def server(self) -> ServerContext | None:
+        """The server of ours that runs the application, whichever task asks."""
+        return self._blocks[-1].context.get(current_server) if self._blocks else current_server.get()
+
     def activate(self) -> AbstractContextManager[None]:
         """Make this application's box the current one for this task and its children."""
         return use_box(self.box)

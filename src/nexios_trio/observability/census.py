@@ -15,7 +15,7 @@ from ..connections.session import Session
 from ..core.lifecycle import Phase
 from ..engines.base import EngineState
 from ..transports.send_queue import DeliveryCounts
-from ..transports.server_context import ServerCounts, current_server
+from ..transports.server_context import ServerCounts
 
 __all__ = ["Census", "take_census"]
 
@@ -60,7 +60,7 @@ async def take_census(runtime: Runtime) -> Census:
     census.channels = len(box._channels)
     census.published, census.delivered = box._published, box.broadcaster.deliveries
     census.engine = box.engine.state
-    server = current_server.get()
+    server = runtime.server
     if server is not None and server.overview.count is not None:
         census.server = server.overview.count()
     return census

@@ -87,7 +87,8 @@ class Families(Collector):
 
     def _connections(self) -> Iterator[Metric]:
         census = self._census
-        open_now = {(lane, "websocket"): count for lane, count in census.connections.items()}
+        lanes = {*census.connections, *census.accepted}  # one that had connections goes down to 0, and does not vanish
+        open_now = {(lane, "websocket"): census.connections[lane] for lane in sorted(lanes)}
         if census.server is not None:
             open_now["asgi", "http"] = census.server.http
         yield self._gauge("connections", "That are open.", ("lane", "protocol"), open_now)
