@@ -333,3 +333,18 @@ async def test_own_responses_are_not_touched_by_defaults() -> None:
         return Response().text("other")
 
     assert "x-ignored" not in (await answer_with(handler)).headers
+
+
+async def test_a_request_for_a_websocket_s_path_is_told_apart_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A proxy that does not pass Upgrade on makes a 404 of every handshake."""
+    caplog.set_level(logging.INFO, "nexios_trio.http")
+    app = NexiosApp()
+
+    @app.ws_route("/ws/{room}")
+    async def chat(ws: Any, room: str) -> None:
+        await ws.accept()
+
+    assert [(await request(app, path)).status for path in ("/nowhere", "/ws/tea")] == [404, 404]
+    [record] = caplog.records
+    assert "proxy_set_header Upgrade $http_upgrade" in record.getMessage()
+    assert vars(record)["path"] == "/ws/tea"

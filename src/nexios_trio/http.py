@@ -22,6 +22,7 @@ from .asgi_types import ASGIApp, Event, Receive, Scope, Send
 from .config.settings import Settings
 from .core.json import JsonDefault, decode_json, encode_json
 from .exceptions import InvalidJson
+from .logs.fields import connection_fields
 from .routing.mounts import MountedRow
 from .routing.paths import BadPath, request_path
 from .routing.tree import RouteTree
@@ -29,6 +30,11 @@ from .routing.tree import RouteTree
 __all__ = ["HTTPException", "Request", "Response", "error_response", "serve_request"]
 
 logger = logging.getLogger("nexios_trio.http")
+
+_NO_UPGRADE = (
+    "refused with 404: a WebSocket has this path, and the request asks for none; where a proxy stands in front, let it"
+    " pass on Upgrade and Connection (nginx: proxy_set_header Upgrade $http_upgrade; ... Connection upgrade)"
+)
 
 
 _BODILESS = frozenset((204, 205, 304))
@@ -180,7 +186,7 @@ async def serve_request(
         response = await _answer(routes, scope, receive, out, settings, app)
         await response(scope, receive, out)
     except ClientDisconnect:
-        logger.debug("the client left", extra={"path": scope.get("path")})
+        logger.debug("the client left", extra=connection_fields(scope))
     except Exception as error:
         if has_begun:
             raise
@@ -203,6 +209,8 @@ async def _answer(
             return await _call(row.handler, params, scope, receive, send, settings, app)
         allowed.add(row.route.method)
     if not allowed:
+        if routes.find_websocket(path) is not None:
+            logger.info(_NO_UPGRADE, extra={"status": 404, **connection_fields(scope)})
         return error_response(404)
     response = error_response(405)
     response.headers["allow"] = ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set())))
@@ -251,7 +259,7 @@ def _report(error: Exception, scope: Scope, settings: Settings) -> Response:
         scope["method"],
         scope["path"],
         exc_info=error,
-        extra={"path": scope["path"]},
+        extra=connection_fields(scope),
     )
     if settings.debug:
         return error_response(500, traceback="".join(traceback.format_exception(error)))

@@ -1,5 +1,6 @@
 """Connections in a window, messages in a bucket."""
 
+import logging
 import math
 from typing import Any
 
@@ -68,7 +69,8 @@ async def test_connections_do_not_share_a_bucket(autojump_clock: Any) -> None:
             assert await client.text() == "x"
 
 
-async def test_connections_in_a_window(autojump_clock: Any) -> None:
+async def test_connections_in_a_window(autojump_clock: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "nexios_trio.connection")
     app = limited(ConnectionRateLimitMiddleware(2, 10))
 
     async def attempt(address: str = "192.0.2.1") -> tuple[int, str] | None:
@@ -80,6 +82,7 @@ async def test_connections_in_a_window(autojump_clock: Any) -> None:
 
     too_many = (4002, "too many connections")
     assert [await attempt() for _ in range(4)] == [None, None, too_many, too_many]
+    assert "ended with 4002: the peer came, or sent, too often: too many connections; raise the limits" in caplog.text
     assert await attempt("192.0.2.2") is None
     await trio.sleep(10.1)
     assert [await attempt() for _ in range(3)] == [None, None, too_many]

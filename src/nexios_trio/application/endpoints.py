@@ -26,7 +26,7 @@ def find_endpoint(routes: RouteTree, scope: Scope, settings: Settings) -> Next |
         return refusing(403, problem, explain_origin(scope, problem))
     found = routes.find_websocket(path)
     if found is None:
-        return refusing(404, "not found")
+        return refusing(404, "not found", "no WebSocket route has this path; nexios-trio routes lists those there are")
     row, params = found
     if isinstance(row, MountedRow):
         return row

@@ -11,11 +11,11 @@ import trio
 from ..asgi_types import Headers
 from ..connections.transport_wrapper import TransportWrapper, wrapped_transport
 from ..connections.websocket import WebSocket
-from ..core.lifecycle import Cause, End, Lifecycle, Phase
+from ..core.lifecycle import Cause, End, Lifecycle
 from ..core.message import Frame
 from ..exceptions import LifecycleError, WebSocketDisconnect
 from ..transports.base import Transport
-from .chain import Next
+from .chain import Next, reject_with
 
 __all__ = [
     "AuthenticationMiddleware",
@@ -71,26 +71,22 @@ class AuthenticationMiddleware:
         websocket._session.expect_accept()
         if user is None:
             if scope.cancelled_caught:
-                return await _refuse(websocket, Cause.AUTH_TIMEOUT, "authentication took too long")
-            return await _refuse(websocket, Cause.UNAUTHORIZED, "authentication failed")
+                return await reject_with(
+                    websocket, End.of(Cause.AUTH_TIMEOUT, "authentication took too long", UNAUTHORIZED_CODE)
+                )
+            return await reject_with(websocket, End.of(Cause.UNAUTHORIZED, "authentication failed"))
         websocket.scope["user"] = user
         lifetime = self._lifetime(user) if callable(self._lifetime) else self._lifetime
         if lifetime is not None and not lifetime > 0:
-            return await _refuse(websocket, Cause.UNAUTHORIZED, "authentication has expired")
+            return await reject_with(
+                websocket, End.of(Cause.UNAUTHORIZED, "authentication has expired", UNAUTHORIZED_CODE)
+            )
         if lifetime is not None:
             websocket.expire_after(lifetime, UNAUTHORIZED_CODE)
         if not websocket.is_connected():
             return await call_next(websocket)
         with wrapped_transport(websocket, _AcceptedAheadWrapper):
             return await call_next(websocket)
-
-
-async def _refuse(websocket: WebSocket, cause: Cause, reason: str) -> None:
-    """As `WebSocket.reject`, with a cause that the log shows."""
-    session = websocket._session
-    if session.transport.lifecycle.phase is Phase.CONNECTING:
-        await websocket.accept()
-    await session.close(End.of(cause, reason, UNAUTHORIZED_CODE))
 
 
 async def _settle(value: Any) -> Any:

@@ -15,7 +15,7 @@ from ..core.proxy_headers import client_key
 from ..engines.clock import ContinuousClock
 from ..exceptions import WebSocketDisconnect
 from ..transports.base import Transport
-from .chain import Next
+from .chain import Next, reject_with
 
 logger = logging.getLogger("nexios_trio.connection")
 
@@ -128,7 +128,7 @@ class ConnectionRateLimitMiddleware:
             return await call_next(websocket)
         if self.admit(key, trio.current_time()):
             return await call_next(websocket)
-        return await websocket.reject(CONNECTION_LIMIT_CODE, "too many connections")
+        return await reject_with(websocket, End.of(Cause.RATE_LIMITED, "too many connections", CONNECTION_LIMIT_CODE))
 
     def _warn_once(self) -> None:
         if not self._has_warned:
