@@ -58,6 +58,8 @@ def test_a_flood_of_one_kind_is_counted_and_others_pass():
     passed = [guard.filter(record("%s happened", number)) for number in range(BURST + 30)]
     assert passed == [True] * BURST + [False] * 30
     assert guard.filter(record("something else"))
+    assert guard.filter(record("%s happened", 1, cause="overflow"))
+    assert guard.filter(record("%s happened", 1, status=503))
     assert all(guard.filter(record("%s happened", 1, level=level)) for level in (logging.DEBUG, logging.CRITICAL))
     later = record("%s happened", 1, at=1.0)
     assert guard.filter(later)

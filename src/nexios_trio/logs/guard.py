@@ -4,8 +4,9 @@ Peers choose much of what a log would say: paths, reasons, names, the texts of e
 
 - a string argument or field that holds control characters is escaped, and cut at `MAX_TEXT` characters: one record is
   one line, and a terminal stays as it was; the lines of a traceback are indented, so that none looks like a record;
-- records of one kind (message template, type and place of the error) pass `BURST` at a time and `RATE` a second. The
-  next one that passes says how many did not, in its text and in the field `suppressed`. DEBUG and CRITICAL all pass.
+- records of one kind (message template, cause, status, type and place of the error) pass `BURST` at a time and `RATE`
+  a second. The next one that passes says how many did not, in its text and in the field `suppressed`. DEBUG and
+  CRITICAL all pass.
 
 They stay enabled when `logging.config.dictConfig` or `fileConfig` disables every logger that it does not name, as both
 do unless told otherwise: failures must be seen. Whoever wants silence sets a level.
@@ -100,7 +101,8 @@ def _kind(record: logging.LogRecord) -> Any:
     if error is not None and error.__traceback__ is not None:
         *_, (frame, line) = traceback.walk_tb(error.__traceback__)
         place = frame.f_code.co_filename, line
-    return record.levelno, record.msg, type(error), place
+    fields = record.__dict__  # a flood of one cause hides no other
+    return record.levelno, record.msg, fields.get("cause"), fields.get("status"), type(error), place
 
 
 def _safe(value: Any) -> Any:
