@@ -227,6 +227,7 @@ async def test_a_cancelled_resume_leaves_no_member(chat):
 async def test_somebody_else_in_the_meantime_does_not_join():
     app = NexiosApp()
     refused = trio.Event()
+    sent: list[str] = []
 
     @app.ws_route("/chat")
     async def serve(ws: WebSocket) -> None:
@@ -234,6 +235,7 @@ async def test_somebody_else_in_the_meantime_does_not_join():
             ws.scope["user"] = "ann"
 
             async def send_group_message(message: Message) -> None:
+                sent.append(message.payload)
                 ws.scope["user"] = "bob"
                 await trio.lowlevel.checkpoint()
 
@@ -244,10 +246,11 @@ async def test_somebody_else_in_the_meantime_does_not_join():
                 refused.set()
 
     async with run_app(app):
-        await app.box.group_send(ROOM, "for ann", save_history=True)
+        await say(app, "for ann", "for ann, too")
         async with connect(app, "/chat"):
             with trio.fail_after(5):
                 await refused.wait()
+        assert sent == ["for ann"]
         assert app.box.size_of(ROOM) == 0
 
 

@@ -94,11 +94,11 @@ class Resumption:
                 self._tail.clear()
             page = await self._page()
             self._top = page.top
-            self._check()
             if not page.complete and not self._is_newcomer:
                 self._recovered = False
                 return
             for message in page.messages:
+                self._check()
                 await self._send(message)
             if self._is_newcomer:  # was sent all that there is up to the top; from here on nothing may be missing
                 self._is_newcomer = False
