@@ -266,6 +266,27 @@ async def test_one_that_does_not_stop_for_its_successor_is_killed(shells, monkey
         signal.raise_signal(signal.SIGTERM)
 
 
+async def test_a_stop_while_one_that_was_replaced_is_killed_is_in_order(shells, monkeypatch, caplog):
+    class Stop(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "did not stop in time and is killed" in record.getMessage():
+                shells.supervisor.drain_timeout = DEADLINE
+                signal.raise_signal(signal.SIGTERM)
+
+    stop = Stop()
+    logging.getLogger("nexios_trio.workers").addHandler(stop)
+    monkeypatch.setattr(supervisor, "SLACK_SECONDS", 0)
+    monkeypatch.setattr(supervisor, "NEWCOMERS_SECONDS", 0)
+    shells.supervisor.drain_timeout = 0.1
+    try:
+        async with shells.running(0):
+            os.kill((await shells.until_logged("has started", 2))[0], signal.SIGSTOP)
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        logging.getLogger("nexios_trio.workers").removeHandler(stop)
+    assert "stopped by SIGKILL" in caplog.text
+
+
 async def test_workers_do_not_outlive_their_parent(log):
     async with command(log, APP, *QUICK, *TWO) as server:
         workers = await pids(server)

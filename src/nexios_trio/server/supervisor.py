@@ -191,7 +191,7 @@ class Supervisor:
             was_importing = not worker.is_ready and status == -signal.SIGTERM
             if status != 0 and not was_importing:
                 logger.error("%s stopped %s", worker.name, how)
-                self._status = 1 if self._stopping.is_set() else self._status
+                self._status = self._status if worker.is_retired else 1
             return False
         old = worker.predecessor
         if not worker.is_ready and old is not None and not old.ended.is_set():
