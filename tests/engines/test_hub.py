@@ -12,6 +12,7 @@ from nexios_trio.core.message import Message, Position
 from nexios_trio.engines import hub_node
 from nexios_trio.engines.base import Engine, EngineState, HistoryLimits
 from nexios_trio.engines.hub import Hub
+from nexios_trio.engines.hub_bodies import pack_query
 from nexios_trio.engines.hub_engine import HubEngine
 from nexios_trio.engines.hub_frames import FrameReader, Kind, frame
 from nexios_trio.engines.hub_link import HubLink
@@ -212,18 +213,25 @@ class Line:
 
 
 @asynccontextmanager
-async def slow_node(hub: Hub) -> AsyncIterator[tuple[Node, Line]]:
-    """A node whose line can be stopped."""
+async def slow_worker(hub: Hub) -> AsyncIterator[tuple[HubLink, Line]]:
+    """A worker whose line can be stopped."""
     async with trio.open_nursery() as nursery:
         with Line() as line:
             link = HubLink(line.at_worker, DEADLINE)
             for task in (line.carry, link.run):
                 nursery.start_soon(task)
             nursery.start_soon(hub.serve, line.at_hub)
-            node = Node(link)
-            async with node.engine.run():
-                yield node, line
+            yield link, line
             nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def slow_node(hub: Hub) -> AsyncIterator[tuple[Node, Line]]:
+    """A node in such a worker."""
+    async with slow_worker(hub) as (link, line):
+        node = Node(link)
+        async with node.engine.run():
+            yield node, line
 
 
 async def test_a_parent_that_stalls_is_told_of_and_what_it_answers_late_is_delivered(autojump_clock, caplog):
@@ -367,3 +375,121 @@ async def test_a_worker_of_another_release_is_refused():
             (said,) = FrameReader().feed(await sock.recv(1000))
             assert said.kind == Kind.REFUSED
             assert b"speaks version 1, and this worker 255" in said.body
+
+
+# What is queued for a worker, and what it has missed
+
+
+def queued(hub: Hub) -> int:
+    """Bytes that the hub holds for the worker for which it holds most."""
+    return max(node._socket.queued for node in hub._nodes)
+
+
+@asynccontextmanager
+async def behind(monkeypatch, keep: HistoryLimits | None) -> AsyncIterator[tuple[Node, Node, Line, Hub]]:
+    """A publisher, and a node whose line stands still and which has missed messages to "room"."""
+    monkeypatch.setattr(hub_node, "MAX_QUEUED_BYTES", 1_000_000)
+    monkeypatch.setattr(hub_node, "LOW_BYTES", 100_000)
+    hub = Hub()
+    async with nodes(hub, "app") as (publisher,), slow_node(hub) as (node, line):
+        await node.engine.watch("room")
+        line.stop(to_hub=False)
+        for number in range(300):
+            await publisher.publish("room", [number, BIG], keep)
+        yield publisher, node, line, hub
+
+
+async def test_what_is_queued_is_bounded_and_the_gap_is_told(monkeypatch):
+    async with behind(monkeypatch, None) as (publisher, node, line, hub):
+        assert 1_000_000 <= queued(hub) <= 1_000_000 + 2 * len(BIG)
+        line.go_on()
+        while not node.gaps:
+            await publisher.publish("other", 1)
+        [(_, after, upto)] = node.gaps
+        assert [payload[0] for _, payload in node.got] == list(range(after))
+        assert upto == 300
+        await publisher.publish("room", ["after"])
+        assert (await node.until(after + 1))[-1] == ["after"]
+
+
+async def test_a_worker_that_asks_and_does_not_listen_is_not_answered_without_bounds(autojump_clock, monkeypatch):
+    monkeypatch.setattr(hub_node, "HIGH_BYTES", 1_000_000)
+    hub = Hub()
+    async with nodes(hub, "app") as (publisher,), slow_node(hub) as (node, line):
+        for number in range(20):
+            await publisher.publish("room", [number, BIG], KEPT)
+        line.stop(to_hub=False)
+        async with trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                with pytest.raises(EngineError):
+                    await node.engine.history("room")
+
+            for _ in range(100):
+                nursery.start_soon(ask)
+        assert queued(hub) <= 1_000_000 + 21 * len(BIG)
+        await publisher.publish("room", "others go on")
+        line.go_on()
+        page = await node.engine.history("room")
+        assert len(page.messages) == 20
+
+
+async def test_a_worker_that_is_gone_while_much_is_queued_for_it_is_forgotten(monkeypatch):
+    monkeypatch.setattr(hub_node, "HIGH_BYTES", 100_000)
+    hub = Hub()
+    async with nodes(hub, "app") as (publisher,):
+        await publisher.publish("room", BIG, KEPT)
+        theirs, stuck = socket.socketpair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hub.serve, theirs)
+            stuck.send(frame(Kind.OPEN, 1, 0, "", b"\x01app"))
+            query = pack_query(None, None, None)
+            stuck.send(b"".join([frame(Kind.HISTORY, number, 1, "room", query) for number in range(2, 102)]))
+            while queued(hub) <= 100_000:
+                await trio.lowlevel.checkpoint()
+            stuck.close()
+        assert len(hub._nodes) == 1
+
+
+@pytest.mark.parametrize("keep", [KEPT, None], ids=["kept", "not kept"])
+@pytest.mark.parametrize("how", ["unwatched", "watched again"])
+async def test_what_was_missed_before_a_watch_does_not_come_after_it(autojump_clock, monkeypatch, how, keep):
+    async with behind(monkeypatch, keep) as (publisher, node, line, _):
+        receipt = node.engine.post("room", Message("mine", 0.0))
+        await trio.testing.wait_all_tasks_blocked()
+        if how == "watched again":  # as one does whose watch was not answered in time
+            del node.engine._watches["room"]
+        else:
+            node.engine.unwatch("room")
+        line.go_on()
+        position = await node.engine.watch("room")
+        seen = len(node.got)
+        assert await receipt == position
+        await publisher.publish("room", "new", keep)
+        assert (await node.until(seen + 1))[seen:] == ["new"]
+        assert node.gaps == []
+
+
+@pytest.mark.parametrize("keep", [KEPT, None], ids=["kept", "not kept"])
+async def test_nor_what_was_missed_in_a_run_before(autojump_clock, monkeypatch, keep):
+    monkeypatch.setattr(hub_node, "MAX_QUEUED_BYTES", 1_000_000)
+    monkeypatch.setattr(hub_node, "LOW_BYTES", 100_000)
+    hub = Hub()
+    async with nodes(hub, "app") as (publisher,), slow_worker(hub) as (link, line):
+        node = Node(link)
+        async with node.engine.run():
+            await node.engine.watch("room")
+            line.stop(to_hub=False)
+            for number in range(300):
+                await publisher.publish("room", [number, BIG], keep)
+            node.engine.post("room", Message("mine", 0.0))
+        with trio.move_on_after(1):
+            line.go_on()
+            async with node.engine.run():  # which watches "room" again
+                await publisher.publish("room", "new", keep)
+                await node.until(1)
+                await trio.testing.wait_all_tasks_blocked()
+        assert [payload for _, payload in node.got] == ["new"]
+        assert node.gaps == [("room", 0, 301)]
+        assert link.has_room
+        assert not link._requests

@@ -52,5 +52,7 @@ class Hub:
     async def _after_turn(self, node: HubNode) -> None:
         """Let others have their turn, and those that have much to take catch up, as long as they get on."""
         await trio.lowlevel.checkpoint()
-        for each in list(self._nodes):  # this one too: what it asks for must not pile up
-            await each.wait_for_room()
+        for each in list(self._nodes):
+            if each is not node:
+                await each.wait_for_room()
+        await node.wait_for_own_room()

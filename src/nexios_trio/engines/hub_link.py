@@ -245,6 +245,7 @@ class HubLink:
         number = self._names.pop(name)
         del self._boxes[number]
         self.tell(Kind.CLOSE, 0, number)
-        for request in list(self._requests.values()):
+        for key, request in list(self._requests.items()):
             if request.box == number:
+                del self._requests[key]  # what is answered from now on is for nobody
                 request.fail(EngineError("the application has ended", maybe_published=True))

@@ -1,7 +1,8 @@
 """A worker, as the hub sees it: what it asks for, and a queue of what it is given.
 
 queued for a worker     what is done
-above 8 MiB             whoever publishes waits, as long as this worker takes something
+above 8 MiB             whoever publishes waits, as long as this worker takes something; nothing more is done of what
+                        it asks for itself
 64 MiB                  it gets no more messages of groups. Once it has taken most of what is queued, what it has
                         missed comes from the history, as long as that has it; else there is a gap
 """
@@ -55,6 +56,7 @@ class HubNode:
         self._missed: dict[tuple[int, str], _Missed] = {}  # by box and group
         self._room = trio.lowlevel.ParkingLot()
         self._stands_still = False
+        self._is_gone = False  # nothing can be sent to it any more
         self.put = self._socket.put
         self._requests: dict[int, Callable[[SharedBox, Frame], None]] = {
             Kind.POST: self._post,
@@ -73,11 +75,15 @@ class HubNode:
 
     async def read(self, after_turn: Callable[[], Awaitable[None]]) -> None:
         """Do what the worker asks for, until its end is closed."""
-        await self._socket.read(after_turn)
+        await self._socket.read(after_turn, HIGH_BYTES)
 
     async def write(self) -> None:
         """Send what is queued, until the worker's end is closed."""
-        await self._socket.write(self._on_room)
+        try:
+            await self._socket.write(self._on_room)
+        finally:
+            self._is_gone = True
+            self._room.unpark_all()
 
     def end(self) -> None:
         """Forget the worker: it is gone."""
@@ -88,6 +94,14 @@ class HubNode:
         self._room.unpark_all()
 
     # The queue
+
+    async def wait_for_own_room(self) -> None:
+        """Wait while much is queued, before doing more of what this worker asks for. Checkpoint: only then.
+
+        Its answers are queued whatever there is, so nothing more is asked for in its name until it has taken some.
+        """
+        while self._socket.queued > HIGH_BYTES and not self._is_gone:
+            await self._room.park()
 
     async def wait_for_room(self) -> None:
         """Wait while much is queued, as long as the worker takes some. Checkpoint: only then."""
@@ -117,10 +131,12 @@ class HubNode:
     def give_back(self, box: SharedBox, group: str, position: Position | None, number: int) -> None:
         """Tell the worker where its own message stands, in its turn."""
         missed = self._missed.get((box.number, group)) if self._missed else None
-        if missed is not None and position is not None:
-            missed.posts.append((number, position))
-        else:
+        if missed is None:
             self._put_posted(box, group, number, DELIVER | WATCHED, position)
+        elif position is not None:
+            missed.posts.append((number, position))
+        else:  # it would overtake the others
+            self._put_posted(box, group, number, WATCHED, None)
 
     def _put_posted(self, box: SharedBox, group: str, number: int, flags: int, position: Position | None) -> None:
         self.put(frame(Kind.POSTED, number, box.number, group, bytes((flags,)), pack_position(position)))
@@ -148,6 +164,12 @@ class HubNode:
             self.put(frame(Kind.MESSAGE, 0, box.number, group, pack_position(message.position), message.data))
         return not page.has_more
 
+    def _forget_missed(self, box: SharedBox, group: str) -> None:
+        """Give the worker nothing of what it has missed, since it does not follow the group any more, or anew."""
+        missed = self._missed.pop((box.number, group), None)
+        for number, position in () if missed is None else missed.posts:
+            self._put_posted(box, group, number, WATCHED, position)
+
     # Requests
 
     def _handle(self, asked: Frame) -> None:
@@ -158,6 +180,9 @@ class HubNode:
         if box is None:
             return
         if asked.kind == Kind.CLOSE:
+            for number, group in list(self._missed):
+                if number == asked.box:
+                    self._forget_missed(box, group)
             box.leave(self)
             del self._boxes[asked.box]
             return
@@ -186,14 +211,13 @@ class HubNode:
         box.post(self, asked.number, asked.group, message, keep, key)
 
     def _watch(self, box: SharedBox, asked: Frame) -> None:
+        self._forget_missed(box, asked.group)  # of a watch before this one, whose answer came too late
         position = box.watch(self, asked.group).position
         self.put(frame(Kind.WATCHED, asked.number, box.number, asked.group, pack_position(position)))
 
     def _unwatch(self, box: SharedBox, asked: Frame) -> None:
         box.unwatch(self, asked.group)
-        missed = self._missed.pop((box.number, asked.group), None)
-        for number, position in () if missed is None else missed.posts:
-            self._put_posted(box, asked.group, number, WATCHED, position)
+        self._forget_missed(box, asked.group)
 
     def _send_history(self, box: SharedBox, asked: Frame) -> None:
         since, limit, max_bytes = unpack_query(asked.body)

@@ -8,6 +8,7 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Final
 
 import trio
@@ -88,11 +89,14 @@ class HubSocket:
                 self.sent += sent
         return True
 
-    async def read(self, after_turn: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint) -> None:
+    async def read(
+        self, after_turn: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint, max_queued: float = inf
+    ) -> None:
         """Handle what comes, until the other end is gone.
 
         Args:
             after_turn: awaited behind every `FRAMES_PER_TURN` frames, and behind all that have come together.
+            max_queued: bytes; while more is queued for the other end, it is awaited behind each frame.
         """
         reader = FrameReader()
         while True:
@@ -110,6 +114,6 @@ class HubSocket:
                     self._handle(frame)
                 except Exception:  # one message is lost, and not the line
                     logger.exception("a frame of kind %d could not be handled", frame.kind)
-                if not count % FRAMES_PER_TURN:
+                if not count % FRAMES_PER_TURN or self.queued > max_queued:
                     await after_turn()
             await after_turn()
