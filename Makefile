@@ -55,7 +55,7 @@ lint: dev ## ruff, codespell, mypy --strict, basedpyright and the layer test
 	$(BIN)/ruff check $(LINTED)
 	$(BIN)/ruff format --check $(LINTED)
 	$(BIN)/codespell
-	$(BIN)/mypy $(CODE)
+	$(BIN)/mypy
 	$(BIN)/basedpyright
 	$(BIN)/python -m pytest -q tests/test_layers.py
 

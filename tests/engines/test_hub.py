@@ -406,6 +406,7 @@ async def test_what_is_queued_is_bounded_and_the_gap_is_told(monkeypatch):
         while not node.gaps:
             await publisher.publish("other", 1)
         [(_, after, upto)] = node.gaps
+        assert after is not None
         assert [payload[0] for _, payload in node.got] == list(range(after))
         assert upto == 300
         await publisher.publish("room", ["after"])
