@@ -5,7 +5,6 @@ becomes JSON, a str text, bytes a download; None sends `res` as it stands. Error
 """
 
 import logging
-import traceback
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing
 from http import HTTPStatus
@@ -23,6 +22,7 @@ from .config.settings import Settings
 from .core.json import JsonDefault, decode_json, encode_json
 from .exceptions import InvalidJson
 from .logs.fields import connection_fields
+from .logs.tracebacks import format_traceback
 from .routing.mounts import MountedRow
 from .routing.paths import BadPath, request_path
 from .routing.tree import RouteTree
@@ -262,7 +262,7 @@ def _report(error: Exception, scope: Scope, settings: Settings) -> Response:
         extra=connection_fields(scope),
     )
     if settings.debug:
-        return error_response(500, traceback="".join(traceback.format_exception(error)))
+        return error_response(500, traceback=format_traceback(error))
     return error_response(500)
 
 

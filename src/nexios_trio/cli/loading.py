@@ -10,8 +10,8 @@ import click
 from ..application import NexiosApp
 from ..asgi_types import ASGIApp
 from ..config.settings import Settings
+from ..logs.tracebacks import trim_traceback
 from ..server.app_loader import LoadError, load_application
-from ..server.tracebacks import trim_traceback
 
 __all__ = ["NOT_STARTED", "find_nexios_app", "for_user", "load", "settings_of"]
 

@@ -1,9 +1,8 @@
 """Text that peers may have chosen, made safe for a log and for a terminal."""
 
-import traceback
 from typing import Final
 
-__all__ = ["MAX_TEXT", "escaped_lines", "escaped_traceback", "printable"]
+__all__ = ["MAX_TEXT", "escaped_lines", "printable"]
 
 MAX_TEXT: Final = 500  # characters of one argument or field
 
@@ -15,11 +14,6 @@ def printable(text: str, limit: int | None = MAX_TEXT) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
-
-
-def escaped_traceback(error: BaseException) -> str:
-    """Return the traceback of an error, its lines indented, so that none looks like a record."""
-    return escaped_lines("".join(traceback.format_exception(error)))
 
 
 def escaped_lines(text: str) -> str:

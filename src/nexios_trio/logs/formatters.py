@@ -5,13 +5,13 @@ Records of every logger may be given to them: what the guard of this package's o
 
 import logging
 import re
-import traceback
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 
 from .escaping import escaped_lines, printable
+from .tracebacks import traceback_of
 
 __all__ = ["JsonFormatter", "TextFormatter"]
 
@@ -133,7 +133,7 @@ def _exception(record: logging.LogRecord) -> str | None:
     if error is None:
         return record.exc_text
     try:
-        return "".join(traceback.format_exception(error))
+        return traceback_of(record)
     except Exception as failure:  # an exception whose text cannot be had
         return f"{type(error).__name__} (its traceback cannot be shown: {type(failure).__name__})"
 

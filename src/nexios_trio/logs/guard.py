@@ -17,7 +17,8 @@ import traceback
 from collections import OrderedDict
 from typing import Any, Final
 
-from .escaping import MAX_TEXT, escaped_traceback, printable
+from .escaping import MAX_TEXT, escaped_lines, printable
+from .tracebacks import traceback_of
 
 __all__ = ["FIELDS", "LOGGERS", "Guard", "guard_logger", "guard_loggers"]
 
@@ -70,7 +71,7 @@ class Guard(logging.Filter):
         for name in FIELDS & record.__dict__.keys():
             setattr(record, name, _safe(getattr(record, name)))
         if record.exc_info and record.exc_info[1] is not None and not record.exc_text:
-            record.exc_text = escaped_traceback(record.exc_info[1])
+            record.exc_text = escaped_lines(traceback_of(record))
         return True
 
     def reset(self) -> None:

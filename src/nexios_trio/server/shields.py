@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import trio
 
+from ..logs.tracebacks import CALLERS
 from .task_stacks import Stack, fields_of, stack_of_task, tasks_below, waits_for_thread
-from .tracebacks import CALLERS
 
 __all__ = ["end_shielded", "log_tasks", "log_with_stack"]
 

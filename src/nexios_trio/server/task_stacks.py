@@ -10,8 +10,8 @@ import attrs
 import trio
 
 from ..groups.authorization import session_in
+from ..logs.tracebacks import is_callers_file, is_framework_file, is_own_file
 from .request_fields import current_request
-from .tracebacks import is_callers_file, is_framework_file, is_own_file
 
 __all__ = [
     "Stack",

@@ -1,7 +1,9 @@
-"""Tracebacks that begin with the user's own code, and have nothing of ours in between."""
+"""Tracebacks that begin with the user's own code."""
 
 import importlib
+import logging
 import sysconfig
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -9,7 +11,14 @@ from typing import Final
 
 from ..exceptions import NexiosError
 
-__all__ = ["is_callers_file", "is_framework_file", "is_own_file", "trim_traceback"]
+__all__ = [
+    "format_traceback",
+    "is_callers_file",
+    "is_framework_file",
+    "is_own_file",
+    "traceback_of",
+    "trim_traceback",
+]
 
 # What calls the user's code. Frames of these say nothing before the first one of the user's.
 CALLERS: Final = frozenset(
@@ -21,8 +30,45 @@ _IMPORTLIB: Final = Path(next(iter(importlib.__path__)))
 _CONTEXTLIB: Final = _STANDARD_LIBRARY / "contextlib.py"
 
 
+def traceback_of(record: logging.LogRecord) -> str:
+    """Return the traceback of a record's error, "" for none: the whole one where the logger shows details, DEBUG."""
+    error = record.exc_info[1] if record.exc_info else None
+    if error is None:
+        return ""
+    return format_traceback(error, is_whole=logging.getLogger(record.name).isEnabledFor(logging.DEBUG))
+
+
+def format_traceback(error: BaseException, *, is_whole: bool = False) -> str:
+    """Return a traceback as text, without the frames before the user's first one; the error keeps them.
+
+    So too in what the error was caused by and in the errors of a group; notes stay. A traceback that holds no frame of
+    the user's stays whole: then it is about us. That of a group whose errors have such frames needs none.
+    """
+    shown = traceback.TracebackException.from_exception(error, compact=True)
+    if not is_whole:
+        _begin_with_user(shown)
+    return "".join(shown.format())
+
+
+def _begin_with_user(shown: traceback.TracebackException) -> None:
+    everything = [shown]
+    for one in everything:  # and what is appended meanwhile
+        everything += [more for more in (one.__cause__, one.__context__, *(one.exceptions or ())) if more is not None]
+    with_user: set[int] = set()
+    for one in reversed(everything):  # a group's errors before the group
+        files = (frame.filename for frame in one.stack)
+        first = next((index for index, file in enumerate(files) if not is_callers_file(file)), None)
+        if first is not None:
+            del one.stack[:first]
+        elif any(id(inner) in with_user for inner in one.exceptions or ()):
+            one.stack.clear()
+        else:
+            continue
+        with_user.add(id(one))
+
+
 def trim_traceback(error: BaseException) -> None:
-    """Leave out the frames before the user's first one, and those of this package and of the import system behind it.
+    """Take off the frames before the user's first one, and those of this package and of the import system behind it.
 
     So too in what the error was caused by and in the errors of a group. A traceback that holds no frame of the user's
     stays whole: then it is about us. That of an error of syntax, or of a missing module, needs none, nor does one of
