@@ -7,7 +7,7 @@ from trio.lowlevel import checkpoint
 from trio.testing import wait_all_tasks_blocked
 
 from nexios_trio import OLDEST, WebSocket, open_channel
-from nexios_trio.testing import Client, Denied, Hub, World, cancel_everywhere, check_resume, run, run_app
+from nexios_trio.testing import Broker, Client, Denied, World, cancel_everywhere, check_resume, run, run_app
 from nexios_trio.testing.client import connect
 from nexios_trio.testing.client.link import Link
 from tests.checkpoints.stage import Recipe, Stage
@@ -63,9 +63,9 @@ def refused_inside(function: Any, *args: Any) -> None:
 
 
 def with_node(call: Any) -> Recipe:
-    hub = Hub()
-    engine = hub.engine()
-    return lambda s: call(hub, engine)
+    broker = Broker()
+    engine = broker.engine()
+    return lambda s: call(broker, engine)
 
 
 def refused_alone(fault: Any, *args: Any) -> Recipe:
@@ -122,13 +122,13 @@ WORLD: dict[str, Recipe] = {
     "Faults.cut_engine": refused_alone(World.cut_engine, 0, 5),
     "Faults.stall_node": refused_alone(World.stall_node, 0, 5),
     "Faults.lose_tail": refused_alone(World.lose_tail, 1),
-    "Hub.__init__": lambda s: Hub(),
-    "Hub.engine": lambda s: Hub().engine(),
-    "Hub.cut_off": with_node(lambda hub, engine: hub.cut_off(engine)),
-    "Hub.stalled": with_node(lambda hub, engine: hub.stalled(engine)),
-    "Hub.losing_answers": with_node(lambda hub, engine: hub.losing_answers(engine)),
-    "Hub.deaf": with_node(lambda hub, engine: hub.deaf(engine)),
-    "Hub.restart": lambda s: Hub().restart(),
+    "Broker.__init__": lambda s: Broker(),
+    "Broker.engine": lambda s: Broker().engine(),
+    "Broker.cut_off": with_node(lambda broker, engine: broker.cut_off(engine)),
+    "Broker.stalled": with_node(lambda broker, engine: broker.stalled(engine)),
+    "Broker.losing_answers": with_node(lambda broker, engine: broker.losing_answers(engine)),
+    "Broker.deaf": with_node(lambda broker, engine: broker.deaf(engine)),
+    "Broker.restart": lambda s: Broker().restart(),
 }
 
 FUNCTIONS: dict[str, Recipe] = {

@@ -12,7 +12,7 @@ from nexios_trio.engines.memory import MemoryEngine
 from nexios_trio.exceptions import EngineError, LifecycleError, NotAuthorized
 from nexios_trio.groups.resuming import RESUME_SECONDS
 from nexios_trio.testing import connect, run_app
-from nexios_trio.testing.simulation.shared_engine import Hub
+from nexios_trio.testing.simulation.broker import Broker
 from nexios_trio.websockets import Channel, ChannelBox, WebSocket
 
 ROOM = "room"
@@ -169,8 +169,8 @@ async def talk_without_a_pause(app, until: trio.Event):
 @pytest.mark.parametrize("nodes", [1, 2])
 async def test_newcomers_beside_a_talker_who_never_pauses(nodes):
     """On two nodes, the talker is on the other one."""
-    hub = Hub()
-    engines = [hub.engine() for _ in range(nodes)] if nodes > 1 else [MemoryEngine()]
+    broker = Broker()
+    engines = [broker.engine() for _ in range(nodes)] if nodes > 1 else [MemoryEngine()]
     chat = Chat(*engines)
     over = trio.Event()
     async with trio.open_nursery() as nursery:

@@ -9,12 +9,12 @@ import pytest
 
 from nexios_trio import NexiosApp
 from nexios_trio.exceptions import MessageTooBig
-from nexios_trio.testing import Hub, connect, run_app
+from nexios_trio.testing import Broker, connect, run_app
 from nexios_trio.websockets import ChannelBox, WebSocket, open_channel
 
 
-def make_app(hub: Hub) -> NexiosApp:
-    app = NexiosApp(box=ChannelBox(hub.engine()))
+def make_app(broker: Broker) -> NexiosApp:
+    app = NexiosApp(box=ChannelBox(broker.engine()))
 
     @app.ws_route("/{room}")
     async def member(ws: WebSocket, room: str) -> None:
@@ -41,9 +41,9 @@ class Cluster:
 
 @asynccontextmanager
 async def two_nodes() -> AsyncIterator[Cluster]:
-    hub = Hub()
+    broker = Broker()
     async with AsyncExitStack() as stack:
-        here, there = (make_app(hub) for _ in range(2))
+        here, there = (make_app(broker) for _ in range(2))
         for app in (here, there):
             await stack.enter_async_context(run_app(app))
         yield Cluster(here, there, stack)

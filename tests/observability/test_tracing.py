@@ -16,7 +16,7 @@ from nexios_trio import ChannelBox, NexiosApp, WebSocket, open_channel
 from nexios_trio.core.message import Position
 from nexios_trio.engines.base import Receipt
 from nexios_trio.exceptions import EngineError
-from nexios_trio.testing import Hub
+from nexios_trio.testing import Broker
 from tests.asgi import connect, lifespan
 from tests.server.support import running, settings, websocket
 
@@ -112,8 +112,8 @@ async def test_one_trace_from_a_clients_message_to_anothers_delivery() -> None:
 
 
 async def test_a_delivery_on_another_node_is_linked_to_the_publisher() -> None:
-    spans, hub = Spans(), Hub()
-    here, there = (chat(spans, box=ChannelBox(hub.engine())) for _ in range(2))
+    spans, broker = Spans(), Broker()
+    here, there = (chat(spans, box=ChannelBox(broker.engine())) for _ in range(2))
     async with lifespan(here), lifespan(there):
         async with connect(here, "/chat/tea") as a, connect(there, "/chat/tea") as b:
             for client in (a, b):
@@ -129,7 +129,7 @@ async def test_another_engine_is_traced_too() -> None:
     """As workers get one that they share, after the application has been imported."""
     spans = Spans()
     app = chat(spans)
-    app.box.share(Hub().engine())
+    app.box.share(Broker().engine())
     async with lifespan(app):
         await app.box.group_send("tea", "hello", save_history=True)
     assert len(spans("publish")) == 1

@@ -11,7 +11,7 @@ from nexios_trio.core.message import Message
 from nexios_trio.engines.base import HistoryLimits
 from nexios_trio.engines.memory import MemoryEngine
 from nexios_trio.middleware import AuthenticationMiddleware, token_in_first_message
-from nexios_trio.testing import Hub, World, run_app
+from nexios_trio.testing import Broker, World, run_app
 from nexios_trio.testing.client import connect
 from nexios_trio.websockets import ChannelBox, ChannelRegistry, WebSocket, WebSocketConsumer, open_channel
 
@@ -196,8 +196,8 @@ async def test_an_application_that_serves_while_it_stops():
 
 
 async def test_publishing_to_several_nodes():
-    hub = Hub()
-    boxes = [ChannelBox(hub.engine()) for _ in range(2)]
+    broker = Broker()
+    boxes = [ChannelBox(broker.engine()) for _ in range(2)]
     delivered = [[], []]
     for box, messages in zip(boxes, delivered, strict=True):
         box.engine.attach(lambda group, message, messages=messages: messages.append(message.payload))

@@ -10,11 +10,11 @@ from nexios_trio.core.message import Message, Position
 from nexios_trio.core.message_codec import decode_message, encode_message
 from nexios_trio.engines.base import HistoryPage, Receipt
 from nexios_trio.engines.memory import MemoryEngine
-from nexios_trio.testing import ContractBroken, Hub
+from nexios_trio.testing import Broker, ContractBroken
 from nexios_trio.testing.contracts import check_engine
 from nexios_trio.testing.contracts.engine import LIMITS
-from nexios_trio.testing.simulation.broker import Broker, Delivery
 from nexios_trio.testing.simulation.broker_engine import BrokerEngine
+from nexios_trio.testing.simulation.broker_server import BrokerServer, Delivery
 
 
 async def test_our_engine_keeps_the_contract(autojump_clock):
@@ -23,8 +23,8 @@ async def test_our_engine_keeps_the_contract(autojump_clock):
 
 @pytest.mark.parametrize("latency", [0.0, 0.005])
 async def test_the_nodes_of_a_hub_keep_the_contract(latency, autojump_clock):
-    hub = Hub(latency)
-    await check_engine(hub.engine, faults=hub)
+    broker = Broker(latency)
+    await check_engine(broker.engine, faults=broker)
 
 
 async def test_an_engine_in_a_block(autojump_clock):
@@ -155,13 +155,13 @@ async def test_a_broken_rule_is_told(engine, text, autojump_clock):
 # ---------------------------------------------------------------- engines of several nodes
 
 
-def mutant(engine=BrokerEngine, broker=Broker):
-    """A hub whose engines, or what they share, have a mistake."""
-    kind = type("MutantHub", (Hub,), {"_engine_type": engine, "_broker_type": broker})
+def mutant(engine=BrokerEngine, broker=BrokerServer):
+    """A broker whose engines, or what they share, have a mistake."""
+    kind = type("MutantBroker", (Broker,), {"_engine_type": engine, "_broker_type": broker})
     return kind(latency=0.005)
 
 
-class NoReceipts(Broker):
+class NoReceipts(BrokerServer):
     def do_post(self, link, group, data, keep, key):
         return super().do_post(link, group, data, keep, None)
 
@@ -172,7 +172,7 @@ class NoCatchUp(BrokerEngine):
         super()._watching(watch, top)
 
 
-class AgeOfTheNewest(Broker):
+class AgeOfTheNewest(BrokerServer):
     """All messages of a group are forgotten together, when the newest is too old: as a key with a time to live is."""
 
     def _make_store(self):
@@ -297,7 +297,7 @@ class Repeater(BrokerEngine):
             watch.waiting.clear()
 
 
-class NewIds(Broker):
+class NewIds(BrokerServer):
     def _deliver(self, group, message):
         message = decode_message(message.encoded, message.position)
         message._id, message.encoded = None, None
@@ -313,7 +313,7 @@ class Deaf(BrokerEngine):
         return [self._answer(request)]
 
 
-class UnwatchesForAll(Broker):
+class UnwatchesForAll(BrokerServer):
     def do_unwatch(self, link, group):
         for each in self.links:
             each.subscribed.discard(group)
@@ -339,14 +339,14 @@ class EndsWithOneWaiter(BrokerEngine):
         return Cancelled()
 
 
-class NumbersTransient(Broker):
+class NumbersTransient(BrokerServer):
     def do_post(self, link, group, data, keep, key):
         message = decode_message(data)
         message.is_transient, message.encoded = False, None
         return super().do_post(link, group, encode_message(message), keep, key)
 
 
-class Stingy(Broker):
+class Stingy(BrokerServer):
     """A page is as large as it may be, or empty."""
 
     def do_history(self, link, group, since, limit, max_bytes):
@@ -356,7 +356,7 @@ class Stingy(Broker):
         return rows, *rest
 
 
-class Shuffling(Broker):
+class Shuffling(BrokerServer):
     """Every other message overtakes the one before it, on its way to all but the first link."""
 
     held = None
@@ -375,7 +375,7 @@ class Shuffling(Broker):
 
 
 @pytest.mark.parametrize(
-    ("hub", "text"),
+    ("broker", "text"),
     [
         (lambda: mutant(broker=NoReceipts), "A publish whose key the group has had"),
         (lambda: mutant(NoCatchUp), "A node that comes back has what was kept meanwhile"),
@@ -403,12 +403,12 @@ class Shuffling(Broker):
         (lambda: mutant(broker=Shuffling), "Each message is delivered once to every node"),
     ],
 )
-async def test_a_mistake_of_several_nodes_is_found(hub, text, autojump_clock):
-    made = hub()
+async def test_a_mistake_of_several_nodes_is_found(broker, text, autojump_clock):
+    made = broker()
     with pytest.raises(ContractBroken, match=text):
         await check_engine(made.engine, faults=made, timeout=1)
 
 
 async def test_what_cannot_be_arranged_is_not_tried(autojump_clock):
-    hub = mutant(NoCatchUp)
-    await check_engine(hub.engine)
+    broker = mutant(NoCatchUp)
+    await check_engine(broker.engine)

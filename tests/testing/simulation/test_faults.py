@@ -3,9 +3,9 @@
 import pytest
 import trio
 
-from nexios_trio import OLDEST, NexiosApp, open_channel
+from nexios_trio import OLDEST, NexiosApp, open_channel, testing
 from nexios_trio.exceptions import EngineError
-from nexios_trio.testing import World
+from nexios_trio.testing import Broker, World
 from nexios_trio.websockets import ChannelBox, WebSocket
 
 ROOM = "room"
@@ -190,3 +190,7 @@ async def test_bad_faults_are_refused(autojump_clock):
         for count in (0, -1):
             with pytest.raises(ValueError, match="1 or more messages can be lost"):
                 w.lose_tail(count)
+
+
+def test_the_broker_has_its_earlier_name_too():
+    assert testing.Hub is Broker

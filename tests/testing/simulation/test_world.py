@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from nexios_trio.application import NexiosApp
-from nexios_trio.testing import ConnectionOver, Hub, Net, Unmet, World, run
+from nexios_trio.testing import Broker, ConnectionOver, Net, Unmet, World, run
 from nexios_trio.websockets import ChannelBox, ChannelRegistry, WebSocket, open_channel
 
 
@@ -125,8 +125,8 @@ async def test_a_restart_during_a_handshake(autojump_clock):
 
 
 async def test_nodes_share_an_engine(autojump_clock):
-    hub = Hub()
-    async with World(make=lambda: make_chat(box=ChannelBox(hub.engine())), nodes=2) as w:
+    broker = Broker()
+    async with World(make=lambda: make_chat(box=ChannelBox(broker.engine())), nodes=2) as w:
         async with w.connect("/chat/1", node=0) as one, w.connect("/chat/1", node=1) as two:
             await w.settle()
             await one.send_json("x")
@@ -135,8 +135,8 @@ async def test_nodes_share_an_engine(autojump_clock):
 
 
 async def test_a_node_is_replaced_behind_everybodys_back(autojump_clock):
-    hub = Hub()
-    async with World(make=lambda: make_chat(box=ChannelBox(hub.engine())), nodes=2) as w:
+    broker = Broker()
+    async with World(make=lambda: make_chat(box=ChannelBox(broker.engine())), nodes=2) as w:
         async with w.connect("/chat/1", node=0) as one:
             async with w.connect("/chat/1", node=1) as two:
                 w.at(5, lambda: w.restart(1, down=5))
@@ -152,8 +152,8 @@ async def test_a_node_is_replaced_behind_everybodys_back(autojump_clock):
 
 
 async def test_a_server_is_cut_off_and_healed(autojump_clock):
-    hub = Hub()
-    async with World(make=lambda: make_chat(box=ChannelBox(hub.engine())), nodes=2) as w:
+    broker = Broker()
+    async with World(make=lambda: make_chat(box=ChannelBox(broker.engine())), nodes=2) as w:
         async with w.connect("/chat/1", node=0) as one, w.connect("/chat/1", node=1) as two:
             w.at(5, w.cut, 1)
             w.at(15, w.heal, 1)

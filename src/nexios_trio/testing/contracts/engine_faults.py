@@ -24,7 +24,7 @@ LARGE_BYTES = 65_536
 class EngineFaults(Protocol):
     """What can be done to the links between an engine and what it shares with others.
 
-    A rule is tried where there is what it needs: leave out what cannot be arranged. `Hub` has all of it.
+    A rule is tried where there is what it needs: leave out what cannot be arranged. `Broker` has all of it.
     """
 
     def cut_off(self, engine: Engine) -> Block:

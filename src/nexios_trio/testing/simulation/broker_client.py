@@ -1,4 +1,4 @@
-"""One node's side of its link to a `Broker`: opened again when it is lost, requests and their answers, a probe."""
+"""One node's side of its link to a `BrokerServer`: opened again when lost, requests and their answers, a probe."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -8,7 +8,7 @@ import trio
 
 from ...engines.base import EngineState
 from ...exceptions import EngineError
-from .broker import Answer, Broker, Event, Link, Question, Reply, Request
+from .broker_server import Answer, BrokerServer, Event, Link, Question, Reply, Request
 
 __all__ = ["BrokerClient"]
 
@@ -44,7 +44,7 @@ class BrokerClient:
         deadline: seconds for each call.
     """
 
-    def __init__(self, broker: Broker, node: int, deadline: float) -> None:
+    def __init__(self, broker: BrokerServer, node: int, deadline: float) -> None:
         self.state = EngineState.STARTING
         self.link: Link | None = None
         self.changed = trio.Event()  # the link has come or gone; another one each time

@@ -33,8 +33,8 @@ from ...engines.base import (
     no_gap,
 )
 from ...exceptions import EngineError
-from .broker import Broker, Delivery, Event, Question
 from .broker_client import BrokerClient
+from .broker_server import BrokerServer, Delivery, Event, Question
 from .broker_state import Post, Watch
 
 __all__ = ["BrokerEngine"]
@@ -45,9 +45,9 @@ PAGE_MESSAGES: Final = 100
 
 
 class BrokerEngine(Engine):
-    """One node's engine. Made by `Hub.engine`."""
+    """One node's engine. Made by `Broker.engine`."""
 
-    def __init__(self, broker: Broker, node: int) -> None:
+    def __init__(self, broker: BrokerServer, node: int) -> None:
         self.client = client = BrokerClient(broker, node, self.deadline)
         client.on_link, client.on_loss, client.on_event = self._on_link, self._on_loss, self._on_event
         client.probe = self._probe

@@ -6,7 +6,7 @@ import attrs
 
 from ...core.message import Position
 from ...engines.base import HistoryLimits, Receipt
-from .broker import Delivery
+from .broker_server import Delivery
 
 __all__ = ["Post", "Watch"]
 

@@ -7,8 +7,8 @@ import trio
 
 from ...engines.base import Engine
 from ..internals import box_of
+from .broker import Broker, broker_of
 from .node import Node
-from .shared_engine import Hub, hub_of
 from .timeline import Timeline
 
 __all__ = ["Faults"]
@@ -40,11 +40,11 @@ class Faults:
 
         Args:
             seconds: until the link is back.
-        Raises: ValueError; TypeError when the server's engine is none of a `Hub`.
+        Raises: ValueError; TypeError when the server's engine is none of a `Broker`.
         """
-        engine, hub = self._shared(node, seconds)
+        engine, broker = self._shared(node, seconds)
         self.timeline.note(self.nodes[node].name, "has no link to the engine", seconds)
-        self._hold(hub.cut_off(engine), seconds)
+        self._hold(broker.cut_off(engine), seconds)
 
     def stall_node(self, node: int, seconds: float) -> None:
         """Let nothing pass between a server and the engine that all share, and tell nobody; then all of it, in order.
@@ -54,11 +54,11 @@ class Faults:
 
         Args:
             seconds: until it is given its backlog.
-        Raises: ValueError; TypeError when the server's engine is none of a `Hub`.
+        Raises: ValueError; TypeError when the server's engine is none of a `Broker`.
         """
-        engine, hub = self._shared(node, seconds)
+        engine, broker = self._shared(node, seconds)
         self.timeline.note(self.nodes[node].name, "hears late from the engine", seconds)
-        self._hold(hub.stalled(engine), seconds)
+        self._hold(broker.stalled(engine), seconds)
 
     def lose_tail(self, count: int) -> None:
         """Let the engine that all share forget the last `count` messages of each group, and begin a new epoch.
@@ -69,13 +69,13 @@ class Faults:
 
         Args:
             count: of messages, at least 1.
-        Raises: ValueError; TypeError when the servers' engine is none of a `Hub`.
+        Raises: ValueError; TypeError when the servers' engine is none of a `Broker`.
         """
-        _, hub = self._shared(0)
+        _, broker = self._shared(0)
         if count < 1:
             raise ValueError(f"1 or more messages can be lost, not {count!r}")
         self.timeline.note("engine", "loses messages", count)
-        hub.restart(loses=count)
+        broker.restart(loses=count)
 
     def _hold(self, fault: AbstractContextManager[None], seconds: float) -> None:
         """Begin it now, and end it later."""
@@ -83,18 +83,18 @@ class Faults:
         block.enter_context(fault)
         self._start_soon(_end, block, trio.current_time() + seconds)
 
-    def _shared(self, node: int, seconds: float = 0.0) -> tuple[Engine, Hub]:
+    def _shared(self, node: int, seconds: float = 0.0) -> tuple[Engine, Broker]:
         if not seconds >= 0:
             raise ValueError(f"seconds are 0 or more, not {seconds!r}")
         box = box_of(self.nodes[node].app)
-        hub = None if box is None else hub_of(box.engine)
-        if box is None or hub is None:
+        broker = None if box is None else broker_of(box.engine)
+        if box is None or broker is None:
             engine = "no box" if box is None else type(box.engine).__name__
             raise TypeError(
                 f"{self.nodes[node].name} has {engine}, which shares nothing: let World(make=..., nodes=2) give its box"
-                " an engine, or give it one yourself, ChannelBox(Hub().engine())"
+                " an engine, or give it one yourself, ChannelBox(Broker().engine())"
             )
-        return box.engine, hub
+        return box.engine, broker
 
 
 async def _end(block: ExitStack, when: float) -> None:

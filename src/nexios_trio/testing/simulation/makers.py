@@ -5,7 +5,7 @@ from typing import Any
 
 from ...asgi_types import ASGIApp
 from ..internals import box_of
-from .shared_engine import Hub
+from .broker import Broker
 
 __all__ = ["maker"]
 
@@ -23,13 +23,13 @@ def maker(app: ASGIApp | None, make: Callable[[], ASGIApp] | None, nodes: int) -
 
 def _sharing(make: Callable[[], Any]) -> Callable[[], ASGIApp]:
     """Let applications share groups and history, as workers do, where their boxes were given no engine."""
-    hub = Hub()
+    broker = Broker()
 
     def make_node() -> ASGIApp:
         app: ASGIApp = make()
         box = box_of(app)
         if box is not None and box.has_default_engine:
-            box.share(hub.engine())
+            box.share(broker.engine())
         return app
 
     return make_node
