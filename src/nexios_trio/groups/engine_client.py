@@ -17,6 +17,7 @@ import trio
 from ..core.message import Message, Position
 from ..engines.base import Engine, Owner, Receipt, claim_engine
 from ..exceptions import EngineError
+from ..transports.hypercorn.workers import warn_of_separate_groups
 
 __all__ = ["EngineClient", "Tail"]
 
@@ -108,6 +109,8 @@ class EngineClient:
         is_first = not self._life.locked()
         if not is_first:
             task_status.started()
+        elif self.engine.is_local:
+            warn_of_separate_groups()
         async with self._life, self.engine.run(), trio.open_nursery() as self._tasks:
             if is_first:
                 task_status.started()
