@@ -5,8 +5,9 @@ becomes JSON, a str text, bytes a download; None sends `res` as it stands. Error
 """
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, MutableMapping
 from contextlib import aclosing
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from .asgi_types import ASGIApp, Event, Receive, Scope, Send
 from .config.settings import Settings
+from .connections.watch import ConnectionWatch
 from .core.json import JsonDefault, decode_json, encode_json
 from .exceptions import InvalidJson
 from .logs.fields import connection_fields
@@ -168,9 +170,15 @@ def error_response(status: int, detail: str = "", **more: Any) -> Response:
 
 
 async def serve_request(
-    routes: RouteTree, scope: Scope, receive: Receive, send: Send, settings: Settings, app: Any = None
+    routes: RouteTree,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    settings: Settings,
+    app: Any = None,
+    watches: Iterable[ConnectionWatch] = (),
 ) -> None:
-    """Answer one request.
+    """Answer one request, with `watches` around what answers it.
 
     Cancellation: the response ends where it is. Raises: an error after the response has begun, for the server.
     """
@@ -182,15 +190,22 @@ async def serve_request(
         await send(event)
 
     out = _without_body(noting_send) if scope["method"] == "HEAD" else noting_send
+    serve: ASGIApp = partial(_serve, routes, settings, app)
+    for watch in watches:
+        serve = watch.around_request(serve)
     try:
-        response = await _answer(routes, scope, receive, out, settings, app)
-        await response(scope, receive, out)
+        await serve(scope, receive, out)
     except ClientDisconnect:
         logger.debug("the client left", extra=connection_fields(scope))
     except Exception as error:
         if has_begun:
             raise
         await _report(error, scope, settings)(scope, receive, out)
+
+
+async def _serve(routes: RouteTree, settings: Settings, app: Any, scope: Scope, receive: Receive, send: Send) -> None:
+    response = await _answer(routes, scope, receive, send, settings, app)
+    await response(scope, receive, send)
 
 
 async def _answer(

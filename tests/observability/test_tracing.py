@@ -11,13 +11,15 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
+from starlette.responses import PlainTextResponse
 
 from nexios_trio import ChannelBox, NexiosApp, WebSocket, open_channel
 from nexios_trio.core.message import Position
 from nexios_trio.engines.base import Receipt
 from nexios_trio.exceptions import EngineError
+from nexios_trio.http import HTTPException, Request, Response
 from nexios_trio.testing import Broker
-from tests.asgi import connect, lifespan
+from tests.asgi import connect, lifespan, request
 from tests.server.support import running, settings, websocket
 
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -156,6 +158,91 @@ async def test_an_error_is_in_the_span_of_its_message(caplog: pytest.LogCaptureF
     assert [event.name for event in handled.events] == ["exception"]
     connection = spans.one("websocket /chat/{room}")
     assert (connection.status.status_code, connection.status.description) == (StatusCode.ERROR, "handler_error")
+
+
+def shop(spans: Spans, **options: Any) -> NexiosApp:
+    app = NexiosApp(settings=settings(), **options)
+    app.trace(spans.provider)
+
+    @app.get("/rooms/{room}")
+    async def show(req: Request, res: Response) -> Any:
+        await ChannelBox.group_send(req.path_params["room"], "somebody looks", save_history=True)
+        return {"room": req.path_params["room"]}
+
+    @app.get("/fail")
+    async def fail(req: Request, res: Response) -> None:
+        raise ZeroDivisionError("what a pity")
+
+    @app.get("/forbidden")
+    async def forbidden(req: Request, res: Response) -> None:
+        raise HTTPException(403)
+
+    return app
+
+
+def http_facts(span: ReadableSpan) -> tuple[Any, ...]:
+    assert span.attributes is not None
+    names = ("http.request.method", "http.route", "http.response.status_code")
+    return (span.name, *(span.attributes.get(name) for name in names), span.status.status_code)
+
+
+async def test_a_request_has_a_span_in_which_its_handler_publishes() -> None:
+    spans = Spans()
+    app = shop(spans)
+    async with lifespan(app):
+        answer = await request(app, "/rooms/tea", headers=[(b"traceparent", TRACEPARENT.encode())])
+        assert answer.json() == {"room": "tea"}
+        assert trace.get_current_span() is trace.INVALID_SPAN
+    served, published = spans.one("GET /rooms/{room}"), spans.one("publish")
+    assert (ids(served)[0], parent_of(served), served.kind) == (TRACE_ID, PARENT_ID, SpanKind.SERVER)
+    assert http_facts(served)[1:] == ("GET", "/rooms/{room}", 200, StatusCode.UNSET)
+    assert (ids(published)[0], parent_of(published)) == (TRACE_ID, ids(served)[1])
+    assert served.attributes is not None
+    assert (served.attributes["url.path"], served.attributes["client.address"]) == ("/rooms/tea", "192.0.2.7")
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "facts"),
+    [
+        ("GET", "/fail", ("GET /fail", "GET", "/fail", 500, StatusCode.ERROR)),
+        ("GET", "/forbidden", ("GET /forbidden", "GET", "/forbidden", 403, StatusCode.UNSET)),
+        ("GET", "/nowhere", ("GET", "GET", None, 404, StatusCode.UNSET)),
+        ("BREW", "/fail", ("HTTP /fail", "_OTHER", "/fail", 405, StatusCode.UNSET)),
+        ("GET", "/files/a/b.txt", ("GET /files", "GET", "/files", 200, StatusCode.UNSET)),
+        ("GET", "/a//b", ("GET", "GET", None, 400, StatusCode.UNSET)),
+    ],
+)
+async def test_what_a_request_s_span_says(method: str, target: str, facts: tuple[Any, ...]) -> None:
+    spans = Spans()
+    app = shop(spans)
+    app.mount("/files", PlainTextResponse("the file"))
+    async with lifespan(app):
+        await request(app, target, method)
+    [served] = spans.all
+    assert http_facts(served) == facts
+    assert [event.name for event in served.events] == ["exception"] * (target == "/fail" and method == "GET")
+
+
+async def test_a_request_below_a_span_of_somebody_else_s() -> None:
+    spans = Spans()
+    app = shop(spans)
+    async with lifespan(app):
+        with spans.provider.get_tracer("middleware").start_as_current_span("the middleware's") as outer:
+            await request(app, "/forbidden", headers=[(b"traceparent", TRACEPARENT.encode())])
+    served = spans.one("GET /forbidden")
+    assert served.kind is SpanKind.INTERNAL
+    assert parent_of(served) == f"{outer.get_span_context().span_id:016x}"
+
+
+async def test_operators_requests_have_no_spans() -> None:
+    spans = Spans()
+    app = shop(spans)
+    app.mount_health()
+    app.mount_metrics(authorize=lambda request: True)
+    async with lifespan(app):
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert (await request(app, path)).status == 200
+    assert spans.all == ()
 
 
 async def test_refusals_and_publishing_from_elsewhere() -> None:

@@ -247,7 +247,7 @@ class NexiosApp(ObservedRoutes):
         try:
             self._add_state(scope)
             with runtime.activate():
-                await serve_request(self, scope, receive, send, self.settings, self)
+                await serve_request(self, scope, receive, send, self.settings, self, runtime.watches)
         finally:
             await runtime.release()
 

@@ -150,11 +150,11 @@ class ObservedRoutes(Routes):
         self._observed.pages[path] = page
 
     def trace(self, tracer_provider: "TracerProvider | None" = None) -> None:
-        """Make OpenTelemetry spans of connections, messages and what is published. Needs the extra `tracing`.
+        """Make OpenTelemetry spans of connections, messages, requests and what is published. Needs the extra `tracing`.
 
         A connection continues the trace of its handshake's `traceparent`. Each message that a handler receives begins a
         trace, in which what the handler publishes is; its deliveries, on any node, have links there. Connections that
-        are open already have no spans.
+        are open already have no spans, nor have requests for health and metrics.
 
         Args:
             tracer_provider: by default the one that `opentelemetry.trace.set_tracer_provider` was given.
@@ -168,7 +168,7 @@ class ObservedRoutes(Routes):
             if (error.name or "").partition(".")[0] != "opentelemetry":
                 raise
             raise ImportError("trace needs opentelemetry-api: pip install 'nexios-trio[tracing]'") from None
-        Tracing(tracer_provider, self._route_of).begin(self.runtime)
+        Tracing(tracer_provider, self._route_of, self._request_route_of).begin(self.runtime)
         self._is_traced = True
 
     def _route_of(self, websocket: WebSocket) -> str:
@@ -177,6 +177,16 @@ class ObservedRoutes(Routes):
         except BadPath:
             return ""
         return "" if found is None else found[0].path
+
+    def _request_route_of(self, scope: Scope) -> str | None:
+        """Return the path of a request's route as it was registered: "" for none, None for those of operators."""
+        try:
+            path = request_path(scope)
+        except BadPath:
+            return ""
+        if path in self._health_paths or path in self._observed.pages:
+            return None
+        return next((row.path for row, _ in self.find_http(path)), "")
 
     def _is_health(self, scope: Scope) -> bool:
         """Tell whether this request is answered whatever happens to the application."""

@@ -1,8 +1,9 @@
-"""Who sees connections pass, for metrics and traces: nobody, unless it was turned on."""
+"""Who sees connections and requests pass, for metrics and traces: nobody, unless it was turned on."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from ..asgi_types import ASGIApp
 from ..core.lifecycle import End
 
 __all__ = ["ConnectionWatch", "Endpoint", "Receive"]
@@ -12,7 +13,9 @@ Receive = Callable[[], Awaitable[Any]]
 
 
 class ConnectionWatch:
-    """One of them: override what is of interest. Each is called a few times for each connection, for no message."""
+    """One of them: override what is of interest. Each is called a few times for each connection, for no message, and
+    once for each HTTP request.
+    """
 
     def around(self, endpoint: Endpoint) -> Endpoint:
         """Return what serves a connection in place of `endpoint`."""
@@ -24,3 +27,7 @@ class ConnectionWatch:
 
     def ended(self, session: Any, end: End) -> None:
         """Note how the connection ended. Must not raise."""
+
+    def around_request(self, serve: ASGIApp) -> ASGIApp:
+        """Return what answers an HTTP request in place of `serve`, which raises what a handler raises."""
+        return serve

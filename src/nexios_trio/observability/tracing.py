@@ -9,6 +9,7 @@
 
 A connection may last for days, so its messages are no part of its trace; and what was published may reach many nodes,
 so its deliveries are not part of the publisher's. There is no span for a member, and none for what a sampler drops.
+HTTP requests have spans too: `request_spans`.
 """
 
 import time
@@ -34,6 +35,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from ..asgi_types import ASGIApp, Scope
 from ..connections.handler_errors import DISCONNECTS
 from ..connections.runtime import Runtime
 from ..connections.session import Session
@@ -45,6 +47,7 @@ from ..engines.base import Receipt
 from ..groups.box import ChannelBox
 from ..groups.publishing import Post
 from ..pubsub.group import Group
+from .request_spans import headers_of, traced_requests
 
 __all__ = ["Tracing"]
 
@@ -61,11 +64,18 @@ class Tracing(ConnectionWatch):
     Args:
         provider: where spans go; None for the one of the whole process.
         route_of: finds the path of a connection's route, as it was registered; "" for none.
+        request_route_of: the same of a request; None for one that is not traced.
     """
 
-    def __init__(self, provider: TracerProvider | None, route_of: Callable[[WebSocket], str]) -> None:
+    def __init__(
+        self,
+        provider: TracerProvider | None,
+        route_of: Callable[[WebSocket], str],
+        request_route_of: Callable[[Scope], str | None],
+    ) -> None:
         self._tracer = get_tracer("nexios_trio", version("nexios-trio"), provider)
         self._route_of = route_of
+        self._request_route_of = request_route_of
         self._connections: dict[Session, _TracedConnection] = {}
 
     def begin(self, runtime: Runtime) -> None:
@@ -103,6 +113,11 @@ class Tracing(ConnectionWatch):
         connection = self._connections.pop(session, None)
         if connection is not None:
             connection.end(end)
+
+    # Requests
+
+    def around_request(self, serve: ASGIApp) -> ASGIApp:
+        return traced_requests(serve, self._tracer, self._request_route_of)
 
     # Groups
 
@@ -168,8 +183,7 @@ class _TracedConnection:
             **({"http.route": route} if route else {}),
             **({"client.address": client[0]} if client else {}),
         }
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        before = propagate.extract(headers)
+        before = propagate.extract(headers_of(scope))
         self.span = tracer.start_span("websocket" + self._name, before, SpanKind.SERVER, attributes)
         self.context = set_span_in_context(self.span, before)
         self._message: Span | None = None
