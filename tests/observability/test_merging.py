@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from nexios_trio.observability.merging import merge_metrics
+from nexios_trio.observability.merging import count_workers, merge_metrics
 from nexios_trio.observability.metrics import Labelled
 
 
@@ -28,3 +28,9 @@ def test_each_family_is_there_once_with_everybodys_samples() -> None:
 
 def test_nothing_of_nobody() -> None:
     assert merge_metrics([]) == ""
+
+
+def test_how_many_there_are() -> None:
+    families = text_string_to_metric_families(merge_metrics([of_worker(1), count_workers(1, 2)]))
+    values = {family.name: family.samples[0].value for family in families}
+    assert (values["nexios_workers"], values["nexios_workers_answered"]) == (2, 1)

@@ -14,7 +14,11 @@ obstinate = NexiosApp(settings=Settings(max_message_size=1000))
 broken = NexiosApp()
 fresh = NexiosApp()
 observed = make_app(settings=None)
-observed.mount_metrics()
+observed.mount_metrics(authorize=lambda request: True)
+observed.mount_health()
+inner = NexiosApp()
+inner.mount_metrics(authorize=lambda request: True)
+observed.mount("/inner", inner)
 not_callable = 42
 
 

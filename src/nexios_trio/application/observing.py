@@ -12,6 +12,7 @@ from ..connections.websocket import WebSocket
 from ..engines.base import EngineState
 from ..http import HTTPException, Request
 from ..observability.health import LIVE_PATH, READY_PATH, live_response, ready_response
+from ..observability.merging import CONTENT_TYPE
 from ..observability.readiness import ReadinessChecks
 from ..routing.entries import HttpRoute
 from ..routing.paths import BadPath, request_path
@@ -56,6 +57,25 @@ class ObservedApplication:
             found["engine"] = state.value
         return found | await self.checks.problems()
 
+    async def look_for_parent(self) -> None:
+        """Have the engine of one of several workers find out whether the hub answers. Checkpoint: perhaps."""
+        server = current_server.get()
+        if server is not None and server.overview.ask_parent is not None:
+            await server.overview.ask_parent("live")
+
+    async def page_of_all(self, path: str) -> Response | None:
+        """Return the metrics of all workers; None if this is not one of several. Checkpoint: perhaps."""
+        server = current_server.get()
+        overview = None if server is None else server.overview
+        if overview is None or overview.ask_parent is None or self not in overview.applications:
+            return None
+        text = await overview.ask_parent("page", path, overview.applications.index(self))
+        if text is None:  # this worker's alone would look as if the others had lost their connections
+            return Response(
+                "the parent process, which asks all workers, does not answer\n", 503, media_type="text/plain"
+            )
+        return Response(text, headers={"content-type": CONTENT_TYPE})
+
     def private_page(self, path: str) -> ASGIApp | None:
         return self.pages.get(path)
 
@@ -86,6 +106,7 @@ class ObservedRoutes(Routes):
             return live_response({})
 
         async def answer_ready(request: Any, response: Any) -> Response:
+            await self._observed.look_for_parent()
             return ready_response(await self._observed.problems())
 
         self.add_route(HttpRoute(live, answer_live))
@@ -116,7 +137,7 @@ class ObservedRoutes(Routes):
         """Add a route with the numbers of this application and its server, for Prometheus. Needs the extra `metrics`.
 
         Without `authorize` the route refuses everybody with 403: then only the address of `--health-bind` shows it,
-        which shows it to everybody in any case.
+        which shows it to everybody in any case. One of several workers of the command shows the numbers of all of them.
 
         Args:
             authorize: a function of the request, async or not. Anything but True is a 403; it may raise HTTPException.
@@ -129,7 +150,7 @@ class ObservedRoutes(Routes):
         if self._observed.pages:
             raise ValueError(f"metrics are mounted already: {', '.join(self._observed.pages)}")
         try:
-            from ..observability.metrics import CONTENT_TYPE, Metrics
+            from ..observability.metrics import Metrics
         except ModuleNotFoundError as error:
             if error.name != "prometheus_client":
                 raise
@@ -140,7 +161,7 @@ class ObservedRoutes(Routes):
 
         async def answer(request: Request, response: Any) -> Response:
             await _authorize(request, authorize)
-            return await show()
+            return await self._observed.page_of_all(path) or await show()
 
         async def page(scope: Scope, receive: Receive, send: Send) -> None:
             await (await show())(scope, receive, send)

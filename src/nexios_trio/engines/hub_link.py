@@ -144,8 +144,7 @@ class HubLink:
 
     def _handle(self, said: Frame) -> None:
         if self.is_silent:
-            logger.info("the parent process answers again")
-            self.is_silent = False
+            self.note_answer()
         if said.kind in UNASKED:
             listener = self._boxes.get(said.box)
             if listener is not None:
@@ -175,13 +174,20 @@ class HubLink:
                 if request.is_partial:
                     request.settle_late()
                 else:
-                    self._note_silence()
+                    self.note_silence()
                     request.fail(EngineError("the parent process does not answer", maybe_published=True))
 
-    def _note_silence(self) -> None:
+    def note_silence(self) -> None:
+        """Note that the parent does not answer, here or to somebody else in this process."""
         if not self.is_silent:
             self.is_silent = True
             logger.error("the parent process does not answer: groups reach nobody")
+
+    def note_answer(self) -> None:
+        """Note that it does."""
+        if self.is_silent:
+            logger.info("the parent process answers again")
+            self.is_silent = False
 
     # Requests
 

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["merge_metrics"]
+__all__ = ["CONTENT_TYPE", "count_workers", "merge_metrics"]
 
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _NAME: Final = re.compile(r"# (?:HELP|TYPE) (\S+)")
 
 
@@ -30,3 +31,15 @@ def merge_metrics(texts: Iterable[str]) -> str:
             elif line:
                 samples.setdefault(family, []).append(line)
     return "".join(f"{line}\n" for family in samples for line in [*heads.get(family, ()), *samples[family]])
+
+
+def count_workers(answered: int, of: int) -> str:
+    """Return two metrics that say how complete a page is."""
+    return (
+        "# HELP nexios_workers Workers that the command was given.\n"
+        "# TYPE nexios_workers gauge\n"
+        f"nexios_workers {of}.0\n"
+        "# HELP nexios_workers_answered Workers whose metrics are here; the others have not answered in time.\n"
+        "# TYPE nexios_workers_answered gauge\n"
+        f"nexios_workers_answered {answered}.0\n"
+    )

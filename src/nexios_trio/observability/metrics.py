@@ -15,9 +15,8 @@ from .durations import Durations
 from .sampling import Samples
 from .workers import is_one_of_several, worker_name
 
-__all__ = ["CONTENT_TYPE", "Metrics"]
+__all__ = ["Metrics"]
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX: Final = "nexios_"
 
 

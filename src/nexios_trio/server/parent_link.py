@@ -5,8 +5,8 @@ line to the hub.
 import os
 import signal
 import socket
-from contextlib import suppress
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import attrs
 import trio
@@ -17,12 +17,13 @@ from ..engines.hub_engine import HubEngine
 from ..engines.hub_link import HubLink
 from ..transports.server_context import ServerOverview
 from .worker_loads import WorkerLoad
-from .worker_reports import Lines, answer_question
+from .worker_reports import ANSWER_SECONDS, NO_ANSWER, Questions, find_answer
 
 __all__ = ["NEWCOMERS_SECONDS", "READY", "RETIRE", "ParentLink", "WorkerPlace"]
 
 READY: Final = b"ready\n"  # to the parent
 RETIRE: Final = b"retire\n"  # from the parent: another worker is ready in this one's place
+PAGE_SECONDS: Final = 2 * ANSWER_SECONDS  # the parent asks all workers for it
 NEWCOMERS_SECONDS: Final = 1.0  # that handshakes which have begun may take when a worker is retired
 
 
@@ -59,10 +60,14 @@ class ParentLink:
     number: int
     load: WorkerLoad
     hub: HubLink
-    _descriptor: int
+    _stream: trio.SocketStream
     is_retired: bool = attrs.field(default=False, init=False)
-    overview: ServerOverview = attrs.field(factory=ServerOverview, init=False)  # the server's, about which it is asked
-    _sending: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+    overview: ServerOverview = attrs.field(init=False)  # the server's, about which it is asked
+    _questions: Questions = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.overview = ServerOverview(ask_parent=self.ask)
+        self._questions = Questions(self._stream, partial(find_answer, self.overview))
 
     @classmethod
     def take(cls, place: WorkerPlace) -> "ParentLink":
@@ -72,7 +77,7 @@ class ParentLink:
         Standard input, where the link was, is empty from here on; SIGHUP is the parent's, and does nothing here.
         """
         signal.signal(signal.SIGHUP, lambda number, frame: None)  # not SIG_IGN, which other programs would inherit
-        link = os.dup(0)
+        link = trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=os.dup(0))))
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.close(nothing)
@@ -86,26 +91,27 @@ class ParentLink:
 
     def say_ready(self) -> None:
         """Tell the parent that connections are accepted."""
-        with suppress(BrokenPipeError):  # the parent is gone, as `follow` finds out
-            os.write(self._descriptor, READY)
+        self._questions.put(READY)
+
+    async def ask(self, *question: str | int) -> Any:
+        """Ask the parent for what it knows of all workers. Returns None if it does not answer. Checkpoint: always."""
+        answer = await self._questions.ask(*question, seconds=PAGE_SECONDS if question[0] == "page" else ANSWER_SECONDS)
+        if answer is not NO_ANSWER:
+            self.hub.note_answer()
+            return answer
+        if question == ("live",):
+            self.hub.note_silence()
+        return None
 
     async def follow(self) -> None:
-        """Answer the parent's questions. Stop as if by a signal when it says so, or is gone."""
-        with socket.socket(fileno=os.dup(self._descriptor)) as link:
-            stream = trio.SocketStream(trio.socket.from_stdlib_socket(link))
-            async with trio.open_nursery() as nursery:
-                lines = Lines(stream.receive_some)
-                while not self.is_retired and (said := await lines.next()):
-                    for line in said:
-                        if line == RETIRE.strip():
-                            self.is_retired = True
-                        else:
-                            nursery.start_soon(self._answer, stream, line)
+        """Ask, and answer the parent. Stop as if by a signal when it says so, or is gone."""
+        async with self._stream:
+            await self._questions.run(self._obey)
+            if not self.is_retired:
                 signal.raise_signal(signal.SIGTERM)
-                await trio.sleep_forever()
+            await trio.sleep_forever()
 
-    async def _answer(self, stream: trio.SocketStream, line: bytes) -> None:
-        answer = await answer_question(line, self.overview)
-        with suppress(trio.BrokenResourceError):
-            async with self._sending:
-                await stream.send_all(answer)
+    def _obey(self, line: bytes) -> None:
+        if line == RETIRE.strip():
+            self.is_retired = True
+            signal.raise_signal(signal.SIGTERM)

@@ -17,7 +17,7 @@ import signal
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import trio
@@ -27,6 +27,7 @@ from .parent_link import NEWCOMERS_SECONDS, WorkerPlace
 from .stop_signals import SignalCount
 from .worker_loads import WorkerLoads
 from .worker_process import Worker, describe_end, start_worker
+from .worker_reports import FindAnswer
 
 __all__ = ["Supervisor"]
 
@@ -47,6 +48,8 @@ class Supervisor:
         descriptors: what the workers inherit.
         drain_timeout: seconds that a worker has to stop before it is killed.
         on_ready: called once all of them serve.
+    Attributes:
+        answer: finds what a worker asks, or None.
     """
 
     command: Callable[[WorkerPlace], Sequence[str]]
@@ -54,6 +57,7 @@ class Supervisor:
     descriptors: Sequence[int]
     drain_timeout: float
     on_ready: Callable[[], None]
+    answer: FindAnswer = attrs.field(init=False)
     _loads: WorkerLoads = attrs.field(init=False)
     _hub: Hub = attrs.field(factory=Hub, init=False)
     _workers: list[Worker | None] = attrs.field(init=False)  # by number: who has the place
@@ -67,6 +71,7 @@ class Supervisor:
     _kill: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.answer = _no_answer
         self._loads = WorkerLoads(2 * self.count)
         self._workers = [None] * self.count
         self._ends = deque(maxlen=MAX_ENDS)
@@ -158,7 +163,7 @@ class Supervisor:
     async def _start(self, number: int, predecessor: Worker | None) -> Worker:
         slot, loads = self._loads.take_slot(), self._loads.descriptor
         make_place = partial(WorkerPlace, number, slot, loads)
-        worker = await start_worker(self.command, make_place, [*self.descriptors, loads], predecessor)
+        worker = await start_worker(self.command, make_place, [*self.descriptors, loads], predecessor, self.answer)
         logger.debug("%s has started", worker.name)
         self._alive.add(worker)
         self._workers[number] = worker
@@ -168,6 +173,7 @@ class Supervisor:
 
     async def _wait(self, worker: Worker) -> int:
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(worker.listen)
             nursery.start_soon(self._await_ready, worker)
             nursery.start_soon(self._hub.serve, worker.hub)
             status = await worker.process.wait()
@@ -175,14 +181,12 @@ class Supervisor:
         return status
 
     async def _await_ready(self, worker: Worker) -> None:
-        if not await worker.becomes_ready():
-            return
+        await worker.settled.wait()
         if self._was_ready:
             logger.info("%s is ready", worker.name)
         elif not self.missing and not self._stopping.is_set():
             self._was_ready = True
             self.on_ready()
-        await worker.listen()
 
     def _judge(self, worker: Worker, status: int) -> bool:
         """Say how a worker ended. Returns whether another one has to be started in its place."""
@@ -248,7 +252,7 @@ class Supervisor:
         await new.settled.wait()
         if not new.is_ready or self._stopping.is_set():
             return False
-        await old.retire()
+        old.retire()
         with trio.move_on_after(NEWCOMERS_SECONDS + self.drain_timeout + SLACK_SECONDS):
             await old.ended.wait()
         if not old.ended.is_set():
@@ -256,6 +260,10 @@ class Supervisor:
             old.process.kill()
             await old.ended.wait()
         return not self._stopping.is_set()
+
+
+async def _no_answer(question: Any) -> None:
+    await trio.lowlevel.checkpoint()
 
 
 def _who_serves(worker: Worker | None) -> Worker | None:

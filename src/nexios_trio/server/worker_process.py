@@ -3,13 +3,12 @@
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 import attrs
 import trio
 
 from .parent_link import READY, RETIRE, WorkerPlace
-from .worker_reports import Lines, WorkerReports
+from .worker_reports import FindAnswer, Questions
 
 __all__ = ["Worker", "describe_end", "start_worker"]
 
@@ -20,6 +19,7 @@ class Worker:
 
     Args:
         predecessor: whose place it takes, once it is ready.
+        answer: what it asks.
     """
 
     place: WorkerPlace
@@ -27,40 +27,34 @@ class Worker:
     link: trio.SocketStream
     hub: socket.socket  # the hub's end
     predecessor: "Worker | None"
+    _answer: FindAnswer
     settled: trio.Event = attrs.field(factory=trio.Event, init=False)  # ready, or over
     ended: trio.Event = attrs.field(factory=trio.Event, init=False)
     is_ready: bool = attrs.field(default=False, init=False)
     has_successor: bool = attrs.field(default=False, init=False)  # started, perhaps not ready
     is_retired: bool = attrs.field(default=False, init=False)  # the successor is ready
-    reports: WorkerReports = attrs.field(init=False)
-    _lines: Lines = attrs.field(init=False)
+    questions: Questions = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.reports = WorkerReports(self.link)
-        self._lines = Lines(self.link.receive_some)
+        self.questions = Questions(self.link, self._answer)
 
     @property
     def name(self) -> str:
         return f"worker {self.place.number} (process {self.process.pid})"
 
-    async def becomes_ready(self) -> bool:
-        """Wait until it is ready, or will not be. Returns which."""
-        if READY.strip() in await self._lines.next():
+    async def listen(self) -> None:
+        """Hear that it is ready, ask and answer, until it ends."""
+        await self.questions.run(self._note)
+
+    def _note(self, line: bytes) -> None:
+        if line == READY.strip():
             self.is_ready = True
             self.settled.set()
-        return self.is_ready
 
-    async def listen(self) -> None:
-        """Take its answers, until it ends."""
-        while lines := await self._lines.next():
-            for line in lines:
-                self.reports.note(line)
-
-    async def retire(self) -> None:
+    def retire(self) -> None:
         """Tell it to stop, because its successor is ready."""
         self.is_retired = True
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # it has ended by itself
-            await self.link.send_all(RETIRE)
+        self.questions.put(RETIRE)
 
     def end(self) -> None:
         """Let go of it, and kill it if it still runs."""
@@ -76,12 +70,14 @@ async def start_worker(
     make_place: Callable[[int], WorkerPlace],
     inherited: Sequence[int],
     predecessor: Worker | None,
+    answer: FindAnswer,
 ) -> Worker:
     """Start a process with one end of a link as its standard input.
 
     Args:
         make_place: called with the descriptor of its line to the hub.
         inherited: other descriptors.
+        answer: finds what the worker asks.
     """
     ours, theirs = socket.socketpair()
     our_hub, their_hub = socket.socketpair()
@@ -93,7 +89,8 @@ async def start_worker(
             pass_fds=[*inherited, place.hub],
             process_group=0,  # the terminal's Ctrl-C reaches the parent alone
         )
-    return Worker(place, process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)), our_hub, predecessor)
+    link = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+    return Worker(place, process, link, our_hub, predecessor, answer)
 
 
 def describe_end(status: int) -> str:

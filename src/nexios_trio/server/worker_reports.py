@@ -1,12 +1,14 @@
-"""What a parent asks its workers, for health and metrics: a line of JSON each way, on the link between them.
+"""What a parent and its workers ask each other, for health and metrics: lines of JSON, on the link between them.
 
-    parent      ["live"]            ["ready"]                           ["page", "/metrics"]
-    worker      [["live"], {}]      [["ready"], {"engine": "down"}]     [["page", "/metrics"], "..."]
+    to a worker     ["live"]            ["ready"]                           ["page", "/metrics"]
+    its answer      [["live"], {}]      [["ready"], {"engine": "down"}]     [["page", "/metrics"], "..."]
 
-A worker that stands still does not answer. It is asked no second time until it has, so that its link never fills up.
+A worker asks `["live"]`, and `["page", "/metrics", 0]` for that page of the first application of every worker, as one.
+Who stands still does not answer, and is asked no second time until it has, so that nothing piles up.
 """
 
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -18,16 +20,18 @@ import trio
 from ..asgi_types import ASGIApp, Event
 from ..transports.server_context import ServerOverview
 
-__all__ = ["ANSWER_SECONDS", "NO_ANSWER", "Lines", "WorkerReports", "answer_question"]
+__all__ = ["ANSWER_SECONDS", "NO_ANSWER", "Questions", "find_answer"]
 
 logger = logging.getLogger("nexios_trio.workers")
 
 ANSWER_SECONDS: Final = 0.9  # who asks the parent gives up after a second
-MAX_QUESTIONS: Final = 16  # to one worker, without an answer
+MAX_QUESTIONS: Final = 16  # each way, without an answer
+MAX_ANSWER_BYTES: Final = 16_777_216
 RECEIVE_BYTES: Final = 65536
 NO_ANSWER: Final[Any] = object()
 
 Receive = Callable[[int], Awaitable[bytes]]
+FindAnswer = Callable[[Any], Awaitable[Any]]
 
 
 class Lines:
@@ -61,61 +65,110 @@ class _Question:
     answer: Any = NO_ANSWER
 
 
-class WorkerReports:
-    """The parent's side, of one worker."""
+class Questions:
+    """One end of the link, the parent's or a worker's.
 
-    def __init__(self, link: trio.SocketStream) -> None:
+    Args:
+        answer: finds the answer to a question, or None.
+    """
+
+    def __init__(self, link: trio.SocketStream, answer: FindAnswer) -> None:
         self._link = link
+        self._answer = answer
         self._asked: dict[str, _Question] = {}
+        self._lines: deque[bytes] = deque()  # to be sent: two times MAX_QUESTIONS at most, and a word about readiness
+        self._idle = trio.lowlevel.ParkingLot()
+        self._is_over = False
 
-    async def ask(self, *question: str) -> Any:
-        """Ask, and wait `ANSWER_SECONDS` at most. Returns the answer, or NO_ANSWER. Checkpoint: always."""
+    async def ask(self, *question: str | int, seconds: float = ANSWER_SECONDS) -> Any:
+        """Ask, and wait so long at most. Returns the answer, or NO_ANSWER. Checkpoint: always."""
         await trio.lowlevel.checkpoint()
         line = orjson.dumps(question).decode()
         asked = self._asked.get(line)
-        with trio.move_on_after(ANSWER_SECONDS), suppress(OSError, trio.ClosedResourceError):
-            if asked is None and len(self._asked) < MAX_QUESTIONS:
-                asked = self._asked[line] = _Question()
-                await self._link.socket.send(f"{line}\n".encode())
-            if asked is not None:
-                await asked.answered.wait()
-        return NO_ANSWER if asked is None else asked.answer
+        if asked is None and len(self._asked) < MAX_QUESTIONS and not self._is_over:
+            asked = self._asked[line] = _Question()
+            self.put(f"{line}\n".encode())
+        if asked is None:
+            return NO_ANSWER
+        with trio.move_on_after(seconds):
+            await asked.answered.wait()
+        return asked.answer
 
-    def note(self, line: bytes) -> None:
-        """Take an answer. What is none is nobody's."""
-        with suppress(ValueError, TypeError):
-            question, answer = orjson.loads(line)
-            asked = self._asked.pop(orjson.dumps(question).decode(), None)
-            if asked is not None:
-                asked.answer = answer
+    def put(self, line: bytes) -> None:
+        """Send a line as soon as the other end takes it."""
+        self._lines.append(line)
+        self._idle.unpark_all()
+
+    async def run(self, obey: Callable[[bytes], None]) -> None:
+        """Send and answer, until the other end is closed. Then, and when cancelled, whoever waits has no answer.
+
+        Args:
+            obey: takes a line that is no question, and no answer.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write)
+                received = Lines(self._link.receive_some)
+                while lines := await received.next():
+                    for line in lines:
+                        if line.startswith(b"["):
+                            self._take(line, nursery)
+                        else:
+                            obey(line)
+                nursery.cancel_scope.cancel(reason="the other process is gone")
+        finally:
+            self._is_over = True
+            for asked in self._asked.values():
                 asked.answered.set()
+            self._asked.clear()
+
+    async def _write(self) -> None:
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # which the reader finds out
+            while True:
+                while self._lines:
+                    await self._link.send_all(self._lines.popleft())
+                await self._idle.park()
+
+    def _take(self, line: bytes, nursery: trio.Nursery) -> None:
+        """Take a question, or an answer; that to nothing that was asked is dropped."""
+        said: Any = None
+        with suppress(ValueError):
+            said = orjson.loads(line)
+        match said:
+            case [list() as question, answer]:
+                asked = self._asked.pop(orjson.dumps(question).decode(), None)
+                if asked is not None:
+                    asked.answer = answer
+                    asked.answered.set()
+            case [str(), *_] if len(nursery.child_tasks) <= MAX_QUESTIONS:  # one more: what writes
+                nursery.start_soon(self._find, said)
+            case _:
+                pass
+
+    async def _find(self, question: Any) -> None:
+        try:
+            line = orjson.dumps([question, await self._answer(question)])
+            if len(line) > MAX_ANSWER_BYTES:
+                raise ValueError(f"{len(line)} bytes; at most {MAX_ANSWER_BYTES} are an answer")
+        except Exception:
+            logger.exception("%s was asked, and has no answer", question)
+            line = orjson.dumps([question, None])
+        self.put(line + b"\n")
 
 
-async def answer_question(line: bytes, overview: ServerOverview) -> bytes:
-    """In a worker: return the line that answers. Checkpoint: always."""
+async def find_answer(overview: ServerOverview, question: Any) -> Any:
+    """In a worker: return what its parent asks, or None. Checkpoint: always."""
     await trio.lowlevel.checkpoint()
-    question: Any = orjson.loads(line)
-    try:
-        answer = await _find_answer(question, overview)
-    except Exception:
-        logger.exception("the parent has asked %s and gets no answer", question)
-        answer = None
-    return orjson.dumps([question, answer]) + b"\n"
-
-
-async def _find_answer(question: Any, overview: ServerOverview) -> Any:
-    answer: Any = None
     match question:
         case ["live"]:
-            answer = {}
+            return {}
         case ["ready"]:
-            answer = await overview.problems()
-        case ["page", str() as path]:
-            page = overview.page(path)
-            answer = None if page is None else await _text_of(page, path)
+            return await overview.problems()
+        case ["page", str() as path, *which]:
+            page = overview.page(path, *which)
+            return None if page is None else await _text_of(page, path)
         case _:  # of a parent that knows more
-            await trio.lowlevel.checkpoint()
-    return answer
+            return None
 
 
 async def _text_of(page: ASGIApp, path: str) -> str:

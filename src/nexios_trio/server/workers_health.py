@@ -10,7 +10,7 @@ from starlette.responses import Response
 from ..asgi_types import ASGIApp, Receive, Scope, Send
 from ..config.settings import Settings
 from ..observability.health import HealthPages
-from ..observability.merging import merge_metrics
+from ..observability.merging import CONTENT_TYPE, count_workers, merge_metrics
 from ..transports.epoll import open_poller
 from ..transports.timers import Timers
 from .health_server import serve_health
@@ -22,7 +22,6 @@ from .worker_reports import ANSWER_SECONDS, NO_ANSWER
 
 __all__ = ["WorkersHealth", "run_with_health"]
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _LATE = f"no answer in {ANSWER_SECONDS:g} s"
 
 
@@ -33,9 +32,10 @@ async def run_with_health(
 
     Returns: the exit status.
     """
+    health = WorkersHealth(supervisor)
+    supervisor.answer = health.answer
     if not listeners:
         return await supervisor.run()
-    health = WorkersHealth(supervisor)
     pages, timers = HealthPages(health.live, health.ready, health.page), Timers()
     with open_poller() as poller:
         async with trio.open_nursery() as nursery:
@@ -83,22 +83,44 @@ class WorkersHealth:
         """Make the page that shows what all workers have at `path`."""
 
         async def show(scope: Scope, receive: Receive, send: Send) -> None:
-            answers = await self._ask("page", path)
-            texts = [answer for answer in answers.values() if isinstance(answer, str)]
-            if texts:
-                answer = Response(merge_metrics(texts), headers={"content-type": CONTENT_TYPE})
+            text = await self._merged(path)
+            if text is not None:
+                answer = Response(text, headers={"content-type": CONTENT_TYPE})
             else:
                 answer = Response("there is no such page\n", 404, media_type="text/plain")
             await answer(scope, receive, send)
 
         return show
 
-    async def _ask(self, *question: str) -> dict[str, Any]:
+    async def answer(self, question: Any) -> Any:
+        """Return what a worker asks, or None. Checkpoint: always."""
+        await trio.lowlevel.checkpoint()
+        match question:
+            case ["live"]:
+                return {}
+            case ["page", str() as path, int() as application]:
+                return await self._merged(path, application)
+            case _:  # of a worker that knows more
+                return None
+
+    async def _merged(self, *page: str | int) -> str | None:
+        """Return the metrics of all workers that answer, and how many do; None if nobody has such a page.
+
+        In a thread, beside the messages of groups.
+        """
+        answers = await self._ask("page", *page)
+        texts = [answer for answer in answers.values() if isinstance(answer, str)]
+        if not texts:
+            return None
+        texts.append(count_workers(len(texts), self._supervisor.count))
+        return await trio.to_thread.run_sync(merge_metrics, texts)
+
+    async def _ask(self, *question: str | int) -> dict[str, Any]:
         """Ask all workers that serve at once. Returns their answers, by name."""
         answers: dict[str, Any] = {}
 
         async def ask(worker: Worker) -> None:
-            answers[f"worker {worker.place.number}"] = await worker.reports.ask(*question)
+            answers[f"worker {worker.place.number}"] = await worker.questions.ask(*question)
 
         async with trio.open_nursery() as nursery:
             for worker in self._supervisor.serving:

@@ -7,7 +7,7 @@
 Neither imports the other.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import inf
@@ -173,6 +173,7 @@ class ServerOverview:
     problem: str | None = "starting"  # why the server serves nobody: "starting", "draining"
     applications: list[Observable] = attrs.field(factory=list)  # those that have been told to start, and not to stop
     count: Callable[[], ServerCounts] | None = None  # while connections are served
+    ask_parent: Callable[..., Awaitable[Any]] | None = None  # of one of several workers; None for no answer
 
     async def problems(self) -> dict[str, str]:
         """Return what is not ready, of the server and of the applications in it. Checkpoint: always."""
@@ -182,9 +183,10 @@ class ServerOverview:
             found |= await application.problems()
         return found
 
-    def page(self, path: str) -> ASGIApp | None:
-        """Find what the applications show on the server's own address."""
-        pages = (application.private_page(path) for application in self.applications)
+    def page(self, path: str, which: int | None = None) -> ASGIApp | None:
+        """Find what the applications show on the server's own address: the first that has something, or that one."""
+        asked = self.applications if which is None else self.applications[which : which + 1]
+        pages = (application.private_page(path) for application in asked)
         return next((page for page in pages if page is not None), None)
 
 
