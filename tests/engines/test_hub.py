@@ -374,7 +374,7 @@ async def test_a_worker_of_another_release_is_refused():
             await sock.send(frame(Kind.OPEN, 1, 0, "", b"\xffapp"))
             (said,) = FrameReader().feed(await sock.recv(1000))
             assert said.kind == Kind.REFUSED
-            assert b"speaks version 1, and this worker 255" in said.body
+            assert b"speaks version 1, and this worker version 255" in said.body
 
 
 # What is queued for a worker, and what it has missed

@@ -37,6 +37,12 @@ async def join(server: Command, stack: AsyncExitStack) -> Member:
     return Member(client, *json.loads((await client.frame())[1]))
 
 
+async def until_logged(server: Command, text: str) -> None:
+    with trio.fail_after(DEADLINE):
+        while text not in server.log:
+            await trio.sleep(0.01)  # for another process, which has no condition to wait for
+
+
 async def ask(server: Command, path: str) -> Any:
     return json.loads((await server.get(path)).rpartition(b"\r\n\r\n")[2])
 
@@ -111,3 +117,31 @@ async def test_a_worker_that_stands_still_holds_up_nobody_and_misses_nothing(tmp
         for member in members:
             if member.pid == still:
                 assert await member.hear(100) == [str(number) for number in range(100)]
+
+
+APP = """
+from pathlib import Path
+
+from nexios_trio import NexiosApp
+from nexios_trio.engines import hub_link
+
+if Path("newer").exists():
+    hub_link.HUB_VERSION = 2
+
+app = NexiosApp()
+"""
+
+
+async def test_workers_of_a_release_that_the_hub_does_not_understand_replace_nobody(tmp_path):
+    (tmp_path / "app.py").write_text(APP)
+    log = tmp_path / "log"
+    async with command(log, "app:app", *QUICK, "--workers", "2", folder=tmp_path) as server:
+        (tmp_path / "newer").touch()
+        server.signal(signal.SIGHUP)
+        await until_logged(server, "no worker is replaced any more")
+        assert "its hub speaks version 1, and this worker version 2. Stop the server and start it again" in server.log
+        (tmp_path / "newer").unlink()
+        server.signal(signal.SIGHUP)
+        await until_logged(server, "all workers are replaced")
+        server.signal()
+        assert await server.status() == 0

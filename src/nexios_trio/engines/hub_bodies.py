@@ -14,6 +14,7 @@ from .base import HistoryPage
 from .memory import SavedPage
 
 __all__ = [
+    "UNREADABLE",
     "pack_answer",
     "pack_keep",
     "pack_page",
@@ -38,6 +39,9 @@ _PAGE: Final = struct.Struct(">BI")  # flags, how many messages
 _SIZE: Final = struct.Struct(">I")
 _ANSWER: Final = struct.Struct(">HB")
 COMPLETE, HAS_MORE = 1, 2
+
+# What reading a body raises that is not as it is written here.
+UNREADABLE: Final = (struct.error, ValueError, IndexError)
 
 
 def pack_position(position: Position | None) -> bytes:
@@ -129,7 +133,8 @@ def unpack_page(data: bytes) -> HistoryPage:
     """Return the page that these bytes are; a message that cannot be read is missing from it."""
     flags, count = _PAGE.unpack_from(data)
     top, at = unpack_position(data, _PAGE.size)
-    assert top is not None
+    if top is None:
+        raise ValueError("a page without a top")
     messages: list[Message] = []
     is_complete = bool(flags & COMPLETE)
     for _ in range(count):

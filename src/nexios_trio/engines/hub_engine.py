@@ -4,9 +4,9 @@ A message of this worker's own comes back as its number alone.
 """
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 from trio.lowlevel import checkpoint
 
@@ -27,6 +27,7 @@ from .base import (
     no_gap,
 )
 from .hub_bodies import (
+    UNREADABLE,
     pack_keep,
     pack_query,
     pack_text,
@@ -41,6 +42,8 @@ from .hub_link import Call, HubLink, Request
 __all__ = ["HubEngine"]
 
 logger = logging.getLogger("nexios_trio.box")
+
+T = TypeVar("T")
 
 MAX_MESSAGE_BYTES: Final = 16_777_216
 
@@ -89,7 +92,7 @@ class HubEngine(Engine):
         for group, watch in self._watches.items():
             self._link.request(_WatchRequest(self, self._box, group, watch), Kind.WATCH, group)
         if self._watches:
-            await self._call(Kind.GROUPS)  # whose answer comes behind those
+            await self.groups_with_history()  # whose answer comes behind those
 
     def attach(self, deliver: Deliver, gap: Gap = no_gap, answer: Answer = no_answer) -> None:
         self._deliver, self._gap, self._answer = deliver, gap, answer
@@ -192,28 +195,41 @@ class HubEngine(Engine):
     async def history(
         self, group: str, since: Position | None = None, *, limit: int | None = None, max_bytes: int | None = None
     ) -> HistoryPage:
-        (said,) = await self._call(Kind.HISTORY, group, pack_query(since, limit, max_bytes))
-        return unpack_page(said.body)
+        query = pack_query(since, limit, max_bytes)
+        (page,) = await self._call(Kind.HISTORY, Kind.PAGE, unpack_page, group, query)
+        return page
 
     async def groups_with_history(self) -> list[str]:
-        (said,) = await self._call(Kind.GROUPS)
-        return unpack_texts(said.body)
+        (names,) = await self._call(Kind.GROUPS, Kind.NAMES, unpack_texts)
+        return names
 
     async def flush_history(self, group: str | None = None) -> None:
-        await self._call(Kind.FLUSH, group or "")
+        await self._call(Kind.FLUSH, Kind.FLUSHED, bytes, group or "")
 
     # The other nodes
 
     async def ask(self, request: bytes) -> list[bytes]:
-        said = await self._call(Kind.ASK, "", request, is_partial=True)
-        answers = [unpack_answer(one.body)[1] for one in said]
-        return [answer for answer in answers if answer is not None]
+        answers = await self._call(Kind.ASK, Kind.ANSWERED, unpack_answer, "", request, is_partial=True)
+        return [answer for _, answer in answers if answer is not None]
 
-    async def _call(self, kind: Kind, group: str = "", *body: bytes, is_partial: bool = False) -> list[Frame]:
+    async def _call(
+        self,
+        kind: Kind,
+        answered_by: Kind,
+        read: Callable[[bytes], T],
+        group: str = "",
+        *body: bytes,
+        is_partial: bool = False,
+    ) -> list[T]:
+        """Ask the hub, and read its answers. Checkpoint: always. Raises: EngineError."""
         if not self._box:
             await checkpoint()
             raise EngineError(_NOT_RUNNING)
-        return await self._link.call(Call(self._box, is_partial=is_partial), kind, group, *body)
+        said = await self._link.call(Call(answered_by, self._box, is_partial=is_partial), kind, group, *body)
+        try:
+            return [read(one.body) for one in said]
+        except UNREADABLE as error:
+            raise EngineError(f"the answer of the parent process cannot be read: {error}") from error
 
 
 class _Watch:
@@ -231,7 +247,7 @@ class _WatchRequest(Request):
     __slots__ = ("_engine", "_group", "_watch")
 
     def __init__(self, engine: HubEngine, box: int, group: str, watch: _Watch) -> None:
-        super().__init__(box)
+        super().__init__(box, Kind.WATCHED)
         self._engine = engine
         self._group = group
         self._watch = watch
@@ -253,7 +269,7 @@ class _Post(Request):
     __slots__ = ("_engine", "_group", "_message", "_receipt")
 
     def __init__(self, engine: HubEngine, box: int, group: str, message: Message, receipt: Receipt) -> None:
-        super().__init__(box)
+        super().__init__(box, Kind.POSTED)
         self._engine = engine
         self._group = group
         self._message = message

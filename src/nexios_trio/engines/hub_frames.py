@@ -9,8 +9,14 @@
     body        the rest
 
 What bodies hold is in `hub_bodies`. Each line is ordered, in both directions. Messages pass as they are encoded
-(`core.message_codec`), and the hub does not look into them: it may be of another release than its workers, which are
-replaced without it.
+(`core.message_codec`), and the hub does not look into them.
+
+A worker may be of a newer release than the hub, since workers are replaced without their parent. So a worker's first
+frame is OPEN, which says its version, and is built the same way in every version; the hub refuses one that it does not
+speak. Whoever changes what is written here or in `hub_bodies` raises `HUB_VERSION`, and records its bytes in
+`tests/engines/test_hub_protocol.py`. Within one version nothing is guessed: a request of an unknown kind, with unknown
+flags or an unreadable body is REFUSED; an answer that is not the expected one is none (`EngineError`); a message that
+cannot be read is a gap; what nobody has asked for and nobody knows is nothing.
 """
 
 import struct
@@ -24,10 +30,12 @@ __all__ = [
     "HAS_KEY",
     "HUB_VERSION",
     "IS_TRANSIENT",
+    "POST_FLAGS",
     "WATCHED",
     "Frame",
     "FrameReader",
     "Kind",
+    "UnreadableFrame",
     "frame",
 ]
 
@@ -37,6 +45,7 @@ _HEADER: Final = struct.Struct(">IBIHB")
 _HEAD: Final = struct.Struct(">BIHB")
 
 IS_TRANSIENT, HAS_KEEP, HAS_KEY = 1, 2, 4  # flags of POST
+POST_FLAGS: Final = IS_TRANSIENT | HAS_KEEP | HAS_KEY
 DELIVER, WATCHED = 1, 2  # flags of POSTED: the message is to be delivered here now; somebody watches the group
 
 
@@ -56,7 +65,7 @@ class Kind(IntEnum):
     ANSWER = 10  # the answer to ASKED
     # From the hub
     OPENED = 32
-    REFUSED = 33  # why
+    REFUSED = 33  # why; in place of any answer
     MESSAGE = 34  # its position, the message
     POSTED = 35  # flags, the position
     WATCHED = 36  # the position after which messages come
@@ -83,6 +92,10 @@ def frame(kind: Kind, number: int = 0, box: int = 0, group: str = "", *body: byt
     return b"".join((_HEADER.pack(size, kind, number, box, len(name)), name, *body))
 
 
+class UnreadableFrame(ValueError):
+    """Where a frame ought to begin there is something else: nothing behind it can be read either."""
+
+
 class FrameReader:
     """Frames from bytes as they come."""
 
@@ -94,7 +107,7 @@ class FrameReader:
         self._needed = 0  # so many bytes before it is worth looking again
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that are whole now. To be exhausted."""
+        """Yield the frames that are whole now. To be exhausted. Raises: UnreadableFrame."""
         if self._pieces:
             self._pieces.append(data)
             self._size += len(data)
@@ -111,7 +124,13 @@ class FrameReader:
                 break
             start = at + _HEADER.size
             body = start + name_size
-            yield Frame(kind, number, box, data[start:body].decode(), data[body:after])
+            if body > after:
+                raise UnreadableFrame(f"{size} bytes with a name of {name_size}")
+            try:
+                name = data[start:body].decode()
+            except UnicodeDecodeError as error:
+                raise UnreadableFrame(f"a name that is no UTF-8: {error}") from None
+            yield Frame(kind, number, box, name, data[body:after])
             at = after
         if at < end:
             self._pieces.append(data[at:])

@@ -9,13 +9,14 @@ import logging
 import socket
 from abc import ABC, abstractmethod
 from collections import deque
+from contextlib import suppress
 from itertools import count
 from typing import Final, Protocol
 
 import trio
 
 from ..exceptions import EngineError, LifecycleError
-from .hub_bodies import unpack_answer, unpack_text
+from .hub_bodies import UNREADABLE, unpack_answer, unpack_text
 from .hub_frames import HUB_VERSION, Frame, Kind, frame
 from .hub_socket import HubSocket
 
@@ -40,10 +41,11 @@ class Listener(Protocol):
 class Request(ABC):
     """Something that waits for an answer."""
 
-    __slots__ = ("box", "deadline", "is_partial", "is_settled")
+    __slots__ = ("answered_by", "box", "deadline", "is_partial", "is_settled")
 
-    def __init__(self, box: int) -> None:
+    def __init__(self, box: int, answered_by: Kind) -> None:
         self.box = box
+        self.answered_by: int = answered_by  # another kind is no answer
         self.deadline = 0.0  # as `trio.current_time()`
         self.is_settled = False  # whoever waits has an answer, or was told that there is none
         self.is_partial = False  # what others have answered in time is an answer
@@ -66,9 +68,9 @@ class Call(Request):
 
     __slots__ = ("_error", "_frames", "_over")
 
-    def __init__(self, box: int = 0, *, is_partial: bool = False) -> None:
+    def __init__(self, answered_by: Kind, box: int = 0, *, is_partial: bool = False) -> None:
         """With `is_partial`, what was answered in time is an answer."""
-        super().__init__(box)
+        super().__init__(box, answered_by)
         self._frames: list[Frame] = []
         self._error: EngineError | None = None
         self._over = trio.Event()
@@ -151,12 +153,15 @@ class HubLink:
                 listener.receive(said)
             return
         request = self._requests.get(said.number)
-        is_done = True  # also when it raises
-        try:
-            is_done = request is None or request.answer(said)
-        finally:
-            if is_done:
-                self._requests.pop(said.number, None)
+        if request is not None:
+            is_done = True  # also when it raises
+            try:
+                is_done = said.kind != request.answered_by or request.answer(said)
+            finally:
+                if is_done:
+                    self._requests.pop(said.number, None)
+                    if not request.is_settled:
+                        request.fail(_no_answer(said, request.answered_by == Kind.POSTED))
         while self._unsettled and self._unsettled[0].is_settled:
             self._unsettled.popleft()
 
@@ -236,9 +241,7 @@ class HubLink:
             )
         self._names[name] = 0
         try:
-            (said,) = await self.call(Call(), Kind.OPEN, "", bytes((HUB_VERSION,)), name.encode())
-            if said.kind != Kind.OPENED:
-                raise EngineError(unpack_text(said.body)[0])
+            (said,) = await self.call(Call(Kind.OPENED), Kind.OPEN, "", bytes((HUB_VERSION,)), name.encode())
         except BaseException:
             del self._names[name]
             raise
@@ -255,3 +258,12 @@ class HubLink:
             if request.box == number:
                 del self._requests[key]  # what is answered from now on is for nobody
                 request.fail(EngineError("the application has ended", maybe_published=True))
+
+
+def _no_answer(said: Frame, maybe_published: bool) -> EngineError:
+    """Return what there is instead of an answer."""
+    why = f"the parent process answers with a frame of kind {said.kind} that this release cannot read"
+    if said.kind == Kind.REFUSED:
+        with suppress(*UNREADABLE):
+            why = unpack_text(said.body)[0]
+    return EngineError(why, maybe_published)

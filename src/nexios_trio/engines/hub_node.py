@@ -17,7 +17,7 @@ import trio
 from ..core.message import Position
 from .hub_bodies import pack_page, pack_position, pack_text, pack_texts, unpack_keep, unpack_query, unpack_text
 from .hub_box import PassingMessage, SharedBox
-from .hub_frames import DELIVER, HAS_KEEP, HAS_KEY, HUB_VERSION, IS_TRANSIENT, WATCHED, Frame, Kind, frame
+from .hub_frames import DELIVER, HAS_KEEP, HAS_KEY, HUB_VERSION, IS_TRANSIENT, POST_FLAGS, WATCHED, Frame, Kind, frame
 from .hub_socket import HubSocket
 
 __all__ = ["HubNode"]
@@ -25,6 +25,7 @@ __all__ = ["HubNode"]
 MAX_QUEUED_BYTES: Final = 67_108_864
 HIGH_BYTES: Final = 8_388_608
 LOW_BYTES: Final = 1_048_576  # below which it gets what it has missed, about so much at a time
+MAX_REASON_LENGTH: Final = 500  # characters of why a request is refused
 STALL_SECONDS: Final = 0.25  # without taking anything, and nobody waits for this worker any more
 
 
@@ -59,6 +60,7 @@ class HubNode:
         self._is_gone = False  # nothing can be sent to it any more
         self.put = self._socket.put
         self._requests: dict[int, Callable[[SharedBox, Frame], None]] = {
+            Kind.CLOSE: self._close,
             Kind.POST: self._post,
             Kind.WATCH: self._watch,
             Kind.UNWATCH: self._unwatch,
@@ -173,27 +175,35 @@ class HubNode:
     # Requests
 
     def _handle(self, asked: Frame) -> None:
-        if asked.kind == Kind.OPEN:
-            self._open(asked)
-            return
-        box = self._boxes.get(asked.box)
-        if box is None:
-            return
-        if asked.kind == Kind.CLOSE:
-            for number, group in list(self._missed):
-                if number == asked.box:
-                    self._forget_missed(box, group)
-            box.leave(self)
-            del self._boxes[asked.box]
-            return
         request = self._requests.get(asked.kind)
-        if request is not None:
-            request(box, asked)
+        try:
+            if request is not None:
+                box = self._boxes.get(asked.box)
+                if box is not None:
+                    request(box, asked)
+                else:
+                    self._refuse(asked, "the hub does not know the box that asks")
+            elif asked.kind == Kind.OPEN:
+                self._open(asked)
+            else:
+                self._refuse(asked, f"requests of kind {asked.kind} are not known")
+        except Exception as error:
+            self._refuse(asked, f"a request of kind {asked.kind} failed: {type(error).__name__}: {error}")
+            raise
+
+    def _refuse(self, asked: Frame, why: str) -> None:
+        """Tell a worker that waits for an answer that there is none."""
+        if asked.number and asked.kind != Kind.ANSWER:  # whose number is one of the hub's own
+            self.put(frame(Kind.REFUSED, asked.number, asked.box, "", pack_text(why[:MAX_REASON_LENGTH])))
 
     def _open(self, asked: Frame) -> None:
-        if asked.body[0] != HUB_VERSION:
-            why = f"the hub in the parent process speaks version {HUB_VERSION}, and this worker {asked.body[0]}"
-            self.put(frame(Kind.REFUSED, asked.number, 0, "", pack_text(why)))
+        version = asked.body[0]
+        if version != HUB_VERSION:
+            why = (
+                f"the parent process is of another release: its hub speaks version {HUB_VERSION}, and this worker"
+                f" version {version}. Stop the server and start it again: SIGHUP replaces the workers alone"
+            )
+            self._refuse(asked, why)
             return
         box = self._open_box(asked.body[1:].decode())
         self._boxes[box.number] = box
@@ -202,6 +212,8 @@ class HubNode:
 
     def _post(self, box: SharedBox, asked: Frame) -> None:
         flags, at = asked.body[0], 1
+        if flags > POST_FLAGS:
+            raise ValueError(f"flags {flags:#x} of a message")
         keep = key = None
         if flags & HAS_KEEP:
             keep, at = unpack_keep(asked.body, at)
@@ -209,6 +221,13 @@ class HubNode:
             key, at = unpack_text(asked.body, at)
         message = PassingMessage(asked.body[at:], bool(flags & IS_TRANSIENT))
         box.post(self, asked.number, asked.group, message, keep, key)
+
+    def _close(self, box: SharedBox, asked: Frame) -> None:
+        for number, group in list(self._missed):
+            if number == asked.box:
+                self._forget_missed(box, group)
+        box.leave(self)
+        del self._boxes[asked.box]
 
     def _watch(self, box: SharedBox, asked: Frame) -> None:
         self._forget_missed(box, asked.group)  # of a watch before this one, whose answer came too late

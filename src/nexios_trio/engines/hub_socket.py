@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from .hub_frames import Frame, FrameReader
+from .hub_frames import Frame, FrameReader, UnreadableFrame
 
 __all__ = ["HubSocket"]
 
@@ -92,13 +92,18 @@ class HubSocket:
     async def read(
         self, after_turn: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint, max_queued: float = inf
     ) -> None:
-        """Handle what comes, until the other end is gone.
+        """Handle what comes, until the other end is gone, or says what cannot be read.
 
         Args:
             after_turn: awaited behind every `FRAMES_PER_TURN` frames, and behind all that have come together.
             max_queued: bytes; while more is queued for the other end, it is awaited behind each frame.
         """
-        reader = FrameReader()
+        try:
+            await self._read(FrameReader(), after_turn, max_queued)
+        except UnreadableFrame as error:
+            logger.critical("the line between a worker and its parent ends, since it carries no frame: %s", error)
+
+    async def _read(self, reader: FrameReader, after_turn: Callable[[], Awaitable[None]], max_queued: float) -> None:
         while True:
             try:
                 data = self._sock.recv(RECEIVE_BYTES)
