@@ -24,6 +24,8 @@ from nexios_trio.groups.broadcast import Broadcaster
 from nexios_trio.pubsub.group import Membership, Receiver
 from nexios_trio.pubsub.index import GroupIndex
 from nexios_trio.pubsub.writing import WriteNow
+from nexios_trio.server.ordinary_head import read_ordinary_head
+from nexios_trio.server.request_head import parse_upgrade
 
 from .micro import PAYLOAD
 from .report import aligned
@@ -33,6 +35,10 @@ MEMBERS = 400
 OBJECTS = 1_000_000  # that connections hold
 FRAME: Final = b"\x81\x78" + b"x" * 120
 JOINED: Final = 16  # frames
+REQUEST: Final = (
+    b"GET /echo HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 
 
 @attrs.frozen
@@ -262,6 +268,19 @@ def _size_of_sleeper(tasks: int = 1000) -> float:
     return trio.run(main)
 
 
+# 009: ordinary requests
+
+
+def _request(read: Callable[[bytes], object], times: int = 200) -> float:
+    """µs for the head of a handshake, as ordinary clients send it."""
+
+    def run() -> None:
+        for _ in range(times):
+            read(REQUEST)
+
+    return _seconds(run) / times * 1e6
+
+
 CHOICES: Final = (
     Choice(
         "001",
@@ -285,6 +304,12 @@ CHOICES: Final = (
     Choice("006", "µs, a write", ("without a lock", _inline), ("under a free lock", _locked)),
     Choice("007", "µs, a deadline moved", ("in the heap", _moved_in_heap), ("of a cancel scope", _moved_in_scopes)),
     Choice("007", "KiB, a heartbeat", ("in the heap", _size_of_record), ("as a task", _size_of_sleeper)),
+    Choice(
+        "009",
+        "µs, a request's head",
+        ("in one pass", lambda: _request(read_ordinary_head)),
+        ("by the whole parser", lambda: _request(parse_upgrade)),
+    ),
 )
 
 

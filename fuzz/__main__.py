@@ -12,7 +12,10 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(
-    include=["nexios_trio.protocol", "nexios_trio.core", "nexios_trio.server.request_head"]
+    include=[
+        *("nexios_trio.protocol", "nexios_trio.core"),
+        *("nexios_trio.server.request_head", "nexios_trio.server.ordinary_head"),
+    ]
 ):
     from fuzz.targets import TARGETS
 

@@ -9,7 +9,8 @@ from nexios_trio.core.message import Message
 from nexios_trio.protocol.frames import Violation
 from nexios_trio.protocol.parser import FrameParser
 from nexios_trio.routing.paths import BadPath, request_path
-from nexios_trio.server.request_head import HEAD_END, BadUpgrade, is_upgrade, parse_upgrade
+from nexios_trio.server.ordinary_head import read_ordinary_head
+from nexios_trio.server.request_head import HEAD_END, BadUpgrade, is_upgrade, parse_upgrade, read_upgrade
 
 __all__ = ["TARGETS"]
 
@@ -71,15 +72,22 @@ def frames(data: bytes) -> None:
 
 
 def requests(data: bytes) -> None:
-    """A head is an upgrade in order, or refused with a whole HTTP response; its path is one, or refused."""
+    """A head is an upgrade in order, or refused with a whole HTTP response; its path is one, or refused.
+
+    What is read in one pass is what the whole parser reads.
+    """
     head = data + HEAD_END if HEAD_END not in data else data[: data.index(HEAD_END) + len(HEAD_END)]
+    ordinary = read_ordinary_head(head)
     if not is_upgrade(head):
+        assert ordinary is None, "a handshake that is none"
         return
+    assert ordinary is None or ordinary == parse_upgrade(head)
     try:
-        upgrade = parse_upgrade(head, compression=True)
+        upgrade = read_upgrade(head, compression=True)
     except BadUpgrade as error:
         refused(error.response)
         return
+    assert upgrade is not None
     answer = upgrade.answer(upgrade.subprotocols[0] if upgrade.subprotocols else None, ())
     assert answer.count(HEAD_END) == 1, "a split response"
     assert answer.endswith(HEAD_END)

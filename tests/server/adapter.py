@@ -19,7 +19,7 @@ async def served(app, **settings):
     """One connection that `app` serves. Gives the peer; waits for the end of the application."""
     ours, theirs = connected(small=False)
     peer = Peer(theirs)
-    upgrade = Upgrade("/", [], "KEY", ["v1", "v2"], extension=None)
+    upgrade = Upgrade(b"/", [], b"KEY", ["v1", "v2"])
     async with open_lane() as lane, trio.open_nursery() as nursery:
         transport = DirectTransport(
             upgrade.scope(), Settings(**settings), ours, lane.poller, answer=upgrade.answer, refuse=http_response

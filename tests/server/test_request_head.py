@@ -10,7 +10,7 @@ from websockets.http11 import Response
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from nexios_trio.server.request_head import BadUpgrade, http_response, is_upgrade, parse_upgrade
+from nexios_trio.server.request_head import BadUpgrade, http_response, is_upgrade, parse_upgrade, read_upgrade
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # of the RFC
 FIELDS = {
@@ -34,8 +34,9 @@ def head(target="/chat?a=1", *more, line=None, **changes):
 
 def refused(data, **options):
     assert is_upgrade(data)
-    with pytest.raises(BadUpgrade) as caught:
-        parse_upgrade(data, **options)
+    for read in (read_upgrade, parse_upgrade):
+        with pytest.raises(BadUpgrade) as caught:
+            read(data, **options)
     response = caught.value.response
     assert response.startswith(b"HTTP/1.1 %d " % caught.value.status)
     assert b"\r\nconnection: close\r\n" in response
@@ -80,7 +81,7 @@ def test_everything_else_is_not(data):
 
 def test_what_is_read():
     upgrade = parse_upgrade(head("/a%20b/%C3%A9?x=%41&y", "X-Name:  value \t", "X-Latin: \xe9"))
-    assert upgrade.accept == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+    assert upgrade.accept == b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
     assert (upgrade.subprotocols, upgrade.deflate) == ([], False)
     scope = upgrade.scope(client=("192.0.2.1", 5))
     assert (scope["type"], scope["http_version"], scope["client"]) == ("websocket", "1.1", ("192.0.2.1", 5))

@@ -1,14 +1,13 @@
-"""Read the opening request: which connections are WebSockets, and the ASGI scope of those.
+"""Read the opening request: which connections are WebSockets.
 
-Only the head is read here, by the sans-I/O parser of the `websockets` library, which also checks the handshake and
-computes its answer. Whatever is not a WebSocket upgrade over HTTP/1.1 is left, bytes and all, to hypercorn.
+Only the head is read here. What ordinary clients send is read in one pass (`ordinary_head`); everything else by the
+sans-I/O parser of the `websockets` library, which also checks the handshake and computes its answer. Whatever is not a
+WebSocket upgrade over HTTP/1.1 is left, bytes and all, to hypercorn.
 """
 
 import email.utils
 import re
 from http import HTTPStatus
-from typing import Any
-from urllib.parse import unquote
 
 import attrs
 from websockets.exceptions import InvalidHandshake, InvalidHeader, TooManyHeaders
@@ -20,8 +19,19 @@ from websockets.streams import StreamReader
 from ..asgi_types import Headers
 from ..protocol import deflate
 from ..protocol.denial import BODILESS_STATUSES
+from .ordinary_head import read_ordinary_head
+from .upgrade import HEAD_END, Upgrade
 
-HEAD_END = b"\r\n\r\n"
+__all__ = [
+    "HEAD_END",
+    "BadUpgrade",
+    "Upgrade",
+    "WebSocketRequest",
+    "http_response",
+    "is_upgrade",
+    "parse_upgrade",
+    "read_upgrade",
+]
 
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:[ \t]*websocket", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=%:\[\]]+")  # characters, not syntax
@@ -40,61 +50,6 @@ class BadUpgrade(Exception):
         self.response = http_response(status, headers, text.encode())
 
 
-@attrs.define
-class Upgrade:
-    """A WebSocket handshake that is in order."""
-
-    target: str  # path and query as on the request line
-    headers: list[tuple[bytes, bytes]]  # names in lower case
-    accept: str  # the value of Sec-WebSocket-Accept
-    subprotocols: list[str]
-    extension: bytes | None  # the value of Sec-WebSocket-Extensions: of permessage-deflate, where an offer was taken
-
-    @property
-    def deflate(self) -> bool:
-        """Messages may be compressed."""
-        return self.extension is not None
-
-    def negotiate_again(self, *, compression: bool) -> None:
-        """Take an offer of permessage-deflate, or none: the application has other settings than the server."""
-        offers = [value.decode("latin-1") for name, value in self.headers if name == b"sec-websocket-extensions"]
-        try:
-            self.extension = deflate.answer_offers(offers) if compression else None
-        except InvalidHandshake:
-            self.extension = None
-
-    def answer(self, subprotocol: str | None, headers: Headers) -> bytes:
-        """The 101 response."""
-        lines = [
-            b"HTTP/1.1 101 Switching Protocols",
-            b"Upgrade: websocket",
-            b"Connection: Upgrade",
-            b"Sec-WebSocket-Accept: " + self.accept.encode(),
-        ]
-        if subprotocol is not None:
-            lines.append(b"Sec-WebSocket-Protocol: " + subprotocol.encode())
-        if self.extension is not None:
-            lines.append(b"Sec-WebSocket-Extensions: " + self.extension)
-        lines += [name + b": " + value for name, value in headers]
-        return b"\r\n".join(lines) + HEAD_END
-
-    def scope(self, **connection: Any) -> dict[str, Any]:
-        """The ASGI scope; `connection` adds what the head does not tell."""
-        path, _, query = self.target.partition("?")
-        return {
-            "type": "websocket",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "1.1",
-            "path": unquote(path),
-            "raw_path": path.encode(),
-            "query_string": query.encode(),
-            "headers": self.headers,
-            "subprotocols": self.subprotocols,
-            "extensions": {"websocket.http.response": {}},
-            **connection,
-        }
-
-
 @attrs.frozen
 class WebSocketRequest:
     """A connection that was served as HTTP asks for a WebSocket after all.
@@ -110,13 +65,26 @@ class WebSocketRequest:
         return self.received.index(HEAD_END) + len(HEAD_END)
 
 
+def read_upgrade(head: bytes, *, compression: bool = False) -> Upgrade | None:
+    """Read the head of a request; None for one that asks for no WebSocket. Raises: BadUpgrade."""
+    upgrade = read_ordinary_head(head)
+    if upgrade is None:
+        return parse_upgrade(head, compression=compression) if is_upgrade(head) else None
+    if compression:
+        try:
+            upgrade.negotiate()
+        except InvalidHandshake as error:
+            raise BadUpgrade(400, _problem(error), _SPOKEN) from None
+    return upgrade
+
+
 def is_upgrade(head: bytes) -> bool:
     """Tell whether the request asks for a WebSocket, in order or not."""
     return head.startswith(b"GET ") and _UPGRADE.search(head) is not None
 
 
 def parse_upgrade(head: bytes, *, compression: bool = False) -> Upgrade:
-    """Read a request of which `is_upgrade` is true. Raises: BadUpgrade."""
+    """Read a request of which `is_upgrade` is true, whatever is in it. Raises: BadUpgrade."""
     request = _parse(head)
     try:
         accept, _, _ = _HANDSHAKES.process_request(request)
@@ -129,7 +97,7 @@ def parse_upgrade(head: bytes, *, compression: bool = False) -> Upgrade:
     if not _TARGET.fullmatch(request.path):
         raise BadUpgrade(400, "the request target must be a path, of ASCII without control characters\n")
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in request.headers.raw_items()]
-    return Upgrade(request.path, headers, accept, subprotocols, extension)
+    return Upgrade(request.path.encode(), headers, accept.encode(), subprotocols, extension)
 
 
 def _problem(error: InvalidHandshake) -> str:

@@ -16,8 +16,6 @@ from .server_settings import ServerSettings
 
 __all__ = ["OnRequest", "RequestReader", "RequestReaders"]
 
-# Some clients end lines with LF alone. The request is hypercorn's then, whatever it asks for.
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
 _NO_REQUEST = re.compile(rb"[^A-Za-z\r\n]")  # as a first byte: a TLS hello, or noise
 
 TLS_HANDSHAKE: Final = 22  # the first byte of a client that speaks TLS
@@ -113,11 +111,10 @@ class RequestReader:
         self._connection.close()
 
     def _look_for_end(self) -> None:
-        found = _HEAD_END.search(self._received)
-        size = found.end() if found is not None else len(self._received)
-        if size > self._all.settings.max_handshake_size:
+        size = _head_size(self._received)
+        if (size or len(self._received)) > self._all.settings.max_handshake_size:
             self._refuse(ServerRefusal.HEAD_TOO_BIG)
-        elif found is not None:
+        elif size:
             self._stop_reading()
             self._all.on_request(self._connection, self._received, size)
         elif _NO_REQUEST.match(self._received):
@@ -138,3 +135,14 @@ class RequestReader:
         self._all.poller.forget(self._connection.sock)
         self._all.timers.retire(self._timer)
         self._all.discard(self)
+
+
+def _head_size(received: bytes) -> int:
+    """Return how long the head is, with the empty line that ends it; 0 while that has not come.
+
+    Some clients end lines with LF alone. The request is hypercorn's then, whatever it asks for.
+    """
+    crlf, lf = received.find(b"\n\r\n"), received.find(b"\n\n")
+    if lf >= 0 and not 0 <= crlf < lf:
+        return lf + 2
+    return crlf + 3 if crlf >= 0 else 0

@@ -22,7 +22,7 @@ from ..transports.timers import Timers, do_nothing
 from .asgi_adapter import AsgiAdapter
 from .connection_limits import AcceptedConnection, ConnectionLimits
 from .lingering_close import LingeringCloses, log_refusal
-from .request_head import BadUpgrade, Upgrade, WebSocketRequest, http_response, is_upgrade, parse_upgrade
+from .request_head import BadUpgrade, Upgrade, WebSocketRequest, http_response, read_upgrade
 from .request_reader import RequestReaders
 from .server_settings import ServerSettings
 
@@ -109,15 +109,15 @@ class WebSocketServer:
             self.closes.refuse(connection, ServerRefusal.STOPPING)
             return
         head = received[:head_size]
-        if not is_upgrade(head):
-            self._start_soon(self._serve_other, connection, received)
-            return
         try:
-            upgrade = parse_upgrade(head, compression=self.settings.compression)
+            upgrade = read_upgrade(head, compression=self.settings.compression)
         except BadUpgrade as error:
             self.closes.refused["bad_handshake"] += 1
             log_refusal(connection.client, error.status, f"the handshake is not in order: {str(error).strip()}")
             self.closes.send_and_close(connection, error.response)
+            return
+        if upgrade is None:
+            self._start_soon(self._serve_other, connection, received)
             return
         scope = self._scope_of(connection, upgrade)
         release = self._admit_client(connection, scope)
