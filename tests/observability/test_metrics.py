@@ -1,5 +1,6 @@
 """What Prometheus reads, over a real socket."""
 
+import re
 import sys
 from typing import Any
 
@@ -10,7 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from nexios_trio import ChannelBox, NexiosApp, WebSocket, open_channel
 from nexios_trio.http import HTTPException, Request
+from nexios_trio.observability.merging import count_workers, merge_metrics
 from tests.asgi import request
+from tests.server.processes import PROJECT
 from tests.server.support import Running, running, settings, upgrade, websocket
 
 ROOM = "room"
@@ -150,6 +153,18 @@ async def test_who_may_see_them(caplog: pytest.LogCaptureFixture) -> None:
     by_method = make_app()
     by_method.mount_metrics(authorize=may_see)
     assert (await request(by_method, "/metrics", headers=[(b"authorization", TOKEN.encode())])).status == 200
+
+
+async def test_the_page_of_the_documents_has_all_of_them_and_no_others() -> None:
+    app = make_app()
+    app.mount_metrics(authorize=may_see, registry=CollectorRegistry())
+    async with running(app) as server:
+        _, _, body = (await server.get("/metrics", f"Authorization: {TOKEN}")).partition(b"\r\n\r\n")
+    of_workers = merge_metrics([body.decode(), count_workers(1, 2)])
+    helps = dict(re.findall(r"# HELP (\S+) (.*)", of_workers))
+    rows = re.findall(r"^\| (`nexios_.*?) \|", (PROJECT / "docs/guides/observe.md").read_text(), re.MULTILINE)
+    assert sorted(name for row in rows for name in re.findall(r"`(\w+)`", row)) == sorted(helps)
+    assert min(map(len, helps.values())) > 20, helps
 
 
 async def test_metrics_of_the_programs_own_stand_beside() -> None:

@@ -80,7 +80,7 @@ class Families(Collector):
         )
         yield self._histogram(
             "handler_seconds",
-            "From when a handler is given a message to when it asks for the next. On one connection in 16.",
+            "From when a handler is given a message to when it asks for the next one. On one connection in 16.",
             self._samples.handler,
         )
 
@@ -90,44 +90,64 @@ class Families(Collector):
         open_now = {(lane, "websocket"): census.connections[lane] for lane in sorted(lanes)}
         if census.server is not None:
             open_now["asgi", "http"] = census.server.http
-        yield self._gauge("connections", "That are open.", ("lane", "protocol"), open_now)
+        yield self._gauge(
+            "connections", "WebSockets that are open, and connections for HTTP.", ("lane", "protocol"), open_now
+        )
         yield self._gauge("handshakes", "WebSocket handshakes that are not answered yet.", (), census.handshakes)
         yield self._counter("accepted", "WebSocket handshakes that were accepted.", ("lane",), census.accepted)
         refused = {(cause, str(status or "")): count for (cause, status), count in census.refused.items()}
-        text = "WebSocket handshakes that were not; no status: the client has left."
+        text = "WebSocket handshakes that were not accepted, by cause and HTTP status; without one the client has left."
         yield self._counter("refused", text, ("cause", "status"), refused)
-        yield self._counter("ended", "WebSockets that have ended, by the cause.", ("cause",), census.ended)
+        yield self._counter(
+            "ended", "WebSockets that were accepted and have ended, by the cause.", ("cause",), census.ended
+        )
         if census.server is not None:
             server = census.server
             text = "Sockets that the server has accepted and not closed, of every kind."
             yield self._gauge("server_connections", text, (), server.connections)
-            yield self._gauge("server_connections_limit", "So many there may be.", (), server.most)
+            yield self._gauge(
+                "server_connections_limit",
+                "Sockets that the server may have at a time; it refuses more.",
+                (),
+                server.most,
+            )
             text = "Connections that were refused before any application has seen them."
             yield self._counter("server_refused", text, ("cause",), server.refused)
-            text = "Connections whose first request has not come yet."
+            text = "Sockets of server_connections whose first request has not come yet."
             yield self._gauge("server_connections_without_request", text, (), server.without_request)
 
     def _groups(self) -> Iterator[Metric]:
         census = self._census
-        yield self._gauge("groups", "That have members here.", (), census.groups)
-        yield self._gauge("members", "Memberships: a channel in two groups counts twice.", (), census.members)
-        yield self._gauge("channels", "That are known here, in groups or not.", (), census.channels)
-        yield self._counter("published", "Messages that group_send gave to the engine here.", (), census.published)
-        yield self._counter("delivered", "Group messages that members here were given.", (), census.delivered)
+        yield self._gauge("groups", "Groups that have members in this process.", (), census.groups)
+        yield self._gauge(
+            "members", "Memberships in this process: a channel in two groups counts twice.", (), census.members
+        )
+        yield self._gauge("channels", "Channels in this process, in groups or not.", (), census.channels)
+        text = "Messages that group_send and post gave to the engine in this process."
+        yield self._counter("published", text, (), census.published)
+        text = "Group messages written to members in this process, or queued for them; once for each member."
+        yield self._counter("delivered", text, (), census.delivered)
         counts = census.undelivered
         reasons = {name: getattr(counts, name) for name in ("dropped_latest", "dropped_oldest", "lost", "replaced")}
-        yield self._counter("undelivered", "Messages that peers were to get and did not.", ("reason",), reasons)
-        text = "Messages for which an overflow policy, or its key, raised."
+        text = "Messages, of groups and others, that peers were to get and did not."
+        yield self._counter("undelivered", text, ("reason",), reasons)
+        text = "Messages for which an overflow policy, or its key, raised: they were queued without."
         yield self._counter("policy_errors", text, (), counts.policy_errors)
         states = {state.value: int(census.engine is state) for state in EngineState}
         yield self._gauge("engine_state", "1 for the state that the engine is in.", ("state",), states)
 
     def _outboxes(self) -> Iterator[Metric]:
         census = self._census
-        yield self._gauge("outbox_peers", "Peers that messages wait for.", (), census.waiting_peers)
-        yield self._gauge("outbox_messages", "Messages that wait, for all peers.", (), census.waiting_messages)
-        yield self._gauge("outbox_bytes", "Their bytes.", (), census.waiting_bytes)
-        text = "For so long some peer has taken nothing of what waits for it."
+        yield self._gauge(
+            "outbox_peers", "Peers for which messages wait in their send queues.", (), census.waiting_peers
+        )
+        yield self._gauge(
+            "outbox_messages", "Messages that wait in the send queues of all peers.", (), census.waiting_messages
+        )
+        yield self._gauge(
+            "outbox_bytes", "Bytes of the messages that wait in the send queues of all peers.", (), census.waiting_bytes
+        )
+        text = "The longest time for which a peer has taken nothing of what waits for it; 0 if nothing waits."
         yield self._gauge("outbox_age_seconds", text, (), census.longest_wait)
 
     def _gauge(self, name: str, text: str, labels: tuple[str, ...], values: Any) -> Metric:
