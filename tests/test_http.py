@@ -1,5 +1,6 @@
 """HTTP handlers `(req, res)`."""
 
+import asyncio
 import logging
 from decimal import Decimal
 from typing import Any
@@ -190,6 +191,17 @@ async def test_an_error_is_logged_once_and_answered_without_its_text(caplog: pyt
     (record,) = caplog.records
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], LookupError)
+
+
+async def test_who_uses_asyncio_is_told_what_to_change(caplog: pytest.LogCaptureFixture) -> None:
+    async def sleepy(req: Any, res: Any) -> None:
+        await asyncio.sleep(1)
+
+    assert (await answer_with(sleepy)).status == 500
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert record.exc_info[1] is not None
+    assert "trio.sleep for asyncio.sleep" in record.exc_info[1].__notes__[0]
 
 
 async def test_debug_shows_the_traceback() -> None:

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from .asgi_types import ASGIApp, Event, Receive, Scope, Send
 from .config.settings import Settings
+from .connections.handler_errors import explain
 from .connections.watch import ConnectionWatch
 from .core.json import JsonDefault, decode_json, encode_json
 from .exceptions import InvalidJson
@@ -269,6 +270,7 @@ def _report(error: Exception, scope: Scope, settings: Settings) -> Response:
         response = error_response(error.status_code, error.detail)
         response.headers.update(error.headers or {})
         return response
+    explain(error)
     logger.error(
         "the handler of %s %r failed",
         scope["method"],

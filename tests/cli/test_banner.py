@@ -41,6 +41,7 @@ async def test_one_of_several_workers_says_it(tmp_path):
         assert server.line.endswith(" with 2 workers (Ctrl-C stops it)\n")
         assert server.log.count("\n  routes ") == 1
         assert "\n  workers " not in server.log
+        assert re.search(r"\n  engine +hub, for the groups of all workers\n", server.log)
 
 
 async def test_nothing_but_one_object_where_the_log_is_json(tmp_path):

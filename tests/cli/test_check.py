@@ -13,9 +13,11 @@ from nexios_trio.cli.main import main
 from tests.server.support import CERTIFICATES
 
 APP = """
-from nexios_trio import NexiosApp
+from nexios_trio import ChannelBox, NexiosApp
+from nexios_trio.engines.memory import MemoryEngine
 app = NexiosApp(max_message_size=1000)
 double = NexiosApp()
+island = NexiosApp(box=ChannelBox(engine=MemoryEngine()))
 
 @app.ws_route("/ws")
 async def chat(ws):
@@ -139,10 +141,19 @@ def test_a_deployment_behind_a_proxy_on_a_unix_socket(check):
     assert status == 0
     assert found(findings, "ok", "addresses") == ["unix:socket, for its group (--umask 007)"]
     assert found(findings, "ok", "proxies") == ["X-Forwarded-For, -Proto and -Host are believed of unix"]
-    assert found(findings, "note", "workers") == [
-        "2 workers have groups of their own: a group send reaches one process"
-    ]
+    assert found(findings, "ok", "workers") == ["2 workers share their groups and histories"]
     assert not os.path.exists("socket")
+
+
+def test_workers_of_a_box_that_was_given_an_engine_of_one_process(check):
+    status, findings = check("checked:island", "--port", "0", "--workers", "3")
+    assert status == 0
+    [text] = found(findings, "note", "workers")
+    assert text.startswith(
+        "3 workers have groups of their own: the box was given an engine of one process, MemoryEngine"
+    )
+    status, findings = check("checked:island", "--port", "0")
+    assert not found(findings, "note", "workers")
 
 
 def test_the_files_of_tls(check, folder):

@@ -56,7 +56,7 @@ async def test_the_guide_as_it_stands(folder, ports, check):  # noqa: F811
         ("proxy_set_header Host $http_host;", "browsers get 403: Origin https://localhost:"),
         ("proxy_set_header Upgrade $http_upgrade;", "arrives without its Upgrade header, as a plain request"),
         ("proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;", "note   through      no X-Forwarded-For"),
-        ("proxy_set_header X-Forwarded-Proto $scheme;", "X-Forwarded-Proto is not sent, or not believed"),
+        ("proxy_set_header X-Forwarded-Proto $scheme;", "X-Forwarded-Proto is not sent"),
     ],
 )
 async def test_a_line_that_is_missing(folder, ports, check, line, text):  # noqa: F811
@@ -72,7 +72,15 @@ async def test_a_proxy_that_nobody_trusts(folder, ports, check):  # noqa: F811
         is_right, said = await check(f"wss://localhost:{ports[0]}", "-b", f"unix:{path}", "--umask", "000")
     assert not is_right
     assert "X-Forwarded-For of unix is not believed: --set trusted_proxies=unix" in said
-    assert "the server does not know of the TLS: X-Forwarded-Proto is https, or not believed" in said
+    assert "the server does not know of the TLS: X-Forwarded-Proto says https, and is not believed" in said
+
+
+async def test_a_certificate_of_one_s_own(folder, ports, check, monkeypatch):  # noqa: F811
+    monkeypatch.delenv("SSL_CERT_FILE")
+    async with proxy(folder, ports[0], f"127.0.0.1:{ports[1]}"):
+        is_right, said = await check(f"wss://localhost:{ports[0]}", "--port", str(ports[1]), *TRUSTED)
+    assert not is_right
+    assert said.endswith("; SSL_CERT_FILE=FILE in the environment has one of your own trusted")
 
 
 async def test_a_proxy_that_asks_somebody_else(folder, ports, check):  # noqa: F811

@@ -187,6 +187,7 @@ async def test_a_port_in_use_exits_with_2(log):
         (["tests.server.apps:ap"], "did you mean app?"),
         ([APP, "-b", "127.0.0.1:http"], "a bind is HOST:PORT, unix:PATH or fd://NUMBER"),
         ([APP, "-b", "192.0.2.1:0"], "this machine has no such address"),
+        ([APP, "-b", "unix:/no/such/folder/sock"], "there is no directory /no/such/folder; make it first"),
         ([APP, "-b", "fd://9999"], "there is no such descriptor"),
         ([APP, "--certfile", "here.pem"], "certfile and keyfile go together"),
         ([APP, "--certfile", "nowhere.pem", "--keyfile", "nowhere.key"], "nowhere.pem, nowhere.key"),

@@ -60,6 +60,12 @@ def test_what_the_message_says_is_not_said_again(message, is_repeated):
     assert parsed(record(message, path="/ws"))["path"] == "/ws"
 
 
+def test_the_port_of_a_host_tells_another_address_from_a_client_s():
+    one = record("another site than Host 127.0.0.1:8000 (ws)", client="127.0.0.1")
+    assert text(one).endswith("  client=127.0.0.1")
+    assert text(record("bad header from 127.0.0.1: no colon", client="127.0.0.1")).endswith("no colon")
+
+
 def test_nothing_in_a_record_is_more_than_its_line():
     one = record("got %s", NASTY, path=NASTY, **{"na\nme": 1})
     line = TextFormatter(colors=False).format(one)

@@ -13,6 +13,7 @@ import click
 
 from ..application import NexiosApp
 from ..asgi_types import ASGIApp
+from ..engines.hub_engine import HubEngine
 from ..logs import JsonFormatter
 from ..routing.listing import MOUNT, WEBSOCKET, list_routes
 from .human import colored
@@ -91,4 +92,6 @@ def _count_routes(app: NexiosApp) -> str:
 def _engine(app: NexiosApp) -> str:
     engine = app.box.engine
     name = type(engine).__name__.removesuffix("Engine").lower() or "unnamed"
-    return f"{name}, for the groups of one process" if engine.is_local else name
+    if engine.is_local:
+        return f"{name}, for the groups of one process"
+    return f"{name}, for the groups of all workers" if isinstance(engine, HubEngine) else name

@@ -124,7 +124,9 @@ def _quoted(text: str) -> str:
 
 def _stands_in(message: str, text: str) -> bool:
     """Tell whether the message says it already, between blanks, quotes or punctuation."""
-    return text in message and re.search(rf"(?:^|[\s'\"(=]){re.escape(text)}(?:$|[\s'\"),:;])", message) is not None
+    # a colon and a digit: the address has a port, and is another one's
+    pattern = rf"(?:^|[\s'\"(=]){re.escape(text)}(?:$|[\s'\"),;]|:(?!\d))"
+    return text in message and re.search(pattern, message) is not None
 
 
 def _exception(record: logging.LogRecord) -> str | None:

@@ -7,7 +7,8 @@ import socket
 import stat
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack, contextmanager
-from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EBADF, ECONNREFUSED, ENOTSOCK
+from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EBADF, ECONNREFUSED, ENOENT, ENOTSOCK
+from pathlib import Path
 from typing import Any, Final
 
 import attrs
@@ -145,7 +146,10 @@ def _open(
     except OSError as error:
         if target.is_one_of_several and opened and error.errno in (EADDRNOTAVAIL, EAFNOSUPPORT):
             return None
-        advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
+        if target.family == socket.AF_UNIX and error.errno == ENOENT:
+            advice = f"there is no directory {Path(target.address).parent}; make it first"
+        else:
+            advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
         raise OSError(error.errno, f"cannot listen on {target.bind}: {advice}") from None
     sock.setblocking(False)
     own(sock)

@@ -1,12 +1,14 @@
 """The in-memory client against bare ASGI applications, on both servers, and against our own."""
 
 import json
+import re
 from typing import Any, cast
 
 import pytest
 import trio
 import trio.testing
 
+from nexios_trio import NexiosApp, open_channel
 from nexios_trio.exceptions import WebSocketDisconnect
 from nexios_trio.testing import ConnectionOver, Denied, Unmet
 from nexios_trio.testing.client import connect
@@ -185,6 +187,21 @@ async def test_errors_say_what_was_expected(autojump_clock):
     assert "expected a JSON message within 2 s, but nothing came" in str(caught.value)
     assert __file__ in str(caught.value)
     assert "await receive()" in str(caught.value)
+
+
+async def test_errors_show_the_user_s_line_and_not_where_we_wait(autojump_clock):
+    app = NexiosApp()
+
+    @app.ws_route("/chat")
+    async def chat(ws):
+        async with open_channel(ws) as channel:
+            async for text in channel:
+                await channel.send(text)
+
+    with pytest.raises(Unmet) as caught:
+        async with connect(app, "/chat") as ws:
+            await ws.receive_json()
+    assert re.search(rf"stands at:\n  {__file__}:\d+ in \S+chat: async for text in channel:$", str(caught.value))
 
 
 async def test_an_application_that_does_not_finish_is_a_failure(autojump_clock):

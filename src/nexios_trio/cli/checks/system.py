@@ -45,12 +45,20 @@ def check_limits(config: Config, settings: Settings) -> Iterator[Finding]:
 
 
 def check_system(app: Any, workers: int) -> Iterator[Finding]:
-    """Say which lane WebSockets take, and whether workers are islands."""
+    """Say which lane WebSockets take, and whether workers share their groups."""
     if not IS_AVAILABLE:
         yield note("system", f"{platform.system()} has no epoll: WebSockets go the plain ASGI way, for development")
     ours = find_nexios_app(app)
-    if workers > 1 and ours is not None and ours.box.engine.is_local:
-        yield note("workers", f"{workers} workers have groups of their own: a group send reaches one process")
+    if workers == 1 or ours is None:
+        return
+    if ours.box.has_default_engine:
+        yield ok("workers", f"{workers} workers share their groups and histories")
+    elif ours.box.engine.is_local:
+        yield note(
+            "workers",
+            f"{workers} workers have groups of their own: the box was given an engine of one process,"
+            f" {type(ours.box.engine).__name__}; without one it gets what they share",
+        )
 
 
 def check_extras(*, needs_reload: bool) -> Iterator[Finding]:

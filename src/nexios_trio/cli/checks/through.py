@@ -104,6 +104,9 @@ def _shake_hands(url: str, origin: str) -> str | None:
             return None
     except InvalidStatus as error:
         return _explain_status(error.response.status_code)
+    except ssl.SSLCertVerificationError as error:
+        why = f"TLS with {urlsplit(url).hostname} fails: {error.verify_message}"
+        return f"{why}; SSL_CERT_FILE=FILE in the environment has one of your own trusted"
     except ssl.SSLError as error:
         return f"TLS with {urlsplit(url).hostname} fails: {error}"
     except TimeoutError:
@@ -139,8 +142,9 @@ def _check_scope(scope: Scope, parts: SplitResult, settings: Settings) -> Iterat
     else:
         yield ok(SUBJECT, f"the client's address is {client}, by X-Forwarded-For")
     if parts.scheme == "wss" and scope["scheme"] != "wss":
-        said = _header(scope, b"x-forwarded-proto") or "not sent"
-        yield wrong(SUBJECT, f"the server does not know of the TLS: X-Forwarded-Proto is {said}, or not believed")
+        said = _header(scope, b"x-forwarded-proto")
+        why = f"says {said}, and is not believed" if said == "https" else f"says {said}" if said else "is not sent"
+        yield wrong(SUBJECT, f"the server does not know of the TLS: X-Forwarded-Proto {why}")
 
 
 def _header(scope: Any, name: bytes) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 import outcome
 import trio
 
+from ...logs.tracebacks import is_callers_file
+
 __all__ = ["all_tasks", "is_users", "stack", "subtree", "trail", "where"]
 
 # not where anybody would look for a mistake: trio, contextlib, the testing kit itself
@@ -47,8 +49,13 @@ def is_users(task: trio.lowlevel.Task) -> bool:
 
 
 def where(task: trio.lowlevel.Task, limit: int = 6) -> str:
-    """The innermost `limit` places, one a line, and the line of source that each is at."""
-    lines = [_line(frame.f_code, line) for frame, line in stack(task)[-limit:]]
+    """The innermost `limit` places in the user's code, one a line, and the line of source that each is at.
+
+    A task that is nowhere in the user's code is about us: then, those in ours.
+    """
+    frames = stack(task)
+    users = [(frame, line) for frame, line in frames if not is_callers_file(frame.f_code.co_filename)]
+    lines = [_line(frame.f_code, line) for frame, line in (users or frames)[-limit:]]
     return "\n".join(lines) or f"  {task.name} (not started, or running)"
 
 
