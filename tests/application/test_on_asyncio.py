@@ -7,6 +7,7 @@ import sys
 import warnings
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypercorn.config import Config
@@ -109,9 +110,22 @@ def test_what_else_runs_an_application(run: Any) -> None:
         asyncio.run(call())
 
 
-def test_groups_from_asyncio() -> None:
+@pytest.mark.parametrize(
+    "send",
+    [
+        lambda: ChannelBox.group_send("room", "news"),
+        lambda: make_app().box.group_send("room", "news"),
+        lambda: make_app().box.group_send("room", "news", save_history=True),
+        lambda: make_app().box.send_to(uuid4(), "news"),
+    ],
+    ids=["on the class", "on a box", "kept", "to a channel"],
+)
+def test_groups_from_asyncio(send: Any) -> None:
+    async def call() -> None:
+        await send()
+
     with pytest.raises(LifecycleError, match=r"not trio's.*trio\.from_thread\.run"):
-        asyncio.run(ChannelBox.group_send("room", "news"))
+        asyncio.run(call())
 
 
 @pytest.mark.parametrize("workers", [0, 1])

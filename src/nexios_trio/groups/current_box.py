@@ -21,7 +21,7 @@ import trio
 from ..engines.memory import MemoryEngine
 from ..exceptions import LifecycleError
 
-__all__ = ["OnCurrentBox", "announce_box", "find_box", "use_box", "withdraw_box"]
+__all__ = ["OnCurrentBox", "announce_box", "find_box", "require_trio_run", "use_box", "withdraw_box"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,6 +56,12 @@ def find_box(kind: type) -> Any:
     if not _of_the_process:
         _of_the_process.append(kind(MemoryEngine()))
     return _of_the_process[0]
+
+
+def require_trio_run() -> None:
+    """Raise LifecycleError, with the next step, in a thread that is not trio's."""
+    if not trio.lowlevel.in_trio_run():
+        raise LifecycleError(_FOREIGN_THREAD) from None
 
 
 def announce_box(box: object) -> trio.lowlevel.TrioToken:
@@ -120,8 +126,7 @@ def _on_the_box_found(function: Callable[..., Any], kind: type) -> Callable[...,
 
         @functools.wraps(function)
         async def call_async(*args: Any, **kwargs: Any) -> Any:
-            if not trio.lowlevel.in_trio_run():
-                raise LifecycleError(_FOREIGN_THREAD)
+            require_trio_run()
             return await function(find_box(kind), *args, **kwargs)
 
         return call_async

@@ -22,7 +22,7 @@ from ..exceptions import MessageTooBig
 from ..pubsub.history import DEFAULT_MAX_BYTES, HistoryLimits
 from ..transports.timers import Timer
 from .authorization import Authorize, require_sender, require_sender_now
-from .current_box import OnCurrentBox
+from .current_box import OnCurrentBox, require_trio_run
 from .history_size import history_size
 from .kept_groups import KeptGroups
 from .memberships import Memberships, excluded_ids
@@ -145,33 +145,37 @@ class Publishing(Memberships):
             ever take it; NotAuthorized; EngineError. Nothing was sent to anybody, except where an EngineError says so
             by its `maybe_published`.
         """
-        message, limits = self._prepare(group_name, payload, save_history, exclude, transient)
-        if message.size > self._max_message_size:
-            await checkpoint()
-            raise self._too_big(message)
-        if self._authorize is not None:
-            await require_sender(self._authorize, group_name)
-        if self._timers:
-            self.timers.fire_due(trio.current_time())
-        groups = self._index.groups
-        if limits is None and group_name not in groups and self.engine.is_local:
-            await checkpoint()
-            return GroupSendStatusEnum.NO_SUCH_GROUP
-        # The engine gives it to `Broadcaster.deliver`, here and on every other node, before this returns or later.
-        await checkpoint_if_cancelled()
-        receipt = self._post(group_name, message, keep=limits, key=key)
-        if not receipt.is_settled:
-            self.engine_client.remember(group_name, receipt)
-            await receipt
-        elif receipt.error is None:
-            await cancel_shielded_checkpoint()
-        else:
-            await receipt  # for its error
-        self._published += 1
-        group = groups.get(group_name)
-        if group is not None and group.backlogs:
-            await self.broadcaster.wait_for_writers(group)
-        return GroupSendStatusEnum.GROUP_SEND if receipt.is_watched else GroupSendStatusEnum.NO_SUCH_GROUP
+        try:
+            message, limits = self._prepare(group_name, payload, save_history, exclude, transient)
+            if message.size > self._max_message_size:
+                await checkpoint()
+                raise self._too_big(message)
+            if self._authorize is not None:
+                await require_sender(self._authorize, group_name)
+            if self._timers:
+                self.timers.fire_due(trio.current_time())
+            groups = self._index.groups
+            if limits is None and group_name not in groups and self.engine.is_local:
+                await checkpoint()
+                return GroupSendStatusEnum.NO_SUCH_GROUP
+            # The engine gives it to `Broadcaster.deliver`, here and on every other node, before this returns or later.
+            await checkpoint_if_cancelled()
+            receipt = self._post(group_name, message, keep=limits, key=key)
+            if not receipt.is_settled:
+                self.engine_client.remember(group_name, receipt)
+                await receipt
+            elif receipt.error is None:
+                await cancel_shielded_checkpoint()
+            else:
+                await receipt  # for its error
+            self._published += 1
+            group = groups.get(group_name)
+            if group is not None and group.backlogs:
+                await self.broadcaster.wait_for_writers(group)
+            return GroupSendStatusEnum.GROUP_SEND if receipt.is_watched else GroupSendStatusEnum.NO_SUCH_GROUP
+        except RuntimeError:
+            require_trio_run()  # what trio says elsewhere helps nobody
+            raise
 
     @OnCurrentBox
     def post(

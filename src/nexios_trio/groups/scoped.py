@@ -13,7 +13,7 @@ from ..core.message import Message
 from ..core.message_codec import decode_message, encode_message
 from ..core.names import check_group_name
 from ..exceptions import MessageTooBig
-from .current_box import OnCurrentBox
+from .current_box import OnCurrentBox, require_trio_run
 from .memberships import NOBODY, as_uuid
 from .publishing import Publishing
 from .questions import Answerer, Question, answer, encode_question, read_answers
@@ -51,7 +51,11 @@ class Scoped(Publishing):
         Checkpoint: always. Raises: ValueError when the payload cannot be encoded; MessageTooBig; EngineError when the
             channel is not on this node, and the others cannot be asked.
         """
-        await checkpoint()
+        try:
+            await checkpoint()
+        except RuntimeError:
+            require_trio_run()
+            raise
         channel = self.find(channel_id)
         if channel is not None:
             if self.engine_client.unsettled:
