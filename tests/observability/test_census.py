@@ -1,14 +1,16 @@
-"""Counting ten thousand connections holds nobody up."""
+"""Counting ten thousand connections holds nobody up; what is counted is what it is called."""
 
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import trio
 
-from nexios_trio import Settings
+from nexios_trio import NexiosApp, Settings, WebSocket, max_lag, open_channel
 from nexios_trio.connections.runtime import Runtime
 from nexios_trio.core.lifecycle import Phase
 from nexios_trio.observability.census import CONNECTIONS_PER_SLICE, take_census
+from nexios_trio.testing import connect, run_app
 from nexios_trio.transports.base import SendStatistics
 from nexios_trio.transports.send_queue import DeliveryCounts
 
@@ -79,3 +81,24 @@ async def test_a_connection_that_ends_meanwhile_is_counted_once() -> None:
             nursery.start_soon(count)
     await count()
     assert set(lost) == {len(fakes)}
+
+
+@pytest.mark.parametrize("overflow", ["disconnect", max_lag(60)])
+async def test_the_longest_wait_is_of_a_peer_and_not_of_a_message(autojump_clock: Any, overflow: Any) -> None:
+    app = NexiosApp(overflow=overflow, write_timeout=90)
+
+    @app.ws_route("/")
+    async def hold(ws: WebSocket) -> None:
+        async with open_channel(ws) as channel, channel.member("tea"):
+            async for _ in channel:
+                pass
+
+    async with run_app(app), connect(app, "/", buffer=1000) as client:
+        assert (await take_census(app.runtime)).longest_wait == 0
+        client.stall()
+        for number in range(10):
+            await app.box.group_send("tea", f"{number:2000}")
+            await trio.sleep(1)
+        census = await take_census(app.runtime)
+        assert census.waiting_messages > 2
+        assert census.longest_wait == 10

@@ -40,7 +40,7 @@ class Census:
     waiting_peers: int = 0
     waiting_messages: int = 0
     waiting_bytes: int = 0
-    longest_wait: float = 0.0  # seconds
+    longest_wait: float = 0.0  # seconds for which a peer has taken nothing
     engine: EngineState = EngineState.UP
     server: ServerCounts | None = None
 

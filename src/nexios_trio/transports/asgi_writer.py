@@ -149,8 +149,7 @@ class AsgiWriter(Transport):
         return SendStatistics.of(self._outbox.messages, self._outbox.bytes, self.counts)
 
     def waiting_since(self) -> float | None:
-        oldest = None if self._outbox is None else self._outbox.oldest_at
-        return oldest if oldest is not None else self._writing_since if self._writing_since < inf else None
+        return self._writing_since if self._writing_since < inf else None
 
     def _abort(self) -> None:
         self._gone.set()

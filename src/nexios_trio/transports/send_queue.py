@@ -125,11 +125,6 @@ class Outbox:
         """More than half full."""
         return self.messages * 2 > self.max_messages or self.bytes * 2 > self.max_bytes
 
-    @property
-    def oldest_at(self) -> float | None:
-        """The time at which the oldest message was queued, on trio's clock; None for none, and where no policy asks."""
-        return self._order[0].since if self._order else None
-
     def fits(self, size: int) -> bool:
         return self.messages < self.max_messages and self.bytes + size <= self.max_bytes
 

@@ -208,8 +208,6 @@ class Writer(KernelWriter):
         return SendStatistics.of(messages, size, self.counts)
 
     def waiting_since(self) -> float | None:
-        if self._outbox is not None and self._outbox.oldest_at is not None:
-            return self._outbox.oldest_at
         return None if self._deadline is None else self._deadline.stalled_since(self._taken())
 
     def _lost(self, data: bytes = b"") -> None:
