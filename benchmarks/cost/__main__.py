@@ -20,7 +20,7 @@ from benchmarks.machine import Missing, allow_descriptors, processors
 from benchmarks.servers import Kit, Server
 
 from .callgrind import counted_server, require_valgrind
-from .servers import OURS, PEERS, counted, versions
+from .servers import OURS, PEERS, counted, versions, with_metrics
 from .table import KEPT, Row, Table, changes, median, other_versions, over, show, spread
 from .workloads import TITLES, WORKLOADS, Workload
 
@@ -40,6 +40,7 @@ def arguments() -> argparse.ArgumentParser:
         "--against", nargs="?", type=Path, const=KEPT, metavar="FILE", help="show changes from a table (the kept one)"
     )
     parser.add_argument("--limit", type=float, metavar="PERCENT", help="with --against: fail if a count rose by more")
+    parser.add_argument("--metrics", action="store_true", help="of our lanes alone, with metrics that nobody asks for")
     parser.add_argument("--write", action="store_true", help=f"keep what was counted in {KEPT.name}")
     parser.add_argument("--peers", type=Path, default=Path(".venv-bench/bin/python"), metavar="PYTHON")
     return parser
@@ -49,11 +50,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments()
     given = parser.parse_args(argv)
     servers = [server for server in counted() if _is_chosen(server, given.only)]
+    if given.metrics:
+        servers = [with_metrics(server) for server in servers if server.is_ours]
     workloads = [workload for workload in WORKLOADS if re.fullmatch(given.workloads, workload.name)]
     if not servers or not workloads or given.repeat < 1:
         parser.error("no such server or workload, or no round; --help names them")
     if given.limit is not None and given.against is None:
         parser.error("--limit is a limit of changes, so it needs --against")
+    if given.metrics and given.write:
+        parser.error("the kept table is of servers without metrics: --write does not go with --metrics")
     try:
         require_valgrind()
         kept = Table.load(given.against) if given.against is not None else Table()

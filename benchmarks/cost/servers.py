@@ -10,6 +10,8 @@ import attrs
 from benchmarks.servers import SERVERS, Kit, Server
 
 OURS: Final = ("runner", "takeover", "asgi")
+APP: Final = "benchmarks.app:app"
+WITH_METRICS: Final = "benchmarks.app_with_metrics:app"
 PEERS: Final = ("starlette", "nexios", "trio-websocket", "picows")
 # On which the counts of each depend, beside Python.
 PACKAGES: Final = {
@@ -59,6 +61,15 @@ def launched(command: Sequence[str]) -> list[str]:
     python, _, module, *arguments = command
     in_process = ["--workers", "0"] if module == "hypercorn" else []
     return [python, "-m", "benchmarks.cost.launch", module, *in_process, *arguments]
+
+
+def with_metrics(server: Server) -> Server:
+    """Return one of our lanes with metrics mounted, for which nobody asks."""
+
+    def command(kit: Kit, port: int) -> list[str]:
+        return [WITH_METRICS if word == APP else word for word in server.command(kit, port)]
+
+    return attrs.evolve(server, command=command)
 
 
 def _peer(server: Server) -> Server:

@@ -140,6 +140,16 @@ def test_the_command_counts_reports_keeps_and_compares(monkeypatch, tmp_path, ca
     assert "FAILED  runner, echo: +3.0 %" in said
 
 
+def test_our_lanes_can_be_counted_with_metrics(capsys):
+    kit = Kit("python", None, 1)
+    lane = servers.with_metrics(next(server for server in servers.counted() if server.name == "runner"))
+    assert servers.WITH_METRICS in lane.command(kit, 80)
+    assert servers.APP not in lane.command(kit, 80)
+    with pytest.raises(SystemExit):
+        command.main(["--metrics", "--write"])
+    assert "--write does not go with --metrics" in capsys.readouterr().err
+
+
 def test_lanes_of_ours_run_in_the_process_that_is_counted():
     kit = Kit(None, command.KEPT.parent, 0)
     lanes = {server.name: server.command(kit, 80) for server in servers.counted() if server.is_ours}
