@@ -7,12 +7,14 @@ import trio
 from ..channels.channel import Channel
 from ..core.message import Frame, Message
 from ..engines.base import Deliver
+from ..engines.memory import MemoryEngine
 from ..groups.box import ChannelBox
 from ..transports.send_queue import DeliveryCounts
 
 __all__ = [
     "counts_of",
     "extensions_of",
+    "forget_histories",
     "frame_for",
     "has_ended",
     "members_of",
@@ -25,6 +27,13 @@ def box_of(app: Any) -> ChannelBox | None:
     """The box of one of our applications."""
     box = getattr(app, "box", None)
     return box if isinstance(box, ChannelBox) else None
+
+
+def forget_histories(app: Any) -> None:
+    """Take from one of our applications, where nobody is connected to it, what it has kept in memory."""
+    box = box_of(app)
+    if box is not None and isinstance(box.engine, MemoryEngine) and not box.channels():
+        box.engine.flush_history_nowait()
 
 
 def see_deliveries(box: ChannelBox, see: Deliver) -> None:

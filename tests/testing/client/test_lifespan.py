@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from nexios_trio.application import NexiosApp
-from nexios_trio.testing import Unmet, run_app
+from nexios_trio.testing import Broker, Unmet, run_app
 from nexios_trio.testing.client import connect
 from nexios_trio.websockets import ChannelBox, WebSocket, open_channel
 
@@ -124,3 +124,53 @@ async def test_an_application_without_a_lifespan():
 
     async with run_app(app):
         pass
+
+
+async def keep(app: NexiosApp) -> None:
+    await app.box.group_send("tea", "hello", save_history=True)
+
+
+async def kept(app: NexiosApp) -> list[object]:
+    return [message.payload for message in await app.box.show_history("tea")]
+
+
+async def test_tests_with_one_application_do_not_see_each_other_s_messages():
+    app = make_app()
+    await keep(app)
+    async with run_app(app):
+        assert await kept(app) == ["hello"]  # what a test has prepared is there
+        async with run_app(app):
+            await keep(app)
+        assert await kept(app) == ["hello", "hello"]
+    assert await kept(app) == []
+
+
+async def test_nor_those_of_a_test_that_failed():
+    app = make_app()
+    with pytest.raises(ZeroDivisionError):
+        async with run_app(app):
+            await keep(app)
+            raise ZeroDivisionError
+    with trio.CancelScope() as scope:
+        async with run_app(app):
+            await keep(app)
+            scope.cancel()
+            await trio.sleep_forever()
+    assert await kept(app) == []
+
+
+async def test_an_engine_that_outlives_a_process_keeps_its_histories():
+    broker = Broker()
+    app = NexiosApp(box=ChannelBox(engine=broker.engine()))
+    async with run_app(app):
+        await keep(app)
+    async with run_app(app):
+        assert await kept(app) == ["hello"]
+
+
+async def test_what_somebody_is_still_connected_to_forgets_nothing():
+    app = make_app()
+    async with connect(app, "/ws/chat/tea"):
+        async with run_app(app):
+            await keep(app)
+        assert await kept(app) == ["hello"]

@@ -9,6 +9,7 @@ import trio
 
 from ...application.trio_only import require_trio
 from ..errors import Unmet
+from ..internals import forget_histories
 
 __all__ = ["lifespan_state", "run_app"]
 
@@ -86,6 +87,9 @@ async def run_app(app: A, *, timeout: float = 5.0) -> AsyncGenerator[A]:
     An error in the application's lifespan, now or while the block runs, cancels the block and is raised here. An
     application that returns from its lifespan without an answer does without one.
 
+    With the block ends what a process would take with it: histories in memory are gone, so that tests with one
+    application do not see each other's messages.
+
     Args:
         timeout: seconds for startup, and for shutdown.
     Raises: Unmet when startup or shutdown fails, or takes too long.
@@ -93,18 +97,22 @@ async def run_app(app: A, *, timeout: float = 5.0) -> AsyncGenerator[A]:
     require_trio()
     lifespan = _Lifespan(app)
     failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(lifespan.run, nursery.cancel_scope, name="lifespan")
-        token = _running.set((*_running.get(), (app, lifespan.state)))
-        try:
-            await lifespan.ask("startup", timeout)
-            yield app
-        except Exception as error:
-            failure = error
-        finally:
-            _running.reset(token)
-        failure = await lifespan.finish(timeout, failure)
-        nursery.cancel_scope.cancel(reason="the test block has ended")
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lifespan.run, nursery.cancel_scope, name="lifespan")
+            token = _running.set((*_running.get(), (app, lifespan.state)))
+            try:
+                await lifespan.ask("startup", timeout)
+                yield app
+            except Exception as error:
+                failure = error
+            finally:
+                _running.reset(token)
+            failure = await lifespan.finish(timeout, failure)
+            nursery.cancel_scope.cancel(reason="the test block has ended")
+    finally:
+        if not any(running is app for running, _ in _running.get()):  # a block around this one is not over
+            forget_histories(app)
     if lifespan.error is not None and failure is not None:
         raise failure from lifespan.error
     if lifespan.error is not None or failure is not None:

@@ -42,8 +42,8 @@ class World(Faults):
     failure inside shows the seed and the end of the timeline.
 
     Args:
-        app: the application that every server runs. Use `make` where a restarted server must have forgotten everything,
-            and for several servers.
+        app: the application that every server runs. A server that stops forgets its histories; use `make` where it
+            must have forgotten everything when it starts again, and for several servers.
         make: makes a server's application.
         seed: of chance.
         clock: "autojump" (time passes only when everybody waits), or None to leave the run's clock as it is.
