@@ -234,6 +234,13 @@ def test_nonsense_in_the_environment_is_refused(monkeypatch, arguments, variable
     assert result.output.endswith(f"{line}\n")
 
 
+def test_an_application_in_place_of_a_command():
+    result = CliRunner().invoke(main, ["chat:app", "--reload"])
+    assert result.exit_code == 2
+    assert "'chat:app' is an application, not a command: nexios-trio run chat:app serves it" in result.stderr
+    assert "No such command 'serve'" in CliRunner().invoke(main, ["serve", "chat:app"]).stderr
+
+
 def test_settings_are_shown(invoke):
     result = invoke("--show-settings", "-s", "max_message_size=2KiB")
     assert result.exit_code == 0

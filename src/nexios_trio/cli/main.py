@@ -15,7 +15,16 @@ from .settings import settings
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if ":" in args[0] and args[0] not in self.commands:
+            ctx.fail(f"{args[0]!r} is an application, not a command: nexios-trio run {args[0]} serves it")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="nexios-trio")
 def main() -> None:
     """The real-time layer for Trio."""
