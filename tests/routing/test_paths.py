@@ -89,6 +89,18 @@ def test_root_paths(path: str, raw: str | None, root: str, expected: str) -> Non
     assert request_path(scope(path, raw, root)) == expected
 
 
+@given(st.text("/.a~-_\n\\\0", max_size=8))
+def test_where_nothing_is_encoded_the_raw_path_says_nothing_more(path: str) -> None:
+    found: list[str | None] = []
+    for raw in (None, path):
+        try:
+            found.append(request_path(scope(path, raw)))
+        except BadPath:
+            found.append(None)
+    assert found[0] == found[1]
+    assert found[0] in (None, path or "/")
+
+
 @given(st.lists(st.text(min_size=1).filter(lambda s: s not in (".", "..")), min_size=1, max_size=4))
 def test_whatever_a_segment_holds_it_stays_one_segment(segments: list[str]) -> None:
     try:

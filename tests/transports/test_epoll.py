@@ -427,6 +427,53 @@ async def test_newcomers_come_one_by_one_beside_others_and_together_alone(poller
             poller.forget(one)
 
 
+async def test_a_newcomer_that_comes_alone_has_its_turn_at_once(poller):
+    first, second, third = Owner(), Owner(), Owner()
+    poller.serve_at_once(first)
+    poller.serve_at_once(second)
+    assert (first.events, second.events) == ([READ], [])
+    with pairs() as [(ours, theirs)]:
+        other = Owner()
+        poller.watch(ours, other, READ)
+        theirs.send(b"x")
+        with trio.fail_after(DEADLINE):
+            await other.called.wait()
+        poller.forget(ours)
+    poller.serve_at_once(third)  # the sockets have been looked at
+    assert third.events == [READ]
+
+
+async def test_where_newcomers_wait_nobody_has_a_turn_at_once(poller):
+    def come_too():  # while the other one waits, the first time
+        poller.serve_at_once(late)
+        seen.append(bool(late.events))
+
+    late = Owner()
+    seen = []
+    with pairs(2) as sockets:
+        newcomers = [Owner(), Owner()]
+        for (ours, theirs), newcomer in zip(sockets, newcomers, strict=True):
+            poller.watch(ours, newcomer, READ, newcomer=True)
+            theirs.send(b"x")
+        newcomers[0].react = newcomers[1].react = come_too
+        with trio.fail_after(DEADLINE):
+            for newcomer in newcomers:
+                await newcomer.called.wait()
+        for ours, _ in sockets:
+            poller.forget(ours)
+    assert seen[0] is False
+
+
+async def test_a_newcomer_that_fails_at_once_is_told(poller, caplog):
+    def fail():
+        raise RuntimeError("a mistake")
+
+    newcomer = Owner(fail)
+    poller.serve_at_once(newcomer)
+    assert [str(error) for error in newcomer.errors] == ["a mistake"]
+    assert "a connection failed" in caplog.text
+
+
 async def test_who_keeps_us_busy_and_newcomers_come_in_turn(poller, monkeypatch):
     """A peer with long messages is not behind hundreds of newcomers, nor are they behind a flood."""
     now = 1000.0

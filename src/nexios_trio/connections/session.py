@@ -42,12 +42,12 @@ class Session:
     __slots__ = (
         "_deadline",
         "_expiry",
+        "_id",
         "_nursery",
         "access",
         "app",
         "channels",
         "expires_at",
-        "id",
         "is_accepted",
         "is_released",
         "override_queues",
@@ -65,7 +65,7 @@ class Session:
         self.receive: Callable[[], Awaitable[str | bytes | End]] = self._receive_before_accept
         self.runtime = runtime
         self.app = app
-        self.id = secrets.token_hex(6)  # for logs; says nothing
+        self._id = ""  # made when somebody asks
         self.channels: list[AttachedChannel] = []
         self.override_queues: list[SendingQueue] = []
         self.is_accepted = False
@@ -77,6 +77,13 @@ class Session:
         self._expiry: Timer | None = None
         self.expires_at: float | None = None  # the whole connection, not a channel's membership
         transport.on_end = self._ended
+
+    @property
+    def id(self) -> str:
+        """The connection's name in logs, which says nothing."""
+        if not self._id:
+            self._id = secrets.token_hex(6)
+        return self._id
 
     @property
     def counts(self) -> DeliveryCounts:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from starlette.datastructures import QueryParams
 from trio import current_time
@@ -23,6 +23,8 @@ __all__ = ["WebSocket", "WebSocketDisconnect", "WebSocketException", "WebSocketS
 
 logger = logging.getLogger("nexios_trio.connection")
 
+_NO_QUERY: Final = QueryParams(b"")  # which cannot be changed
+
 
 class WebSocket(ReceivingConnection):
     """One WebSocket connection. Made by the application, given to the handler, over when the handler ends.
@@ -35,7 +37,8 @@ class WebSocket(ReceivingConnection):
     def __init__(self, session: Session) -> None:
         scope = dict(session.transport.scope)
         scope.setdefault("path_params", {})
-        scope["query_params"] = QueryParams(scope.get("query_string", b""))
+        query = scope.get("query_string", b"")
+        scope["query_params"] = QueryParams(query) if query else _NO_QUERY
         scope["app"] = session.app
         super().__init__(scope)
         self._session = session

@@ -21,6 +21,7 @@ __all__ = ["AccessLog", "open_access_log", "process_access_log", "use_for_proces
 
 NAME: Final = "nexios_trio.access"
 _UNKNOWN: Final = "-"
+_logger = logging.getLogger(NAME)
 
 
 class AccessLog:
@@ -96,8 +97,7 @@ def process_access_log() -> AccessLog | None:
     """
     if _of_process is not None:
         return _of_process
-    logger = logging.getLogger("nexios_trio.access")
-    return AccessLog(logger) if logging.NOTSET < logger.level <= logging.INFO else None
+    return AccessLog(_logger) if logging.NOTSET < _logger.level <= logging.INFO else None
 
 
 def _duration(seconds: float) -> str:

@@ -18,6 +18,7 @@ __all__ = ["CONVERTORS", "BadPath", "MountPattern", "PathPattern", "decoded", "j
 ENCODED_SLASH: Final = "\0"
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_PLAIN: Final = re.compile(r"(?:/[\w~-][\w.~-]*)+/?|/", re.ASCII)  # nothing encoded, no segment with a dot in front
 _SEPARATOR: Final = re.compile(r"[/\\]")
 _PARAMETER: Final = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)(?::([a-zA-Z_][a-zA-Z0-9_]*))?\}")
 _DOTS: Final = frozenset({".", ".."})
@@ -56,6 +57,8 @@ def request_path(scope: Mapping[str, Any]) -> str:
         BadPath: control characters, empty or dot segments, no leading slash, not UTF-8.
     """
     path: str = scope["path"]
+    if not scope.get("root_path") and _PLAIN.fullmatch(path) and scope.get("raw_path") == path.encode():
+        return path
     raw: bytes = (scope.get("raw_path") or b"").partition(b"?")[0]
     root: str = scope.get("root_path") or ""
     asked = _decode(raw)

@@ -59,6 +59,9 @@ class RequestReaders:
         self._reading.add(reader)
         reader.begin()
 
+    def is_reading(self, reader: "RequestReader") -> bool:
+        return reader in self._reading
+
     def discard(self, reader: "RequestReader") -> None:
         self._reading.discard(reader)
 
@@ -79,9 +82,14 @@ class RequestReader:
         self._connection = connection
         self._received = b""
         self.interest = 0
-        self._timer = Timer(self._time_out)
+        self._timer: Timer | None = None  # while we wait
 
     def begin(self) -> None:
+        """Read what has come with the connection, which often is the whole request; else wait for it."""
+        self._all.poller.serve_at_once(self)
+        if not self._all.is_reading(self):
+            return
+        self._timer = Timer(self._time_out)
         self._all.poller.watch(self._connection.sock, self, READ | PEER_LEFT, newcomer=True)
         self._all.timers.set(self._timer, trio.current_time() + self._all.settings.handshake_timeout)
 
@@ -132,8 +140,9 @@ class RequestReader:
         self._all.closes.refuse(self._connection, why)
 
     def _stop_reading(self) -> None:
-        self._all.poller.forget(self._connection.sock)
-        self._all.timers.retire(self._timer)
+        if self._timer is not None:
+            self._all.poller.forget(self._connection.sock)
+            self._all.timers.retire(self._timer)
         self._all.discard(self)
 
 

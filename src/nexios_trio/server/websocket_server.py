@@ -76,7 +76,7 @@ class WebSocketServer:
         if connection is None:
             self.closes.refuse(AcceptedConnection(sock, plain_address(peer), None), self.limits.refusal)
             return
-        if sock.family != socket.AF_UNIX:
+        if isinstance(peer, tuple):  # TCP; of a Unix socket it is a str
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.read_request(connection)
 

@@ -103,6 +103,7 @@ class Poller:
         self._owners: dict[int, Watched] = {}
         self._busy: dict[int, float] = {}  # whose last turn took long, and when that ended; newcomers, and `inf`
         self._later = _Waiting()  # those of them who are ready
+        self._had_newcomer = False  # one had its turn at once since we looked last
         self._is_calm = True  # nobody else had a turn since their last one
         self._served_at = 0.0  # when that ended
         self._duty = trio.Lock()
@@ -117,6 +118,20 @@ class Poller:
         owner.interest = events
         if newcomer:
             self._busy[fd] = inf
+
+    def serve_at_once(self, newcomer: Watched) -> None:
+        """Let a newcomer read, before it is watched: what it asks for has often come along.
+
+        Not where others wait for a turn, and of several only the first until we have looked at all sockets again: for
+        the others nothing happens, and they are to be watched.
+        """
+        if self._had_newcomer or self._later:
+            return
+        self._had_newcomer = True
+        try:
+            newcomer.ready(READ)
+        except Exception as error:
+            self._failed(newcomer, error)
 
     def change(self, sock: socket.socket, events: int, owner: Watched | None = None) -> None:
         fd = sock.fileno()
@@ -153,6 +168,7 @@ class Poller:
         share = MIN_PASS_SECONDS
         while True:
             before = share
+            self._had_newcomer = False
             if self._busy and self._later:  # who waits is busy or new
                 share = await _let_others_run()
             else:
