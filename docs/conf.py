@@ -95,9 +95,9 @@ def _insert_index(app: Any, name: str, content: list[str]) -> None:
 
 
 def _insert_hops(app: Any, name: str, content: list[str]) -> None:
-    if name == "guides/life-of-a-message":
-        app.env.note_dependency(str(hops.FILE))
-        way = hops.Way.load()
+    if name in hops.PAGES:
+        app.env.note_dependency(str(hops.PAGES[name]))
+        way = hops.Way.load(hops.PAGES[name])
         picture = f"```{{raw}} html\n{hops.render_svg(way)}\n```"
         content[0] = content[0].replace("{hops-picture}", picture).replace("{hops-table}", hops.render_table(way))
 

@@ -1,4 +1,5 @@
-"""The way of a message, drawn: `hops.toml` becomes a picture and a table on the page `life-of-a-message`.
+"""The way of a message, drawn: `hops.toml` becomes a picture and a table on the page `life-of-a-message`, and
+`hub_hops.toml` on the page `workers`.
 
 The picture is SVG, in the page itself: it takes the page's colour of text, so it is readable on a dark page too.
 """
@@ -12,6 +13,10 @@ from xml.sax.saxutils import escape
 import attrs
 
 FILE: Final = Path(__file__).with_name("hops.toml")
+PAGES: Final = {
+    "guides/life-of-a-message": FILE,
+    "guides/workers": FILE.with_name("hub_hops.toml"),
+}
 
 LANE_WIDTH: Final = 340  # pixels, like all that follow
 BOX_WIDTH: Final = 310

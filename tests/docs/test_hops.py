@@ -1,4 +1,4 @@
-"""The way of a message on the page "Life of a message": every named hop is there, and the picture shows all of them."""
+"""The ways of messages on the pages that draw them: every named hop is there, and the picture shows all of them."""
 
 import ast
 import importlib.util
@@ -18,8 +18,9 @@ hops: Any = importlib.util.module_from_spec(SPEC)
 sys.modules[SPEC.name] = hops
 SPEC.loader.exec_module(hops)
 
-WAY = hops.Way.load()
-OURS = [hop for hop in WAY.hops if hop.function]
+WAYS = [hops.Way.load(file) for file in hops.PAGES.values()]
+HOPS = [hop for way in WAYS for hop in way.hops]
+EACH = pytest.mark.parametrize("way", WAYS, ids=list(hops.PAGES))
 SVG = "{http://www.w3.org/2000/svg}"
 LANE = '[[lane]]\nname = "a"\ntitle = "A"\n'
 
@@ -40,12 +41,12 @@ def defined(file: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("hop", OURS, ids=lambda hop: hop.function)
+@pytest.mark.parametrize("hop", [hop for hop in HOPS if hop.function], ids=lambda hop: hop.function)
 def test_a_named_hop_exists(hop):
     assert hop.function in defined(ROOT / "src" / "nexios_trio" / hop.file)
 
 
-@pytest.mark.parametrize("hop", [hop for hop in WAY.hops if hop.by], ids=lambda hop: hop.function or hop.file)
+@pytest.mark.parametrize("hop", [hop for hop in HOPS if hop.by], ids=lambda hop: hop.function or hop.file)
 def test_who_fills_a_place_exists(hop):
     names = {name for file in (ROOT / "src" / "nexios_trio").rglob("*.py") for name in defined(file)}
     names |= {"use_box", "WriteNow", "on_message"}  # a class, and places
@@ -55,19 +56,21 @@ def test_who_fills_a_place_exists(hop):
     assert set(said) <= names
 
 
-def test_the_picture_has_every_hop_and_every_hand_off():
-    svg = ElementTree.fromstring(hops.render_svg(WAY))
+@EACH
+def test_the_picture_has_every_hop_and_every_hand_off(way):
+    svg = ElementTree.fromstring(hops.render_svg(way))
     texts = [text.text for text in svg.iter(f"{SVG}text")]
-    for number, hop in enumerate(WAY.hops, 1):
+    for number, hop in enumerate(way.hops, 1):
         assert f"{number} {hop.function or hop.file}" in texts
         assert not hop.by or hop.by in texts
-    assert len(list(svg.iter(f"{SVG}rect"))) == len(WAY.hops)
+    assert len(list(svg.iter(f"{SVG}rect"))) == len(way.hops)
     dashed = [path for path in svg.iter(f"{SVG}path") if path.get("stroke-dasharray")]
-    assert len(dashed) == sum(bool(hop.by) for hop in WAY.hops)
+    assert len(dashed) == sum(bool(hop.by) for hop in way.hops)
 
 
-def test_nothing_in_the_picture_is_outside_of_it():
-    svg = ElementTree.fromstring(hops.render_svg(WAY))
+@EACH
+def test_nothing_in_the_picture_is_outside_of_it(way):
+    svg = ElementTree.fromstring(hops.render_svg(way))
     _, _, width, height = map(float, svg.attrib["viewBox"].split())
     for box in svg.iter(f"{SVG}rect"):
         x, y, wide, high = (float(box.attrib[name]) for name in ("x", "y", "width", "height"))
@@ -75,9 +78,10 @@ def test_nothing_in_the_picture_is_outside_of_it():
         assert 0 <= y <= y + high <= height
 
 
-def test_the_table_has_every_hop():
-    rows = hops.render_table(WAY).splitlines()[2:]
-    assert [row.split(" | ")[1].strip("`") for row in rows] == [hop.function for hop in WAY.hops]
+@EACH
+def test_the_table_has_every_hop(way):
+    rows = hops.render_table(way).splitlines()[2:]
+    assert [row.split(" | ")[1].strip("`") for row in rows] == [hop.function for hop in way.hops]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +103,8 @@ def test_a_mistake_in_the_file_is_named(text, problem, tmp_path):
         hops.Way.load(path)
 
 
-def test_the_page_shows_both():
-    page = (ROOT / "docs" / "guides" / "life-of-a-message.md").read_text()
-    assert "{hops-picture}" in page
-    assert "{hops-table}" in page
+@pytest.mark.parametrize("page", hops.PAGES)
+def test_the_page_shows_both(page):
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    assert "{hops-picture}" in text
+    assert "{hops-table}" in text
