@@ -6,7 +6,8 @@
     a hole          the same repair; messages that come meanwhile wait for its end
     a quiet link    a probe: the tops of all watched groups, of which none may be ahead of what was delivered
 
-For a new epoch there is a gap, and what survives is delivered if it was not yet: by the ids of the last messages.
+For a new epoch there is a gap, and then what survives of what came after the last message that was delivered, which the
+engine knows by its id. What came before is none of this watch: those who came back got it elsewhere.
 """
 
 from collections import OrderedDict
@@ -35,7 +36,7 @@ from ...engines.base import (
 from ...exceptions import EngineError
 from .broker_client import BrokerClient
 from .broker_server import BrokerServer, Delivery, Event, Question
-from .broker_state import Post, Watch
+from .broker_state import Post, Watch, before_row, is_ahead
 
 __all__ = ["BrokerEngine"]
 
@@ -141,7 +142,7 @@ class BrokerEngine(Engine):
     def _answered(self, post: Post, position: Position | None, is_watched: bool) -> None:
         watch = self._watches.get(post.group)
         post.answer = position, is_watched
-        if watch is not None and watch.is_repairing and _is_ahead(position, watch.position):
+        if watch is not None and watch.is_repairing and is_ahead(position, watch.position):
             watch.answered.append(post)
         else:
             self._settle(post)
@@ -196,7 +197,7 @@ class BrokerEngine(Engine):
             watch.waiting.append(delivery)
         elif position is None or position == Position(seen.offset + 1, seen.epoch):
             self._give(watch, delivery.data, position)
-        elif _is_ahead(position, seen):
+        elif is_ahead(position, seen):
             watch.waiting.append(delivery)
             self._repair(watch)
 
@@ -210,6 +211,7 @@ class BrokerEngine(Engine):
             self._gap(watch.group, before, position)
             return
         if message.id not in self._delivered:
+            watch.ids.append(message.id)
             self._delivered[message.id] = None
             if len(self._delivered) > MAX_REMEMBERED_IDS:
                 self._delivered.popitem(last=False)
@@ -224,7 +226,7 @@ class BrokerEngine(Engine):
         def compare(tops: dict[str, Position]) -> None:
             for group, top in tops.items():
                 watch = watches[group]
-                if self._watches.get(group) is watch and not watch.is_repairing and _is_ahead(top, watch.position):
+                if self._watches.get(group) is watch and not watch.is_repairing and is_ahead(top, watch.position):
                     self._repair(watch)
             well()
 
@@ -244,22 +246,34 @@ class BrokerEngine(Engine):
     ) -> None:
         if self._watches.get(watch.group) is not watch:
             return
-        if not complete:
-            first = rows[0][1] if rows else None
-            upto = top if first is None else Position(first.offset - 1, first.epoch)
-            before, watch.position = watch.position, upto
-            self._gap(watch.group, before, upto)
-        for data, position in rows:
+        if not complete and watch.position is not None:
+            watch.is_anew = top.epoch != watch.position.epoch
+        first = self._first_to_give(watch, rows) if watch.is_anew else 0
+        if not complete or first:
+            before, watch.position = watch.position, before_row(rows, first, top, has_more)
+            self._gap(watch.group, before, watch.position)
+        for data, position in rows[first:]:
             self._give(watch, data, position)
         if has_more:
             self._repair(watch)
             return
-        watch.is_repairing = False
+        watch.is_repairing = watch.is_anew = False
         waiting, watch.waiting = watch.waiting, []
         for delivery in waiting:
             self._take(watch, delivery)
         while watch.answered and not watch.is_repairing:
             self._settle(watch.answered.popleft())
+
+    def _first_to_give(self, watch: Watch, rows: list[tuple[bytes, Position]]) -> int:
+        """Return the index of the first row after one that this watch has delivered."""
+        for index, (data, _) in enumerate(rows, 1):
+            try:
+                watch.is_anew = decode_message(data).id not in watch.ids
+            except UnreadableMessage:
+                continue
+            if not watch.is_anew:
+                return index
+        return len(rows)
 
     # History
 
@@ -278,10 +292,3 @@ class BrokerEngine(Engine):
 
     async def ask(self, request: bytes) -> list[bytes]:
         return await self.client.ask(request)
-
-
-def _is_ahead(position: Position | None, seen: Position | None) -> bool:
-    """Tell whether a position is one that has not been seen: of another epoch, too."""
-    if position is None or seen is None:
-        return False
-    return position.epoch != seen.epoch or position.offset > seen.offset

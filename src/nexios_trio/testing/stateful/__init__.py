@@ -2,5 +2,6 @@
 
 from .groups import GroupMembershipMachine
 from .history import HistoryMachine
+from .resume import ResumeMachine
 
-__all__ = ["GroupMembershipMachine", "HistoryMachine"]
+__all__ = ["GroupMembershipMachine", "HistoryMachine", "ResumeMachine"]
