@@ -10,6 +10,7 @@ pytest-trio a runner of ours; in `trio_mode` and without it.
 """
 
 import inspect
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ __all__ = ["app_client", "box", "world"]
 pytest_plugins = ["nexios_trio_pytest.marks"]
 
 FIXTURES = {"world", "app_client", "box"}
+
+NOBODY_RUNS_IT = "async def functions are not natively supported"  # how pytest begins what it says of an async test
+TRIO_MODE = "pytest-trio runs async tests with `trio_mode = true` below [pytest] in pytest.ini, or @pytest.mark.trio"
 
 _worlds = pytest.StashKey[list[Any]]()
 
@@ -53,7 +57,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_makereport(
     item: pytest.Item, call: "pytest.CallInfo[None]"
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failure shows the seed and the timeline of each world, once, in a section of its own."""
+    """A failure shows the seed and the timeline of each world, once, in a section of its own.
+
+    So too what runs an async test that nothing has run, where the tests are about us.
+    """
     stories = [each.story() for each in item.stash.get(_worlds, []) if each.nodes]
     if call.excinfo is not None and stories:
         _take_away(stories, call.excinfo.value)
@@ -62,6 +69,8 @@ def pytest_runtest_makereport(
         for story in stories:
             title, _, timeline = story.partition("\n")
             report.sections.append((title.rstrip(":"), timeline))
+        if "nexios_trio" in sys.modules and call.excinfo is not None and NOBODY_RUNS_IT in str(call.excinfo.value):
+            report.sections.append(("for Trio", TRIO_MODE))
     return report
 
 

@@ -112,6 +112,17 @@ def test_failures_show_seed_and_timeline_once_and_what_is_left(user):
     result.assert_outcomes(failed=1, passed=1, errors=1)
 
 
+def test_async_tests_that_nobody_runs_are_told_of_trio_mode(user):
+    user.makepyfile(test_good="from app import *\n\nasync def test_one(autojump_clock): pass\n")
+    result = user.runpytest_subprocess("-q")
+    result.stdout.fnmatch_lines(
+        ["*async def functions are not natively supported*", "*--- for Trio ---*", "*trio_mode = true*"]
+    )
+    result.assert_outcomes(failed=1)
+    user.makepyfile(test_good="async def test_of_something_else(): pass\n")
+    assert "trio_mode" not in user.runpytest_subprocess("-q").stdout.str()
+
+
 def test_nothing_is_imported_where_it_is_not_used_and_it_can_be_switched_off(user):
     user.makepyfile(
         test_unused="""
