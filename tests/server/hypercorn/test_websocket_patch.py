@@ -20,10 +20,15 @@ NAMES = ("_send_pings", "_handle_events")
 
 
 @pytest.fixture
-def patched(monkeypatch):
+def close_timeout():
+    return DEADLINE
+
+
+@pytest.fixture
+def patched(monkeypatch, close_timeout):
     for name in NAMES:
         monkeypatch.setattr(WSStream, name, getattr(WSStream, name))
-    patch_websocket_stream(close_timeout=0.05)
+    patch_websocket_stream(close_timeout)
 
 
 @asynccontextmanager
@@ -92,7 +97,7 @@ async def test_the_first_ping_does_not_come_with_the_greeting(patched):
         assert (await peer.frame()).opcode == 0x9
 
 
-@pytest.mark.parametrize("is_answered", [True, False])
+@pytest.mark.parametrize(("is_answered", "close_timeout"), [(True, DEADLINE), (False, 0.05)])
 async def test_after_a_message_that_is_too_big_the_connection_ends(patched, is_answered):
     async with plain(make(ping_interval=60.0, max_message_size=1000)) as port, client(port) as peer:
         assert (await peer.frame()).payload == b"hello"
