@@ -27,7 +27,10 @@ from .settings import show_settings
 __all__ = ["run"]
 
 
-@click.command(epilog="A setting is also read from NEXIOS_NAME in the environment; --show-settings lists them all.")
+@click.command(
+    short_help="Serve an ASGI application, until it is stopped.",
+    epilog="A setting is also read from NEXIOS_NAME in the environment; --show-settings lists them all.",
+)
 @click.argument("application", metavar="MODULE:APP", required=False)
 @serving_options
 @click.option("--show-settings", is_flag=True, help="List every setting and its value, and exit.")
