@@ -117,6 +117,17 @@ async def test_the_container_s_command_and_its_health_check(tmp_path: Path, unus
         assert [json.loads(line)["level"] for line in server.log.splitlines()]
 
 
+def test_the_dockerfile_has_nothing_but_instructions() -> None:
+    lines = fence("docker", "FROM").splitlines()
+    known = {"FROM", "WORKDIR", "COPY", "RUN", "USER", "EXPOSE", "HEALTHCHECK", "CMD"}
+    words = [line.split(maxsplit=1)[0] for line in lines]
+    assert set(words) <= known
+    assert (words[0], words[-1], words.count("CMD")) == ("FROM", "CMD", 1)
+    user = next(line.split()[1] for line in lines if line.startswith("USER "))
+    assert f"RUN useradd --system {user}" in lines[: words.index("USER")]
+    assert "COPY requirements.txt ." in lines[: words.index("RUN")]
+
+
 async def test_the_pod_s_command_and_its_probes(tmp_path: Path, unused_port: int) -> None:
     deployment: Any = yaml.safe_load(fence("yaml", "kind: Deployment"))
     pod = deployment["spec"]["template"]["spec"]

@@ -349,3 +349,22 @@ async def test_the_server_must_be_known():
     with pytest.raises(ValueError, match="'hypercorn', 'direct', not 'uvicorn'"):
         async with connect(echo, server=cast("Any", "uvicorn")):
             pass
+
+
+@BOTH
+async def test_a_failure_in_the_block_is_raised_also_while_the_client_does_not_read(server, autojump_clock):
+    app = NexiosApp(write_timeout=90)
+
+    @app.ws_route("/")
+    async def flood(ws):
+        async with open_channel(ws) as channel:
+            async for _ in channel:
+                for number in range(10):
+                    await channel.send(f"{number:2000}")
+
+    with pytest.raises(ZeroDivisionError):
+        async with connect(app, "/", server=server, buffer=1000) as client:
+            client.stall()
+            await client.send_json("go")
+            await trio.testing.wait_all_tasks_blocked()
+            raise ZeroDivisionError

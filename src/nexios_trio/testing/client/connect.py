@@ -71,6 +71,8 @@ async def connect(
             await peer.leave()
         except Exception as error:
             failure = error
+        finally:
+            peer.abandon()
         nursery.cancel_scope.cancel(reason="the test block has ended")
     if (failure := failure or peer.app_error) is not None:
         raise failure

@@ -65,6 +65,11 @@ class ClientEndpoint:
         self._link.down.lose()
         self._link.up.shatter()
 
+    def abandon(self) -> None:
+        """Nobody is there any more: no send waits for this client, whatever it has read."""
+        self._link.up.lose()
+        self._link.down.shatter()
+
     def must_have_received(self, since: float) -> bool:
         """Tell whether it must have got what was sent to it at `since` or later."""
         is_deaf = self.end is not None or self._is_stalled or self._link.down.is_held
