@@ -40,9 +40,9 @@ def test_each_command_has_its_help_and_knows_its_options(name):
 
 
 def test_a_command_that_is_none():
-    done = run(*SCRIPT, "runn", APP)
+    done = run(*SCRIPT, "serve", APP)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "No such command 'runn'" in done.stderr
+    assert "No such command 'serve'" in done.stderr
 
 
 def test_settings_in_place_of_serving():
