@@ -210,6 +210,32 @@ async def test_a_message_for_others_is_not_sent_to_who_comes_back():
         await client.send_json(None)
 
 
+async def test_what_one_tab_says_to_all_others_comes_to_a_tab_that_is_there_and_not_to_one_that_comes_back():
+    """A message that excludes a channel is for its user's other channels now, and for none of them later."""
+    app = NexiosApp()
+    app.box.keep(ROOM)
+
+    @app.ws_route("/chat")
+    async def serve(ws: WebSocket) -> None:
+        ws.scope["user"] = ws.query_params["user"]
+        async with open_channel(ws) as channel, channel.member(ROOM, since=OLDEST):
+            async for text in channel:
+                await app.box.group_send(ROOM, text, exclude=channel)
+                await channel.send("said")
+
+    async with run_app(app):
+        async with connect(app, "/chat?user=ann") as one, connect(app, "/chat?user=ann") as two:
+            await wait_all_tasks_blocked()
+            await one.send_json("hello")
+            assert await one.receive_json() == "said"
+            assert await two.receive_json() == "hello"
+        await wait_all_tasks_blocked()
+        async with connect(app, "/chat?user=ann") as back, connect(app, "/chat?user=bob") as bob:
+            assert await bob.receive_json() == "hello"
+            await wait_all_tasks_blocked()
+            assert back.unread() == []
+
+
 async def test_a_cancelled_resume_leaves_no_member(chat):
     app = chat.apps[0]
     await say(app, *range(50))
