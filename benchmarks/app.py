@@ -1,10 +1,11 @@
 """The application that every measured server offers, written on the public API with default settings.
 
-/echo answers each text message; /sub joins the group "room"; /pub sends each JSON message to that group.
+/echo answers each text message, and so does /sync, a consumer with a synchronous `on_receive`; /sub joins the group
+"room"; /pub sends each JSON message to that group.
 """
 
 from nexios_trio import NexiosApp
-from nexios_trio.websockets import ChannelBox, WebSocket, open_channel
+from nexios_trio.websockets import ChannelBox, WebSocket, WebSocketConsumer, open_channel
 
 app = NexiosApp()
 
@@ -14,6 +15,14 @@ async def echo(ws: WebSocket) -> None:
     await ws.accept()
     while True:
         await ws.send_text(await ws.receive_text())
+
+
+class Echo(WebSocketConsumer):
+    def on_receive(self, ws: WebSocket, data: str | bytes) -> None:
+        ws.send_nowait(data)
+
+
+app.add_ws_route("/sync", Echo)
 
 
 @app.ws_route("/sub")

@@ -39,6 +39,7 @@ class Workload:
         slices: that are counted.
         warm: steps before the first slice, until the interpreter has specialised everything.
         part: of the sorted slices, whose mean counts.
+        is_ours: only our own lanes have it.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Workload:
     slices: int
     warm: int
     part: tuple[float, float] = LOWEST
+    is_ours: bool = False
 
     def measure(self, server: CountedServer) -> float:
         """Return the instructions of one unit. Raises: RuntimeError, OSError."""
@@ -72,8 +74,8 @@ def mean_of_part(totals: Sequence[int], part: tuple[float, float]) -> float:
 
 
 @contextmanager
-def _lone_echo(server: CountedServer) -> Iterator[Step]:
-    with _connected(server, "/echo") as client:
+def _lone_echo(server: CountedServer, path: str = "/echo") -> Iterator[Step]:
+    with _connected(server, path) as client:
 
         def step() -> None:
             client.send(ECHO)
@@ -84,9 +86,9 @@ def _lone_echo(server: CountedServer) -> Iterator[Step]:
 
 
 @contextmanager
-def _echo_of_many(server: CountedServer) -> Iterator[Step]:
+def _echo_of_many(server: CountedServer, path: str = "/echo") -> Iterator[Step]:
     with ExitStack() as stack:
-        clients = [stack.enter_context(_connected(server, "/echo")) for _ in range(BATCH)]
+        clients = [stack.enter_context(_connected(server, path)) for _ in range(BATCH)]
 
         def step() -> None:
             with server.held():
@@ -96,6 +98,14 @@ def _echo_of_many(server: CountedServer) -> Iterator[Step]:
                 client.receive()
 
         yield step
+
+
+def _lone_sync(server: CountedServer) -> Preparation:
+    return _lone_echo(server, "/sync")
+
+
+def _sync_of_many(server: CountedServer) -> Preparation:
+    return _echo_of_many(server, "/sync")
 
 
 @contextmanager
@@ -140,6 +150,8 @@ def _connected(server: CountedServer, path: str) -> Iterator[Client]:
 WORKLOADS: Final = (
     Workload("echo", "lone echo", _lone_echo, units=1, steps=25, slices=16, warm=100),
     Workload("echo32", "echo of 32", _echo_of_many, units=BATCH, steps=2, slices=16, warm=10),
+    Workload("sync", "lone echo, sync", _lone_sync, units=1, steps=25, slices=16, warm=100, is_ours=True),
+    Workload("sync32", "echo of 32, sync", _sync_of_many, units=BATCH, steps=2, slices=16, warm=10, is_ours=True),
     Workload("connect", "connect and close", _connect_and_close, units=1, steps=16, slices=15, warm=32, part=MIDDLE),
     Workload("delivery", "delivery to 200", _delivery, units=MEMBERS, steps=1, slices=24, warm=12),
 )

@@ -50,6 +50,11 @@ async def secure_json(s: Stage) -> Callable[[], Any]:
     return lambda: channel.send_json(1)
 
 
+async def secure_nowait(s: Stage) -> Callable[[], Any]:
+    channel = await authenticated(s)
+    return lambda: channel.send_nowait("x")
+
+
 async def joinable(s: Stage) -> Callable[[], Any]:
     return (await authenticated(s)).check_joinable
 
@@ -79,6 +84,7 @@ RECIPES: dict[str, Recipe] = {
     "SecureChannel.revoke": revoked,
     "SecureChannel.send_bytes": secure_bytes,
     "SecureChannel.send_json": secure_json,
+    "SecureChannel.send_nowait": secure_nowait,
     "SecureChannel.send_text": secure_text,
     "SecureChannel.verify_token": lambda s: Everybody(s.ws).verify_token("alice"),
     "WebSocketConsumer.on_invalid": lambda s: s.consumer.on_invalid(s.ws, InvalidMessage([])),

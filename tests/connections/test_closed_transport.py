@@ -13,7 +13,13 @@ from nexios_trio.transports.base import Transport
 from nexios_trio.websockets import Channel, WebSocketState
 from tests.wire import house
 
-ONLY_WHILE_IT_LIVES = {"open", "use_settings", "bound_kernel"}  # called by the server, or by itself
+ONLY_WHILE_IT_LIVES = {
+    "divert",
+    "key_alone",
+    "open",
+    "use_settings",
+    "bound_kernel",
+}  # called by the server, or by itself
 
 
 async def ended(*, kept: list[Any]) -> Any:

@@ -2,10 +2,10 @@
 
 from nexios_trio import NexiosApp
 from nexios_trio.http import Request, Response
-from tests.contract.routes import connection, consumers, groups, middleware, nested, reports
+from tests.contract.routes import connection, consumers, groups, middleware, nested, reports, synchronous
 
 app = NexiosApp(middleware=[middleware.Place("application")])
-for part in (reports, connection, groups, consumers, middleware, nested):
+for part in (reports, connection, groups, consumers, synchronous, middleware, nested):
     app.mount_router(part.router)
 
 

@@ -37,13 +37,13 @@ async def test_everything_is_synchronous(inside):
     _, (channel,) = await connect(inside)
     roster = Memberships(MemoryEngine(), 128)
     with assert_no_checkpoints():
-        assert roster.join_nowait(channel, "room") is ChannelAddStatusEnum.CHANNEL_ADDED
-        assert roster.join_nowait(channel, "room") is ChannelAddStatusEnum.CHANNEL_EXIST
+        assert roster.join_watched(channel, "room") is ChannelAddStatusEnum.CHANNEL_ADDED
+        assert roster.join_watched(channel, "room") is ChannelAddStatusEnum.CHANNEL_EXIST
         assert roster.find(channel.uuid) is channel
         assert (roster.size_of("room"), roster.size_of("nowhere"), roster.channels()) == (1, 0, [channel])
-        assert roster.leave_nowait(channel, "room") is ChannelRemoveStatusEnum.GROUP_REMOVED
-        roster.join_nowait(channel, "a")
-        roster.join_nowait(channel, "b")
+        assert roster.leave_group(channel, "room") is ChannelRemoveStatusEnum.GROUP_REMOVED
+        roster.join_watched(channel, "a")
+        roster.join_watched(channel, "b")
         roster.leave_all(channel)
         assert roster.channels() == [channel]
         roster.forget(channel)
@@ -55,7 +55,7 @@ async def test_every_roster_that_knows_a_channel_forgets_it_when_its_connection_
     (wire,), (channel,) = await connect(inside)
     rosters = [Memberships(MemoryEngine(), 128), Memberships(MemoryEngine(), 128)]
     for roster in rosters:
-        roster.join_nowait(channel, "room")
+        roster.join_watched(channel, "room")
     wire.leave()
     await settle()
     for roster in rosters:
@@ -86,7 +86,7 @@ async def test_two_channels_with_one_id_are_refused(inside):
     roster = Memberships(MemoryEngine(), 128)
     roster.track(first)
     with pytest.raises(ValueError, match="another channel has the id"):
-        roster.join_nowait(second, "room")
+        roster.join_watched(second, "room")
     roster.forget(second)
     assert roster.find(first.uuid) is first
     second.uuid = own
@@ -96,13 +96,13 @@ async def test_expiry_without_a_timers_task(autojump_clock):
     async with house(running=False) as inside:
         _, (channel,) = await connect(inside, expires=5)
         roster = Memberships(MemoryEngine(), 128)
-        roster.join_nowait(channel, "room")
+        roster.join_watched(channel, "room")
         await trio.sleep(6)
         assert roster.timers.fire_due(trio.current_time()) == 1
         assert roster.size_of("room") == 0
         assert roster.find(channel.uuid) is channel  # it is connected all the same
         channel.touch()
-        roster.join_nowait(channel, "room")
+        roster.join_watched(channel, "room")
         await trio.sleep(6)
         assert roster.timers.fire_due(trio.current_time()) == 1
         assert roster.size_of("room") == 0

@@ -10,7 +10,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from nexios_trio.application import NexiosApp
 from nexios_trio.middleware import wrap_asgi
 from nexios_trio.routing import WebsocketRoute
-from nexios_trio.websockets import Channel, ChannelBox, WebSocket, WebSocketDisconnect
+from nexios_trio.websockets import Channel, ChannelBox, WebSocket, WebSocketConsumer, WebSocketDisconnect
 from tests.asgi import connect
 
 
@@ -50,6 +50,38 @@ class Through:
 
 
 instances: list[Any] = []
+
+
+class Echo(WebSocketConsumer):
+    def on_receive(self, ws: WebSocket, data: str | bytes) -> None:
+        ws.send_nowait(data)
+
+
+async def test_one_that_receives_itself_does_not_go_with_a_synchronous_consumer(caplog: Any) -> None:
+    async with connect(wrapped(Through, Echo)) as client:
+        assert await client.denied() == 500
+    assert "receives its messages itself, and that has to be awaited: make on_receive async" in caplog.text
+
+
+async def test_one_that_sends_itself_sees_the_handshake_of_a_synchronous_consumer() -> None:
+    sent = []
+
+    class Sending:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            async def own_send(event: Any) -> None:
+                sent.append(event["type"])
+                await send(event)
+
+            await self.app(scope, receive, own_send)
+
+    async with connect(wrapped(Sending, Echo)) as client:
+        await client.accepted()
+        await client.send("x")
+        assert await client.text() == "x"
+    assert sent[0] == "websocket.accept"
 
 
 async def test_it_sees_the_events_of_an_asgi_application() -> None:

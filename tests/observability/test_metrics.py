@@ -9,7 +9,7 @@ import trio
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
-from nexios_trio import ChannelBox, NexiosApp, WebSocket, open_channel
+from nexios_trio import ChannelBox, NexiosApp, WebSocket, WebSocketConsumer, open_channel
 from nexios_trio.http import HTTPException, Request
 from nexios_trio.observability.merging import count_workers, merge_metrics
 from tests.asgi import request
@@ -103,6 +103,24 @@ async def test_every_number_over_a_real_socket() -> None:
         assert again("ended_total", cause="peer_closed") == 2
         assert (again("groups"), again("published_total")) == (0, 130)
         assert again("connections", lane="direct", protocol="websocket") == 0
+
+
+async def test_how_long_a_synchronous_consumer_takes() -> None:
+    class Echo(WebSocketConsumer):
+        def on_receive(self, ws: WebSocket, data: str | bytes) -> None:
+            ws.send_nowait(data)
+
+    app = make_app()
+    app.mount_metrics(authorize=may_see)
+    app.add_ws_route("/sync", Echo)
+    async with running(app) as server:
+        async with websocket(server.port, "/sync") as one, websocket(server.port, "/sync") as other:
+            for client in (one, other, other):
+                await client.send_message("x")
+                assert await client.get_message() == "x"
+            seen = await scrape(server)
+    assert seen("handler_seconds_count") == 1  # the first connection of sixteen
+    assert seen("connections", lane="direct", protocol="websocket") == 2
 
 
 async def test_messages_that_wait_and_what_becomes_of_them() -> None:

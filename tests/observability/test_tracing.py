@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 from starlette.responses import PlainTextResponse
 
-from nexios_trio import ChannelBox, NexiosApp, WebSocket, open_channel
+from nexios_trio import ChannelBox, NexiosApp, WebSocket, WebSocketConsumer, open_channel
 from nexios_trio.core.message import Position
 from nexios_trio.engines.base import Receipt
 from nexios_trio.exceptions import EngineError
@@ -62,6 +62,19 @@ def chat(spans: Spans, **options: Any) -> NexiosApp:
                 await ChannelBox.group_send(room, message)
 
     return app
+
+
+class Publishing(WebSocketConsumer):
+    encoding = "text"
+
+    async def on_connect(self, ws: WebSocket) -> None:
+        await ws.accept()
+        self.join_nowait("tea")
+
+    def on_receive(self, ws: WebSocket, data: str) -> None:
+        if data == "fail":
+            raise ZeroDivisionError("what a pity")
+        self.broadcast_nowait(data, "tea")
 
 
 def ids(span: ReadableSpan) -> tuple[str, str]:
@@ -158,6 +171,27 @@ async def test_an_error_is_in_the_span_of_its_message(caplog: pytest.LogCaptureF
     assert [event.name for event in handled.events] == ["exception"]
     connection = spans.one("websocket /chat/{room}")
     assert (connection.status.status_code, connection.status.description) == (StatusCode.ERROR, "handler_error")
+
+
+async def test_messages_of_a_synchronous_consumer_have_spans(caplog: pytest.LogCaptureFixture) -> None:
+    spans = Spans()
+    app = NexiosApp(settings=settings())
+    app.trace(spans.provider)
+    app.add_ws_route("/tea", Publishing)
+    async with running(app) as server, websocket(server.port, "/tea") as client:
+        for text in ("one", "two"):
+            await client.send_message(text)
+            assert await client.get_message() == text
+        await client.send_message("fail")
+        with pytest.raises(Exception, match="1011"):
+            await client.get_message()
+    handled = spans("handle /tea")
+    assert [span.status.status_code for span in handled] == [StatusCode.UNSET, StatusCode.UNSET, StatusCode.ERROR]
+    assert [parent_of(span) for span in handled] == [ids(span)[1] for span in spans("receive /tea")]
+    assert [parent_of(span) for span in spans("publish")] == [ids(span)[1] for span in handled[:2]]
+    connection = spans.one("websocket /tea")
+    assert all(ids(connection) in links_of(span) for span in spans("receive /tea"))
+    assert [event.name for event in connection.events] == []
 
 
 def shop(spans: Spans, **options: Any) -> NexiosApp:

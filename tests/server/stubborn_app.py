@@ -5,7 +5,7 @@ from pathlib import Path
 
 import trio
 
-from nexios_trio import NexiosApp
+from nexios_trio import NexiosApp, WebSocketConsumer
 
 FOR_EVER = 1000  # seconds
 
@@ -39,6 +39,15 @@ async def blocking(ws):
     await ws.accept()
     await ws.receive()
     time.sleep(FOR_EVER)  # noqa: ASYNC251  # what it stands in
+
+
+class Reading(WebSocketConsumer):
+    def on_receive(self, ws, data):
+        Path(data).read_text()  # until somebody writes
+        ws.send_nowait("done")
+
+
+app.add_ws_route("/synchronous", Reading)
 
 
 @app.get("/shielded")

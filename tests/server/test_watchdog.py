@@ -65,6 +65,17 @@ async def test_each_place_is_named_once(tmp_path, pipe):
     assert "tests/server/stubborn_app.py" in first.splitlines()[1]
 
 
+async def test_a_synchronous_consumer_is_named_with_its_connection(tmp_path, pipe):
+    async with command(tmp_path / "log", APP, *QUICK, "--set", "block_warning=0.1") as server:
+        async with await server.connect() as client:
+            await client.handshake("/synchronous")
+            await Blocker(server, client, pipe).block(times_told=1)
+    [text] = stacks(server.log, BLOCKED)
+    assert " path=/synchronous client=127.0.0.1 connection=" in text
+    assert "in Reading.on_receive\n      Path(data).read_text()" in text
+    assert "epoll.py" not in text
+
+
 @pytest.mark.parametrize("options", [("--set", "debug=yes"), ("--reload", "--reload-dir", str(Path(__file__).parent))])
 async def test_it_is_on_while_somebody_develops(tmp_path, pipe, options):
     async with command(tmp_path / "log", APP, *QUICK, *options) as server, await server.connect() as client:

@@ -41,12 +41,24 @@ class Counting(WebSocketConsumer):
         type(self).ended += 1
 
 
+class Synchronous(Counting):
+    """The same, with a plain `on_receive`."""
+
+    def on_receive(self, websocket, data):
+        self.broadcast_nowait(data, "room")
+        self.channel.send_nowait({"got": data})
+        if data == "task":
+            websocket.start_soon(trio.sleep, 0.1)
+
+
 @pytest.mark.parametrize("end", ["close", "lose", "close_as_tab"])
 @pytest.mark.parametrize("server", ["hypercorn", "direct"])
-async def test_consumer_life(server, end):
+@pytest.mark.parametrize("consumer", [Counting, Synchronous], ids=["async", "sync"])
+async def test_consumer_life(server, end, consumer):
     app = NexiosApp()
-    app.add_ws_route("/", Counting)
+    app.add_ws_route("/", consumer)
     registry = ChannelRegistry()
+    Counting = consumer  # noqa: N806  # counted by class
     Counting.began = Counting.ended = 0
 
     async def operation():

@@ -43,7 +43,10 @@ class Loopback(Transport):
         self.calls.append((frame.payload, key))
 
     async def close(self, end):
-        self._ended(Occurrence.LOCAL_CLOSE, end)
+        self.close_nowait(end)
+
+    def close_nowait(self, end):
+        return self._ended(Occurrence.LOCAL_CLOSE, end)
 
     def evict(self, end):
         self._ended(Occurrence.LOCAL_CLOSE, end)

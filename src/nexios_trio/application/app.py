@@ -274,6 +274,13 @@ class NexiosApp(ObservedRoutes):
     def _complete_prefixes(self) -> Iterator[str]:
         yield ""
 
+    def _check_synchronous(self, name: str) -> None:
+        if self.box.has_async_authorize:
+            raise TypeError(
+                f"{name}.on_receive is synchronous, so nobody can await the authorize of the application's groups: make"
+                " that a plain function, or on_receive async"
+            )
+
     def _check_not_started(self, what: str) -> None:
         if self.runtime.is_started:
             raise LifecycleError(f"{what} while the application runs: that has to be done before it starts")

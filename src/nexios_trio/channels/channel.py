@@ -94,10 +94,13 @@ class Channel(ConnectionBinding):
     @property
     def expires_at(self) -> float | None:
         """The time on `trio.current_time()` at which the time to live ends; None for never."""
-        pong_at = self._session.transport.pong_at if self.lives_with_peer else None
-        if pong_at is not None and self.expires is not None and self._expires_at is not None:
-            return max(self._expires_at, pong_at + self.expires)
-        return self._expires_at
+        expires_at, expires = self._expires_at, self.expires
+        if expires_at is None or expires is None or not self.lives_with_peer:
+            return expires_at
+        pong_at, calls = self._session.transport.pong_at, self._session.calls
+        if calls is not None:
+            expires_at = max(expires_at, calls.called_at + expires)
+        return expires_at if pong_at is None else max(expires_at, pong_at + expires)
 
     @property
     def expired(self) -> bool:
@@ -132,6 +135,15 @@ class Channel(ConnectionBinding):
     async def _send(self, payload: Any) -> None:
         """Do what `send` does, for subclasses."""
         await self._session.send(self._encode(payload, self._session.runtime.settings.json_default))
+
+    def send_nowait(self, payload: Any) -> None:
+        """Send without waiting for room. See `WebSocket.send_nowait`; where `send` is overridden, through that."""
+        frame = self._encode(payload, self._session.runtime.settings.json_default)
+        if self._overrides_send:
+            self._session.check_open()
+            self._offer(payload, frame)
+        else:
+            self._session.send_nowait(frame, payload, self.uuid, self.overflow)
 
     async def send_json(self, data: Any) -> None:
         """See `WebSocket.send_json`."""
@@ -198,6 +210,10 @@ class Channel(ConnectionBinding):
     async def close(self, code: int = 1000, reason: str | None = None) -> None:
         """See `WebSocket.close`."""
         await self.websocket.close(code, reason)
+
+    def close_nowait(self, code: int = 1000, reason: str | None = None) -> None:
+        """See `WebSocket.close_nowait`."""
+        self.websocket.close_nowait(code, reason)
 
     @property
     def connected(self) -> bool:

@@ -18,6 +18,7 @@ from ..core.lifecycle import Cause, End
 from ..core.message import Batch, Frame, FrameIndex, Message, Position
 from ..core.payloads import FRAME_INDEXES, PayloadTypeEnum, encode
 from ..core.user_key import user_key
+from ..engines.base import Receipt
 from ..exceptions import MessageTooBig, WebSocketDisconnect
 from ..groups.box_member import BoxMember, MemberBox
 from ..pubsub.group import Membership, Receiver
@@ -167,12 +168,18 @@ class ConnectionBinding(BoxMember):
         self._session.start_soon(partial(self._events.fire, Event.GAP, self, group, after, upto))
         return True
 
+    def fail_join(self) -> None:
+        self._session.transport.evict(End.of(Cause.GAP, "a group cannot be joined now", 1013))
+
     def come_back(self) -> None:
         self._session.transport.evict(End.of(Cause.GAP, "messages were missed"))
 
     def catch_up(self) -> None:
         for box in self._boxes:
             box.catch_up(self)
+
+    def unsettled_posts(self) -> list[Receipt]:
+        return [receipt for box in self._boxes for receipt in box.unsettled_posts(self)]
 
     async def settle_posts(self) -> None:
         for box in self._boxes:

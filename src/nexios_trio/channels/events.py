@@ -56,9 +56,29 @@ class Events:
         except Exception as error:
             await self.failed(event.value, channel, error, is_told=event is not Event.ERROR)
 
+    def fire_nowait(self, event: Event, start_soon: Callable[..., None], channel: Any, *args: Any) -> None:
+        """Call each handler; what one of them gives to be awaited goes on in a task that `start_soon` starts."""
+        for handler in self.of(event):
+            try:
+                result = handler(channel, *args)
+            except Exception as error:
+                start_soon(self.call, event, _raising(error), channel)
+            else:
+                if inspect.isawaitable(result):
+                    start_soon(self.call, event, lambda _, result=result: result, channel)
+
     async def failed(self, what: str, channel: Any, error: Exception, *, is_told: bool = True) -> None:
         """Report an error; `is_told`: to the handlers for errors as well."""
         uuid = channel.uuid
         logger.error("%s of channel %s failed", what, uuid, exc_info=error, extra={"channel": uuid})
         if is_told:
             await self.fire(Event.ERROR, channel, error)
+
+
+def _raising(error: Exception) -> Handler:
+    """Return a handler that has failed before it was awaited."""
+
+    def fail(channel: Any) -> None:
+        raise error
+
+    return fail

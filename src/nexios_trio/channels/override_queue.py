@@ -78,11 +78,28 @@ class OverrideQueue:
         self._is_started = False
         self._is_dead = False
         self._settling = trio.lowlevel.ParkingLot()
+        self._then: list[Callable[[object], None]] = []
         session.override_queues.append(self)
 
     @property
     def is_busy(self) -> bool:
         return self.taken < self._offered and not self._is_dead
+
+    @property
+    def must_be_waited_for(self) -> bool:
+        is_ours = _is_inside.get() or trio.lowlevel.current_task() is self._task
+        return self.is_busy and not is_ours
+
+    def then(self, call: Callable[[object], None]) -> None:
+        """Call it once, with this, when nothing is queued any more. It must not block."""
+        self._then.append(call)
+
+    def _tell_settled(self) -> None:
+        self._settling.unpark_all()
+        if self._then and not self.is_busy:
+            calls, self._then = self._then, []
+            for call in calls:
+                call(self)
 
     @property
     def is_high(self) -> bool:
@@ -132,7 +149,7 @@ class OverrideQueue:
         self.taken = self._discarded = self._offered
         if self._call is not None:
             self._call.cancel(reason="its message is discarded")
-        self._settling.unpark_all()
+        self._tell_settled()
 
     async def _run(self) -> None:
         _is_inside.set(True)
@@ -146,11 +163,11 @@ class OverrideQueue:
                     self._call = None
                 if number > self._discarded:
                     self.taken += 1
-                self._settling.unpark_all()
+                self._tell_settled()
         finally:
             self._call = None
             self._is_dead = True
-            self._settling.unpark_all()
+            self._tell_settled()
 
     async def _send_one(self, payload: Any) -> None:
         try:

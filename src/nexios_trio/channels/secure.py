@@ -126,6 +126,10 @@ class SecureChannel(Channel):
     async def _send(self, payload: Any) -> None:
         await self._for_this_user(super()._send, payload)
 
+    def send_nowait(self, payload: Any) -> None:
+        self._check()
+        super().send_nowait(payload)
+
     async def send_json(self, data: Any) -> None:
         await self._for_this_user(super().send_json, data)
 

@@ -3,8 +3,10 @@
 `channels.Channel` puts itself, and the queue of its overridden `send`, into the session's lists.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
+from ..engines.base import Receipt
 from .last_calls import LastCall
 
 __all__ = ["AttachedChannel", "SendingQueue"]
@@ -15,6 +17,10 @@ class AttachedChannel(Protocol):
 
     def catch_up(self) -> None:
         """Queue the group messages that are on their way, before anything else is sent."""
+
+    def unsettled_posts(self) -> list[Receipt]:
+        """Return what the caller has posted to the channel's groups, and has no receipt yet."""
+        ...
 
     async def settle_posts(self) -> None:
         """Wait for what this task has posted to the channel's groups. A checkpoint if there is any."""
@@ -38,8 +44,16 @@ class SendingQueue(Protocol):
     @property
     def is_busy(self) -> bool: ...
 
+    @property
+    def must_be_waited_for(self) -> bool:
+        """It is busy, and who asks is none of those who send for it."""
+        ...
+
     async def settle(self) -> None:
         """Wait until what it has was sent. A checkpoint where it has something."""
+
+    def then(self, call: Callable[[object], None]) -> None:
+        """Call it once, with this, when it is busy no more. It must not block."""
 
     def discard(self) -> None:
         """Count what was not sent as lost, and let go of it."""

@@ -64,6 +64,9 @@ class ClosedTransport:
         await checkpoint()
         self._raise()
 
+    def write_nowait(self, *_: object) -> bool:
+        return False
+
     def offer(self, frame: Frame, *_: object) -> None:
         self.counts.lose(1)
 
@@ -79,6 +82,9 @@ class ClosedTransport:
 
     async def close(self, end: End) -> None:
         await checkpoint()
+
+    def close_nowait(self, end: End) -> bool:
+        return False
 
     def evict(self, end: End) -> None:
         pass

@@ -76,7 +76,7 @@ class ReceivingConnection(HTTPConnection):
     @property
     def end(self) -> End | None:
         """The connection's end (code, reason, cause); None while it goes on."""
-        return self._session.transport.end
+        return self._session.end
 
     @property
     def latency(self) -> float | None:

@@ -22,6 +22,7 @@ from .closed_transport import ClosedTransport
 from .handler_errors import DISCONNECTS
 from .refusal import Refusal
 from .runtime import Runtime
+from .sending_nowait import SendingNowait
 
 logger = logging.getLogger("nexios_trio.connection")
 
@@ -32,7 +33,7 @@ DROPPED = frozenset(
 )
 
 
-class Session:
+class Session(SendingNowait):
     """One connection. Owned by `serve.serve_connection`, whose block it never outlives.
 
     Invariant: after `release` nothing leads from here to the transport, its queues, a task or a channel, so that
@@ -59,6 +60,7 @@ class Session:
     )
 
     def __init__(self, transport: Transport, runtime: Runtime, app: Any) -> None:
+        super().__init__()
         self.transport = transport
         self.scope = transport.scope  # the application's copy, once it has one: its `user` is the connection's
         # Where the next message comes from. Called for each message; `use` keeps it and the transport together.
@@ -217,16 +219,6 @@ class Session:
             await self.settle()
         await self.transport.close(end)
 
-    def catch_up(self) -> None:
-        """Queue the group messages that are on their way, before anything else is sent."""
-        for channel in self.channels:
-            channel.catch_up()
-
-    async def settle_posts(self) -> None:
-        """Wait for what this task has posted to this connection's groups, at most the engine's deadline."""
-        for channel in self.channels:
-            await channel.settle_posts()
-
     async def settle(self) -> None:
         """Wait for overrides to send what groups gave them, at most `write_timeout`. A checkpoint if any is busy."""
         busy = [queue for queue in self.override_queues if queue.is_busy and not self.is_over]
@@ -243,6 +235,8 @@ class Session:
         """Leave nothing of the connection anywhere, and no way from here to what it was made of. Called once."""
         self.is_released = True
         self.runtime.sessions.pop(self, None)
+        if self.held is not None:
+            self._release_held()
         for queue in self.override_queues:
             queue.discard()
         for channel in self.channels:

@@ -11,10 +11,12 @@ from typing import Any, cast
 from ..asgi_types import Headers
 from ..core.lifecycle import End
 from ..core.message import Frame
+from ..exceptions import LifecycleError
 from ..transports.base import Transport
+from .message_calls import Handle
 from .websocket import WebSocket
 
-__all__ = ["TransportWrapper", "wrapped_transport"]
+__all__ = ["TransportWrapper", "behind_wrappers", "wrapped_transport"]
 
 
 class TransportWrapper:
@@ -45,11 +47,52 @@ class TransportWrapper:
     async def receive(self) -> str | bytes | End:
         return await self.inner.inbox.get()
 
+    @property
+    def can_admit(self) -> bool:
+        """Tell whether it can stand around a synchronous handler: it does in `admit` what it does in `receive`."""
+        cls = type(self)
+        return cls.receive is TransportWrapper.receive or cls.admit is not TransportWrapper.admit
+
+    def admit(self, item: str | bytes) -> bool:
+        """Look at a message of a connection with a synchronous handler, which is called for it if this is true.
+
+        The counterpart of `receive`. Must not block.
+        """
+        return True
+
     async def send(self, frame: Frame) -> None:
         await self.inner.send(frame)
 
+    def write_nowait(self, payload: bytes, is_text: bool) -> bool:
+        return False  # whether the connection is open, a wrapper may see in its own way
+
     async def close(self, end: End) -> None:
         await self.inner.close(end)
+
+
+def behind_wrappers(transport: Any, handle: Handle) -> tuple[Transport, Handle]:
+    """Return the transport behind all wrappers, and what to call for its messages, so that each of them admits them.
+
+    Raises: LifecycleError for a wrapper that can only wait for messages.
+    """
+    while isinstance(transport, TransportWrapper):
+        if not transport.can_admit:
+            raise LifecycleError(
+                "a middleware around this connection receives its messages itself, and that has to be awaited: make"
+                " on_receive async, or leave the middleware out"
+            )
+        if type(transport).admit is not TransportWrapper.admit:
+            handle = _admitting(transport, handle)
+        transport = transport.inner
+    behind: Transport = transport
+    return behind, handle
+
+
+def _admitting(wrapper: TransportWrapper, handle: Handle) -> Handle:
+    def admit(item: str | bytes) -> Any:
+        return handle(item) if wrapper.admit(item) else None
+
+    return admit
 
 
 class _WrappedInbox:

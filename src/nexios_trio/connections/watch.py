@@ -5,8 +5,9 @@ from typing import Any
 
 from ..asgi_types import ASGIApp
 from ..core.lifecycle import End
+from .message_calls import Handle
 
-__all__ = ["ConnectionWatch", "Endpoint", "Receive"]
+__all__ = ["ConnectionWatch", "Endpoint", "Handle", "Receive"]
 
 Endpoint = Callable[[Any], Awaitable[Any]]
 Receive = Callable[[], Awaitable[Any]]
@@ -24,6 +25,10 @@ class ConnectionWatch:
     def receiving(self, session: Any, receive: Receive) -> Receive:
         """Return what receives the messages of an accepted connection; again, when it receives by another way."""
         return receive
+
+    def calling(self, session: Any, handle: Handle) -> Handle:
+        """Return what is called for each message of a connection with a synchronous handler, in place of `handle`."""
+        return handle
 
     def ended(self, session: Any, end: End) -> None:
         """Note how the connection ended. Must not raise."""

@@ -10,7 +10,7 @@ from trio import current_time
 from trio.lowlevel import checkpoint
 
 from ..core.close_codes import check_asgi_close_code, check_close_code, check_reason
-from ..core.json import encode_json
+from ..core.json import encode_json, encode_utf8
 from ..core.lifecycle import Cause, End, Phase
 from ..core.message import Frame, binary_frame, text_frame
 from ..exceptions import LifecycleError, NexiosError, WebSocketDisconnect, WebSocketException
@@ -118,7 +118,8 @@ class WebSocket(ReceivingConnection):
         if not isinstance(data, str):
             raise TypeError(f"send_text takes a str, not {type(data).__name__}; see send_bytes and send_json")
         session = self._session
-        if self._broadcaster.dirty or session.override_queues:  # group messages are on their way: they go first
+        group = self._broadcaster
+        if group.dirty or group.underway or session.override_queues:  # group messages are on their way: they go first
             await session.send(text_frame(data))
             return
         try:
@@ -139,6 +140,27 @@ class WebSocket(ReceivingConnection):
         """
         check_mode(mode)
         await self._session.send(Frame(encode_json(data, self.settings.json_default), text=mode == "text"))
+
+    def send_nowait(self, data: str | bytes | bytearray | memoryview) -> None:
+        """Send a str as a text message, or bytes as a binary one, without waiting for room in the outbox.
+
+        Where there is none, the overflow policy decides, as for a group's messages. What comes after a `post` to a
+        group of this connection is held until that is numbered, and then goes out behind it.
+
+        Raises: WebSocketDisconnect when the connection is over; LifecycleError before accept(); TypeError for anything
+            else; ValueError for text that UTF-8 cannot carry; MessageTooBig for what never fits into the outbox.
+        """
+        if isinstance(data, str):
+            payload = encode_utf8(data) if not data.isascii() else data.encode()
+        elif isinstance(data, bytes | bytearray | memoryview):
+            payload = bytes(data)
+        else:
+            raise TypeError(f"send_nowait takes a str or bytes, not {type(data).__name__}; a Channel's takes JSON")
+        is_text = isinstance(data, str)
+        session, group = self._session, self._broadcaster
+        is_behind = group.dirty or group.underway or session.override_queues
+        if is_behind or not session.transport.write_nowait(payload, is_text):
+            session.send_nowait(Frame(payload, is_text), data)
 
     async def send(self, message: Mapping[str, Any]) -> None:
         """Send an ASGI event: `websocket.accept`, `websocket.send` or `websocket.close`.
@@ -171,6 +193,13 @@ class WebSocket(ReceivingConnection):
         Raises: ValueError for a code other than 1000, 1001, 1003, 1007-1013, 3000-4999, or a reason over 123 bytes.
         """
         await self._close(check_close_code(code), reason)
+
+    def close_nowait(self, code: int = 1000, reason: str | None = None) -> None:
+        """Do as `close`, without waiting for what is queued to go out, which happens all the same.
+
+        Raises: ValueError, as `close`.
+        """
+        self._session.close_nowait(End(check_close_code(code), check_reason(reason), Cause.LOCAL_CLOSE))
 
     async def _close(self, code: int, reason: str | None) -> None:
         end = End(code, check_reason(reason), Cause.LOCAL_CLOSE)

@@ -41,8 +41,9 @@ def wire_header(opcode: int, length: int) -> bytes:
     return bytes((0x80 | opcode, 127)) + length.to_bytes(8, "big")
 
 
-TEXT_HEADERS = tuple(wire_header(1, size) for size in range(126))
-BINARY_HEADERS = tuple(wire_header(2, size) for size in range(126))
+SHORT_BYTES: Final = 126  # a payload of fewer has its size in the second byte
+TEXT_HEADERS = tuple(wire_header(1, size) for size in range(SHORT_BYTES))
+BINARY_HEADERS = tuple(wire_header(2, size) for size in range(SHORT_BYTES))
 
 
 class Frame:

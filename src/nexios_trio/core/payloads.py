@@ -1,12 +1,13 @@
-"""Payload types: how a channel's payloads are written to its peer."""
+"""Payload types: how a channel's payloads are written to its peer, and read."""
 
 from enum import Enum
 from typing import Any, Final
 
-from .json import JsonDefault, encode_json, encode_utf8
+from ..exceptions import WrongFrameType
+from .json import JsonDefault, decode_json, encode_json, encode_utf8
 from .message import Frame, FrameIndex, binary_frame
 
-__all__ = ["FRAME_INDEXES", "PayloadTypeEnum", "encode", "payload_type"]
+__all__ = ["FRAME_INDEXES", "PayloadTypeEnum", "decode", "encode", "payload_type"]
 
 
 class PayloadTypeEnum(str, Enum):
@@ -51,3 +52,19 @@ def encode(payload: Any, payload_type: PayloadTypeEnum, json_default: JsonDefaul
     if isinstance(payload, str) and payload_type is not PayloadTypeEnum.JSON:
         return Frame(encode_utf8(payload), text=payload_type is PayloadTypeEnum.TEXT)
     return Frame(encode_json(payload, json_default), text=payload_type is not PayloadTypeEnum.BYTES)
+
+
+def decode(message: str | bytes, payload_type: PayloadTypeEnum, max_depth: int) -> Any:
+    """Read a peer's message: str for text, bytes for binary.
+
+    Raises: WrongFrameType; InvalidJson, see `decode_json`.
+    """
+    if payload_type is PayloadTypeEnum.JSON:
+        return decode_json(message, max_depth)
+    if payload_type is PayloadTypeEnum.TEXT:
+        if isinstance(message, str):
+            return message
+        raise WrongFrameType("a text message was expected, a binary one came")
+    if isinstance(message, bytes):
+        return message
+    raise WrongFrameType("a binary message was expected, a text one came")

@@ -6,6 +6,7 @@ within its `deadline`; whoever has one may look at it synchronously, await it, o
 
 import copy
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 import attrs
@@ -57,6 +58,11 @@ class Receipt:
             self.error = error
             self._tell()
 
+    def then(self, call: "Callable[[Receipt], None]") -> None:
+        """Call it, too, when this is settled: it must not block. For boxes."""
+        before = self.on_settled
+        self.on_settled = call if before is None else partial(_tell_both, before, call)
+
     def _tell(self) -> None:
         self.is_settled = True
         if self._waiting is not None:
@@ -75,3 +81,8 @@ class Receipt:
                 self._waiting = ParkingLot()
             await self._waiting.park()
         return self.position
+
+
+def _tell_both(first: Callable[[Receipt], None], then: Callable[[Receipt], None], receipt: Receipt) -> None:
+    first(receipt)
+    then(receipt)

@@ -5,6 +5,7 @@ a context variable tells, so that a handler cannot forget to say so: the tasks o
 application act for nobody, and are not asked about.
 """
 
+import functools
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,7 +23,9 @@ __all__ = [
     "acting_for",
     "acting_session",
     "check_authorize",
+    "is_async",
     "require",
+    "require_now",
     "require_sender",
     "session_in",
 ]
@@ -36,6 +39,8 @@ Authorize = Callable[[Any, str, Action], bool | Awaitable[bool]]
 
 class Acting(Protocol):
     """A connection, as far as it matters here."""
+
+    is_synchronous: bool  # a synchronous function is called for its messages, in other tasks than its own
 
     @property
     def channels(self) -> Sequence[Any]: ...
@@ -97,6 +102,14 @@ def check_authorize(authorize: Any) -> Authorize | None:
     return function
 
 
+def is_async(authorize: Authorize) -> bool:
+    """Tell whether its answer has to be awaited, as far as that is seen without asking."""
+    function: Any = authorize
+    while isinstance(function, functools.partial):
+        function = function.func
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
 async def require_sender(authorize: Authorize, group: str) -> None:
     """Ask whether the connection that this task acts for, if any, may send. Checkpoint and errors: as `require`."""
     is_asked, channel = acting_channel()
@@ -107,15 +120,20 @@ async def require_sender(authorize: Authorize, group: str) -> None:
 def require_sender_now(authorize: Authorize, group: str) -> None:
     """Ask synchronously. Raises: as `require`; TypeError when the answer has to be awaited."""
     is_asked, channel = acting_channel()
-    if not is_asked:
-        return
-    answer: object = authorize(channel, group, "send")
+    if is_asked:
+        require_now(authorize, channel, group, "send")
+
+
+def require_now(authorize: Authorize, channel: Any, group: str, action: Action) -> None:
+    """Ask synchronously. Raises: as `require`; TypeError when the answer has to be awaited."""
+    answer: object = authorize(channel, group, action)
     if inspect.isawaitable(answer):
         if inspect.iscoroutine(answer):
             answer.close()
-        raise TypeError("the box's authorize is asynchronous, so post cannot ask it: await group_send instead")
+        call, instead = {"send": ("post", "group_send"), "join": ("join_nowait", "add_channel_to_group")}[action]
+        raise TypeError(f"the box's authorize is asynchronous, so {call} cannot ask it: await {instead} instead")
     if answer is not True:
-        raise _refused("send", group)
+        raise _refused(action, group)
 
 
 async def require(

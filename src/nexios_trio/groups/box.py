@@ -17,7 +17,7 @@ from ..core.names import check_box_name, check_group_name
 from ..engines.base import Engine, Receipt
 from ..engines.memory import MemoryEngine
 from ..pubsub.history import DEFAULT_MAX_BYTES, HistoryLimits
-from .authorization import Authorize, acting_channel, check_authorize, require
+from .authorization import Authorize, acting_channel, check_authorize, require, require_now
 from .current_box import OnCurrentBox, find_box
 from .memberships import BoxMember
 from .publishing import MAX_KEPT_MESSAGES
@@ -124,10 +124,32 @@ class ChannelBox(Scoped):
                 await checkpoint()
             else:
                 await self._authorize_join(channel, group_name, None)
-            return self.join_nowait(channel, group_name)
+            return self.join_watched(channel, group_name)
         with self.engine_client.joining(group_name) as watch:
             await self._authorize_join(channel, group_name, watch)
-            return self.join_nowait(channel, group_name)
+            return self.join_watched(channel, group_name)
+
+    @OnCurrentBox
+    def join_nowait(self, channel: BoxMember, group_name: str = "default") -> ChannelAddStatusEnum:
+        """Join without waiting: at once, or, where the engine has to ask, as soon as it watches the group.
+
+        Then the answer is CHANNEL_PENDING, and messages come from when it does. Where it cannot, within its deadline,
+        the channel's connection is closed with 1013. Leaving, or joining again meanwhile, is as for a member.
+
+        Returns: as `add_channel_to_group`, or CHANNEL_PENDING.
+        Raises: as that; TypeError when the box's `authorize` is asynchronous.
+        """
+        check_group_name(group_name)
+        if not isinstance(channel, BoxMember):
+            raise _no_channel(channel)
+        if self._authorize is not None and acting_channel()[0]:
+            require_now(self._authorize, channel, group_name, "join")
+        if self.engine.is_local or self.is_member(channel, group_name):
+            return self.join_watched(channel, group_name)
+        is_new = not self.size_of(group_name)
+        if not self._join_when_watched(channel, group_name):
+            return ChannelAddStatusEnum.CHANNEL_PENDING
+        return ChannelAddStatusEnum.CHANNEL_ADDED if is_new else ChannelAddStatusEnum.CHANNEL_EXIST
 
     async def _authorize_join(self, channel: BoxMember, group_name: str, watch: Receipt | None) -> None:
         """Wait for the answer of `authorize`, where it is asked, and for the engine to watch the group."""
@@ -144,9 +166,14 @@ class ChannelBox(Scoped):
 
         Checkpoint: always, after leaving.
         """
-        status = self.leave_nowait(channel, group_name)
+        status = self.leave_group(channel, group_name)
         await checkpoint()
         return status
+
+    @OnCurrentBox
+    def leave_nowait(self, channel: BoxMember, group_name: str) -> ChannelRemoveStatusEnum:
+        """Do what `remove_channel_from_group` does. A join that is pending does not happen."""
+        return self.leave_group(channel, group_name)
 
     @OnCurrentBox
     @asynccontextmanager
@@ -164,7 +191,7 @@ class ChannelBox(Scoped):
         try:
             yield status
         finally:
-            self.leave_nowait(channel, group_name)
+            self.leave_group(channel, group_name)
 
     @OnCurrentBox
     async def resume(self, channel: BoxMember, group_name: str, since: Position | Oldest | str) -> Resumed:

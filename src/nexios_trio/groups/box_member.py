@@ -9,6 +9,7 @@ import trio
 from ..core.json import JsonDefault
 from ..core.message import FrameIndex, Message, Position
 from ..core.overflow import Policy
+from ..engines.base import Receipt
 from ..pubsub.group import Receiver
 
 __all__ = ["BoxMember", "MemberBox"]
@@ -28,6 +29,10 @@ class MemberBox(Protocol):
 
     def leave_all(self, channel: "BoxMember") -> None:
         """Leave every group."""
+
+    def unsettled_posts(self, channel: "BoxMember") -> list[Receipt]:
+        """Return what the caller has posted to its groups, and has no receipt yet."""
+        ...
 
     async def settle_posts(self, channel: "BoxMember") -> None:
         """Wait for what this task has posted to its groups."""
@@ -109,6 +114,10 @@ class BoxMember(ABC):
     @abstractmethod
     def missed(self, group: str, after: Position | None, upto: Position | None) -> bool:
         """Messages of the group will never come. Returns False where nobody was told, so the peer has to come back."""
+
+    @abstractmethod
+    def fail_join(self) -> None:
+        """Close the connection with 1013: it cannot be given the messages of a group that it was to join."""
 
     @abstractmethod
     def come_back(self) -> None:

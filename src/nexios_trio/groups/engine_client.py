@@ -7,7 +7,7 @@
 With an engine whose answers are there at once, nothing of this ever waits.
 """
 
-from collections.abc import Awaitable, Callable, Container, Generator
+from collections.abc import Awaitable, Callable, Container, Generator, Hashable
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -18,17 +18,19 @@ from ..core.message import Message, Position
 from ..engines.base import Engine, Owner, Receipt, claim_engine
 from ..exceptions import EngineError
 from ..transports.hypercorn.workers import warn_of_separate_groups
+from .authorization import acting_session
 
-__all__ = ["EngineClient", "Tail"]
+__all__ = ["EngineClient", "Tail", "Watch"]
 
 # Queued at once when its owner joins, so it is to be a small part of an outbox.
 MAX_TAIL_MESSAGES = 32
 MAX_TAIL_BYTES = 16384
 
-Task = trio.lowlevel.Task
+# A task; of a connection with a synchronous handler, the connection, in whose name several tasks run
+Poster = Hashable
 
 
-class _Watch:
+class Watch:
     """One group's watch, and how many are about to join it."""
 
     __slots__ = ("delivered", "joining", "receipt", "tails")
@@ -43,7 +45,7 @@ class _Watch:
 class Tail:
     """What is delivered to a group on this node while somebody is reading its history, within bounds."""
 
-    def __init__(self, watch: _Watch) -> None:
+    def __init__(self, watch: Watch) -> None:
         self.watch = watch
         self.messages: list[Message] = []
         self.is_broken = False  # a gap: the history and what comes live do not join
@@ -95,11 +97,11 @@ class EngineClient:
         claim_engine(engine, owner)
         self.engine = engine
         self._groups = groups
-        self._watches: dict[str, _Watch] = {}
+        self._watches: dict[str, Watch] = {}
         self._life = trio.Lock()
         self._tasks: trio.Nursery | None = None
-        # Receipts that are not settled: task -> group -> that of its latest post. Read from outside, for speed.
-        self.unsettled: dict[Task, dict[str, Receipt]] = {}
+        # Receipts that are not settled: who posts -> group -> that of its latest post. Read from outside, for speed.
+        self.unsettled: dict[Poster, dict[str, Receipt]] = {}
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Let the engine live, for ever. Of several lifespans' tasks one does, and the others wait to take over.
@@ -126,20 +128,29 @@ class EngineClient:
     @contextmanager
     def joining(self, group: str) -> Generator[Receipt]:
         """Watch the group for somebody who is about to join it. The receipt says when that holds."""
-        watch = self._watches.get(group)
-        if watch is None or watch.receipt.error is not None:
-            watch = self._watches[group] = _Watch(self.engine.watch(group))
-        watch.joining += 1
+        watch = self.begin_joining(group)
         try:
             yield watch.receipt
         finally:
-            watch.joining -= 1
-            self.left(group)
+            self.end_joining(group, watch)
+
+    def begin_joining(self, group: str) -> Watch:
+        """Do what `joining` does at its beginning. `end_joining` must follow."""
+        watch = self._watches.get(group)
+        if watch is None or watch.receipt.error is not None:
+            watch = self._watches[group] = Watch(self.engine.watch(group))
+        watch.joining += 1
+        return watch
+
+    def end_joining(self, group: str, watch: Watch) -> None:
+        """They have joined, or will not."""
+        watch.joining -= 1
+        self.left(group)
 
     def joined(self, group: str) -> None:
         """The group has its first member here."""
         if group not in self._watches:
-            self._watches[group] = _Watch(self.engine.watch(group))
+            self._watches[group] = Watch(self.engine.watch(group))
 
     def left(self, group: str) -> None:
         """Somebody has left, or did not join: if nobody is there, and nobody is about to be, watch no longer."""
@@ -178,31 +189,33 @@ class EngineClient:
     # Posting
 
     def remember(self, group: str, receipt: Receipt) -> None:
-        """This task has posted to the group, and the receipt is not settled."""
-        task = trio.lowlevel.current_task()
-        self.unsettled.setdefault(task, {})[group] = receipt
-        settled = partial(self._settled, task, group)
-        receipt.on_settled = settled if receipt.on_settled is None else partial(_tell_both, receipt.on_settled, settled)
+        """The caller has posted to the group, and the receipt is not settled."""
+        poster = _poster()
+        self.unsettled.setdefault(poster, {})[group] = receipt
+        receipt.then(partial(self._settled, poster, group))
 
-    def _settled(self, task: Task, group: str, receipt: Receipt) -> None:
-        receipts = self.unsettled.get(task)
+    def _settled(self, poster: Poster, group: str, receipt: Receipt) -> None:
+        receipts = self.unsettled.get(poster)
         if receipts is not None and receipts.get(group) is receipt:
             del receipts[group]
             if not receipts:
-                del self.unsettled[task]
+                del self.unsettled[poster]
+
+    def unsettled_posts(self, groups: Container[str]) -> list[Receipt]:
+        """Return what the caller has posted to these groups and is not settled."""
+        receipts = self.unsettled.get(_poster())
+        return [] if receipts is None else [receipt for group, receipt in receipts.items() if group in groups]
 
     async def settle(self, groups: Container[str]) -> None:
         """Wait for what this task has posted to these groups. A failure is its own receipt's to tell."""
-        receipts = self.unsettled.get(trio.lowlevel.current_task())
-        if receipts is None:
-            return
-        for receipt in [receipt for group, receipt in receipts.items() if group in groups]:
+        for receipt in self.unsettled_posts(groups):
             try:
                 await receipt
             except EngineError:
                 continue
 
 
-def _tell_both(first: Callable[[Receipt], None], then: Callable[[Receipt], None], receipt: Receipt) -> None:
-    first(receipt)
-    then(receipt)
+def _poster() -> Poster:
+    """Tell who posts: what it posts, and what it sends after that, stays in order."""
+    session: Any = acting_session()
+    return session if session is not None and session.is_synchronous else trio.lowlevel.current_task()

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from ..core.names import check_group_name
 from ..core.overflow import Decide, Policy, resolve_policy
-from ..engines.base import Engine
+from ..engines.base import Engine, Receipt
 from ..exceptions import LifecycleError
 from ..pubsub.group import Group
 from ..pubsub.index import GroupIndex, Removed
@@ -16,6 +16,7 @@ from .box_member import BoxMember as BoxMember
 from .broadcast import Broadcaster
 from .current_box import OnCurrentBox
 from .engine_client import EngineClient
+from .pending_joins import PendingJoins
 from .results import ChannelAddStatusEnum, ChannelRemoveStatusEnum
 
 NOBODY = UUID(int=0)
@@ -44,6 +45,7 @@ class Memberships:
         self._max_groups_per_channel = max_groups_per_channel
         self._group_policies: dict[str, Policy] = {}
         self._expired = 0
+        self._pending_joins = PendingJoins()
         self._counts: dict[DeliveryCounts, None] = {}  # of connections
         self._ended = DeliveryCounts()  # by connections that have ended
 
@@ -53,14 +55,18 @@ class Memberships:
         self._index.on_empty = self.engine_client.left
         self.broadcaster.underway = self.engine_client.unsettled
 
-    def leave_nowait(self, channel: BoxMember, group_name: str) -> ChannelRemoveStatusEnum:
-        """`ChannelBox.remove_channel_from_group`, synchronously."""
+    def leave_group(self, channel: BoxMember, group_name: str) -> ChannelRemoveStatusEnum:
+        """`ChannelBox.leave_nowait`, of this box."""
+        if channel in self._pending_joins.groups and self._pending_joins.discard(channel, group_name):
+            return ChannelRemoveStatusEnum.CHANNEL_REMOVED
         if self.broadcaster.dirty:
             self.catch_up(channel)
         return _REMOVED[self._index.remove(channel, group_name)]
 
     def forget(self, channel: BoxMember) -> None:
         """Leave every group and the registry: the connection is over."""
+        if channel in self._pending_joins.groups:
+            self._pending_joins.discard_all(channel)
         if channel in self._index.of:
             self.leave_all(channel)
         if self._channels.get(channel.uuid) is channel:
@@ -85,8 +91,8 @@ class Memberships:
             timer = self._timers[channel] = Timer(lambda: self._expire(channel))
         self.timers.set(timer, channel.expires_at)
 
-    def join_nowait(self, channel: BoxMember, group_name: str) -> ChannelAddStatusEnum:
-        """`ChannelBox.add_channel_to_group`, synchronously, for a name that has been checked.
+    def join_watched(self, channel: BoxMember, group_name: str) -> ChannelAddStatusEnum:
+        """Join, for a name that has been checked, somebody who may.
 
         The caller sees to it that the engine watches the group, where that takes time: `EngineClient.joining`.
         """
@@ -97,13 +103,31 @@ class Memberships:
             raise LifecycleError(f"channel {channel.uuid} has expired; touch() it to go on")
         joined = self._index.of.get(channel, ())
         if len(joined) >= self._max_groups_per_channel and group_name not in joined:
-            raise ValueError(f"a channel may be in {self._max_groups_per_channel} groups at a time")
+            raise self._too_many_groups()
         added = self._index.add(channel, group_name, *channel.receiver())
         if added:
             self.engine_client.joined(group_name)
         if channel.overflow is not None or self._group_policies:
             self._set_policies(channel, self._index.groups[group_name])
         return _ADDED[added]
+
+    def _join_when_watched(self, channel: BoxMember, group_name: str) -> bool:
+        """Join, or begin to wait for the engine; True where the channel is in the group already.
+
+        Raises: as `join_watched`.
+        """
+        channel.check_joinable()
+        if self._channels.get(channel.uuid) is not channel:
+            self.track(channel)  # which tells us when it is over
+        pending = self._pending_joins
+        if group_name not in pending.of(channel):
+            if len(self._index.of.get(channel, ())) + len(pending.of(channel)) >= self._max_groups_per_channel:
+                raise self._too_many_groups()
+            pending.begin(self.engine_client, channel, group_name, self.join_watched)
+        return self.is_member(channel, group_name)
+
+    def _too_many_groups(self) -> ValueError:
+        return ValueError(f"a channel may be in {self._max_groups_per_channel} groups at a time")
 
     def _set_policies(self, channel: BoxMember, group: Group[Any]) -> None:
         if group.policy is None:
@@ -132,6 +156,8 @@ class Memberships:
 
     def leave_all(self, channel: BoxMember) -> None:
         """Leave every group."""
+        if channel in self._pending_joins.groups:
+            self._pending_joins.discard_all(channel)
         self.catch_up(channel)
         self._index.discard(channel)
 
@@ -167,6 +193,10 @@ class Memberships:
         """Return the users of those channels that are here, as far as they have any."""
         found = [self._channels[uuid].user_key for uuid in channel_ids if uuid in self._channels]
         return frozenset([user for user in found if user is not None])
+
+    def unsettled_posts(self, channel: BoxMember) -> list[Receipt]:
+        """Return what the caller has posted to the channel's groups, and has no receipt yet."""
+        return self.engine_client.unsettled_posts(self._index.of.get(channel, ()))
 
     async def settle_posts(self, channel: BoxMember) -> None:
         """Wait until the channel was given what this task has posted to its groups. A checkpoint if there is any."""

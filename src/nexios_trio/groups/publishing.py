@@ -21,7 +21,7 @@ from ..engines.base import Engine, Receipt
 from ..exceptions import MessageTooBig
 from ..pubsub.history import DEFAULT_MAX_BYTES, HistoryLimits
 from ..transports.timers import Timer
-from .authorization import Authorize, require_sender, require_sender_now
+from .authorization import Authorize, is_async, require_sender, require_sender_now
 from .current_box import OnCurrentBox, require_trio_run
 from .history_size import history_size
 from .kept_groups import KeptGroups
@@ -67,6 +67,11 @@ class Publishing(Memberships):
         self._post: Post  # the engine's, and what was put around it
         self._around_posts: list[Callable[[Post], Post]] = []
         self._attach_to(engine)
+
+    @property
+    def has_async_authorize(self) -> bool:
+        """Tell whether `authorize` has to be awaited, so that what does not wait cannot ask it."""
+        return self._authorize is not None and is_async(self._authorize)
 
     def _attach_to(self, engine: Engine) -> None:
         self._post = engine.post
@@ -214,6 +219,8 @@ class Publishing(Memberships):
         self._published += 1
         return receipt
 
+    group_send_nowait = post  # its name among those of other functions that do not wait
+
     def _prepare(
         self, group_name: str, payload: Any, save_history: bool, exclude: Any, transient: bool
     ) -> tuple[Message, HistoryLimits | None]:
@@ -256,7 +263,7 @@ class Publishing(Memberships):
         members = tuple(group.members)
         for number, channel in enumerate(members):
             if not channel.missed(group_name, after, upto):
-                self.leave_nowait(channel, group_name)
+                self.leave_group(channel, group_name)
                 # Not all at the same time: each comes back with a handshake, and a question about the history.
                 delay = COME_BACK_SECONDS * number / len(members)
                 self.timers.set(Timer(channel.come_back), trio.current_time() + delay)

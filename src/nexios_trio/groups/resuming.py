@@ -34,7 +34,7 @@ class Box(Protocol):
 
     def is_member(self, channel: BoxMember, group_name: str) -> bool: ...
 
-    def join_nowait(self, channel: BoxMember, group_name: str) -> ChannelAddStatusEnum: ...
+    def join_watched(self, channel: BoxMember, group_name: str) -> ChannelAddStatusEnum: ...
 
 
 class Resumption:
@@ -78,7 +78,7 @@ class Resumption:
         self._check()
         if limit.cancelled_caught:
             self._recovered = False
-        status = self._box.join_nowait(self._channel, self._group)
+        status = self._box.join_watched(self._channel, self._group)
         return Resumed(status, self._recovered, self._top, self._sent)
 
     def _check(self) -> None:

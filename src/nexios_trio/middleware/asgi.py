@@ -74,7 +74,7 @@ class _AsgiSide(SessionAsgiSide):
             return
 
         def wrap(transport: Transport) -> _AsgiWrapper:
-            self._wrapper = _AsgiWrapper(transport, receive, send)
+            self._wrapper = _AsgiWrapper(transport, receive, send, can_admit=receive == self.receive)
             return self._wrapper
 
         try:
@@ -97,8 +97,9 @@ class _AsgiSide(SessionAsgiSide):
 class _AsgiWrapper(TransportWrapper):
     """Says everything in ASGI events, to the middleware, whose checkpoints these are."""
 
-    def __init__(self, inner: Transport, receive: Receive, send: Send) -> None:
+    def __init__(self, inner: Transport, receive: Receive, send: Send, *, can_admit: bool) -> None:
         super().__init__(inner)
+        self._can_admit = can_admit
         self._receive = receive
         self._send = send
 
@@ -108,6 +109,10 @@ class _AsgiWrapper(TransportWrapper):
             raise WebSocketDisconnect(event.get("code", 1006), event.get("reason"))
         await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": list(headers)})
         return self
+
+    @property
+    def can_admit(self) -> bool:
+        return self._can_admit
 
     async def deny(self, status: int, headers: Headers, body: bytes, reason: str = "") -> None:
         if "websocket.http.response" not in (self.inner.scope.get("extensions") or {}):

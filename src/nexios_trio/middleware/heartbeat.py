@@ -87,8 +87,15 @@ class _CountingWrapper(TransportWrapper):
         while True:
             item = await super().receive()
             self._taken += 1
-            if not (isinstance(item, str) and len(item) <= self._max_length and self._is_answer(item)):
+            if not self._is_heartbeat(item):
                 return item
+
+    def admit(self, item: str | bytes) -> bool:
+        self._taken += 1
+        return not self._is_heartbeat(item)
+
+    def _is_heartbeat(self, item: str | bytes | End) -> bool:
+        return isinstance(item, str) and len(item) <= self._max_length and self._is_answer(item)
 
     def _is_answer(self, text: str) -> bool:
         try:

@@ -23,6 +23,7 @@ __all__ = ["ConnectionRateLimitMiddleware", "MessageRateLimitMiddleware", "Token
 
 CONNECTION_LIMIT_CODE: Final = 4002  # document 004's
 MESSAGE_LIMIT_CODE: Final = 1008
+TOO_MANY_MESSAGES: Final = End.of(Cause.RATE_LIMITED, "too many messages", MESSAGE_LIMIT_CODE)
 
 
 class TokenBucket:
@@ -82,9 +83,14 @@ class _LimitedWrapper(TransportWrapper):
         item = await super().receive()
         if isinstance(item, End) or self._bucket.take(trio.current_time()):
             return item
-        end = End.of(Cause.RATE_LIMITED, "too many messages", MESSAGE_LIMIT_CODE)
-        await self.close(end)
-        raise WebSocketDisconnect(end.code, end.reason)
+        await self.close(TOO_MANY_MESSAGES)
+        raise WebSocketDisconnect(TOO_MANY_MESSAGES.code, TOO_MANY_MESSAGES.reason)
+
+    def admit(self, item: str | bytes) -> bool:
+        if self._bucket.take(trio.current_time()):
+            return True
+        self.inner.close_nowait(TOO_MANY_MESSAGES)
+        raise WebSocketDisconnect(TOO_MANY_MESSAGES.code, TOO_MANY_MESSAGES.reason)
 
 
 class ConnectionRateLimitMiddleware:

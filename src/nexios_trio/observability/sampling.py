@@ -9,7 +9,7 @@ from typing import Any, Final
 import trio
 
 from ..connections.runtime import Runtime
-from ..connections.watch import ConnectionWatch, Receive
+from ..connections.watch import ConnectionWatch, Handle, Receive
 from ..core.lifecycle import End
 from ..core.message import Batch
 from .durations import Durations
@@ -29,6 +29,7 @@ class Samples(ConnectionWatch):
         self.publish_to_wire = Durations(WIRE_BOUNDS)
         self.handler = Durations(HANDLER_BOUNDS)
         self._connections = 0
+        self._called_connections = 0  # with a synchronous handler
 
     def begin(self, runtime: Runtime) -> None:
         """Measure from now on. Connections that are open already are left out."""
@@ -46,6 +47,22 @@ class Samples(ConnectionWatch):
         if not is_sampled:
             return receive
         return _HandlerTimer(receive, self.handler).receive
+
+    def calling(self, session: object, handle: Handle) -> Handle:
+        is_sampled = self._called_connections % CONNECTIONS_PER_SAMPLE == 0
+        self._called_connections += 1
+        return _timed(handle, self.handler) if is_sampled else handle
+
+
+def _timed(handle: Handle, durations: Durations) -> Handle:
+    def call(item: str | bytes) -> Any:
+        called_at = trio.current_time()
+        try:
+            return handle(item)
+        finally:
+            durations.add(trio.current_time() - called_at)
+
+    return call
 
 
 class _HandlerTimer:

@@ -39,7 +39,7 @@ from ..asgi_types import ASGIApp, Scope
 from ..connections.handler_errors import DISCONNECTS
 from ..connections.runtime import Runtime
 from ..connections.session import Session
-from ..connections.watch import ConnectionWatch, Endpoint, Receive
+from ..connections.watch import ConnectionWatch, Endpoint, Handle, Receive
 from ..connections.websocket import WebSocket
 from ..core.lifecycle import Cause, End
 from ..core.message import Batch, Message
@@ -108,6 +108,10 @@ class Tracing(ConnectionWatch):
     def receiving(self, session: Session, receive: Receive) -> Receive:
         connection = self._connections.get(session)
         return receive if connection is None else _TracedReceive(connection, receive)
+
+    def calling(self, session: Session, handle: Handle) -> Handle:
+        connection = self._connections.get(session)
+        return handle if connection is None else connection.around_call(handle)
 
     def ended(self, session: Session, end: End) -> None:
         connection = self._connections.pop(session, None)
@@ -211,6 +215,17 @@ class _TracedConnection:
             self._message.end()
             self._message = None
             attach(self.context)
+
+    def around_call(self, handle: Handle) -> Handle:
+        """Return what is called for each message. One that fails is still the message when `note_error` is told."""
+
+        def call(item: str | bytes) -> Any:
+            self.begin_message(item)
+            result = handle(item)
+            self.end_message()
+            return result
+
+        return call
 
     def note_error(self, error: Exception) -> None:
         if not isinstance(error, DISCONNECTS):

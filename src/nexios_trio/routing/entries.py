@@ -68,6 +68,11 @@ class RegisteredRoute:
         own = (*route.middleware, *_middleware_of(route.handler))
         return cls(route, BoundHandler(route.handler, ("websocket",)), tuple(map(as_middleware, own)))
 
+    @property
+    def is_synchronous(self) -> bool:
+        """Tell whether it is a consumer with an `on_receive` that is called without a task."""
+        return getattr(undecorated(self.route.handler), "_is_synchronous", False) is True
+
     def pattern(self, prefix: str) -> PathPattern:
         """Raises ValueError for a parameter that comes twice."""
         return PathPattern(join(prefix, self.route.path), open_end=bool(prefix) and self.route.path in ("", "/"))

@@ -54,6 +54,8 @@ class RouteTree:
 
     def _register(self, entry: RegisteredRoute | MountedApplication) -> None:
         self._check(lambda prefix, is_complete: entry.check(prefix, is_complete=is_complete))
+        if isinstance(entry, RegisteredRoute) and entry.is_synchronous:
+            self._check_synchronous(entry.handler.name)
         self._entries.append(entry)
         self._changed()
 
@@ -68,6 +70,9 @@ class RouteTree:
                 registered.check(inner, is_complete=is_complete)
 
         self._check(check)
+        for _, entry in tree._walk(""):
+            if isinstance(entry, RegisteredRoute) and entry.is_synchronous:
+                self._check_synchronous(entry.handler.name)
         if any(mounted.has_lifespan for mounted in tree._mounted_applications()):
             self._check_not_started("a router with an application in it was mounted")
         tree._mounted_in.append((self, mount))
@@ -145,6 +150,11 @@ class RouteTree:
         check(self.prefix, False)
         for prefix in self._complete_prefixes():
             check(prefix, True)
+
+    def _check_synchronous(self, name: str) -> None:
+        """Raise TypeError if a consumer whose `on_receive` is synchronous cannot be in an application around this."""
+        for parent, _ in self._mounted_in:
+            parent._check_synchronous(name)
 
     def _check_not_started(self, what: str) -> None:
         """Raise LifecycleError if an application that this is part of has started, too early for what is new here."""

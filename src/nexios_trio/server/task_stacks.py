@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 import trio
 
+from ..connections.message_calls import MessageCalls
 from ..groups.authorization import session_in
 from ..logs.tracebacks import is_callers_file, is_framework_file, is_own_file
 from .request_fields import current_request
@@ -77,8 +78,16 @@ def fields_of(task: trio.lowlevel.Task) -> dict[str, Any]:
 
 
 def fields_of_thread(ident: int) -> dict[str, Any]:
-    """Return the same of the task that a thread runs now. Nothing where trio's insides are not what we know."""
-    tasks = [frame.f_locals.get("task") for frame, _ in _places_of(ident) if _is_loop(frame)]
+    """Return the same of the task that a thread runs now, or of the connection whose synchronous handler it is in.
+
+    Nothing where trio's insides are not what we know.
+    """
+    places = _places_of(ident)
+    for frame, _ in reversed(places):
+        if frame.f_code is MessageCalls.put.__code__:  # in a task of the server's
+            session = session_in(frame.f_locals["self"].context)
+            return {} if session is None else session.log_fields()
+    tasks = [frame.f_locals.get("task") for frame, _ in places if _is_loop(frame)]
     return next((fields_of(task) for task in reversed(tasks) if isinstance(task, trio.lowlevel.Task)), {})
 
 

@@ -116,14 +116,19 @@ class AsgiWriter(Transport):
         return self._outbox if self._outbox is not None and self._outbox.is_high else None
 
     async def close(self, end: End) -> None:
+        if self.close_nowait(end):
+            await self._flushed.wait()  # cancelled from outside, the writer goes on until the block is left
+        else:
+            await checkpoint()
+
+    def close_nowait(self, end: End) -> bool:
         is_connecting = self.lifecycle.phase is Phase.CONNECTING
         if not self._ended(Occurrence.LOCAL_CLOSE, end):
-            await checkpoint()
-            return
+            return False
         self.outbox.close()
         if is_connecting:
             self._may_write.set()
-        await self._flushed.wait()  # cancelled from outside, the writer goes on until the block is left
+        return True
 
     async def _until_flushed(self) -> None:
         """Wait until everything is said, as long as messages are taken, and `close_timeout` while none is."""

@@ -17,7 +17,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Protocol
 
 import attrs
 
@@ -32,6 +32,16 @@ from ..pubsub.writing import Backlog
 from .receive_queue import Inbox
 from .send_queue import DeliveryCounts
 from .timers import Timers
+
+
+class MessageSink(Protocol):
+    """Who is given the messages of one connection in the turns that they come in, in place of its inbox."""
+
+    turn_calls: int  # in this turn; the transport sets it to 0 at the end of each
+
+    def put(self, item: str | bytes) -> None:
+        """Take one message. Must not block, and must not raise."""
+
 
 # Where a server of ours puts its transport for a connection, and the `receive` and `send` that stand for it. A lifespan
 # has it too, without.
@@ -127,6 +137,13 @@ class Transport(Receiver, ABC):
             policy: in place of the connection's.
         """
 
+    def write_nowait(self, payload: bytes, is_text: bool) -> bool:
+        """Send a message if the connection is open and nothing has to be decided: nothing waits, and it is not too big.
+
+        False where nothing was sent; `offer_alone` is for that.
+        """
+        return False
+
     def detach(self, membership: Membership[Any]) -> None:
         self.counts.meant += membership.cursor - membership.first
 
@@ -152,12 +169,16 @@ class Transport(Receiver, ABC):
     def offer_alone(self, frame: Frame, payload: Any, channel: Hashable, policy: Policy | None = None) -> None:
         """`offer` a message that is for one channel, and was not sent to a group."""
         self.counts.meant += 1
-        key_of = (policy or self.policy).key
-        key = None if key_of is None else self._key_of(key_of, payload, channel, None)
+        key = None if (policy or self.policy).key is None else self.key_alone(payload, channel, policy)
         self.offer(frame, key, policy)
         if self.counts.policy_error is not None and self.counts.policy_errors == 1:
             _log_policy_error(f"channel {channel}", self.counts.policy_error)
         self.counts.policy_error = None
+
+    def key_alone(self, payload: Any, channel: Hashable, policy: Policy | None = None) -> Hashable:
+        """Return the key of such a message, by which a policy may replace it."""
+        key_of = (policy or self.policy).key
+        return None if key_of is None else self._key_of(key_of, payload, channel, None)
 
     def _key_of(self, key_of: Key, payload: Any, channel: Hashable, group: str | None) -> Hashable:
         """The key by which `payload` replaces queued ones of the same channel and group; None where it fails."""
@@ -187,6 +208,16 @@ class Transport(Receiver, ABC):
         """Send what is queued, then a close frame with `end.code`. A no-op once either side has closed.
 
         Checkpoint: always. Cancellation: the connection is over all the same; what is queued may be lost.
+        """
+
+    @abstractmethod
+    def close_nowait(self, end: End) -> bool:
+        """Begin to `close`; False once either side has closed."""
+
+    def divert(self, sink: MessageSink | None) -> None:
+        """Give messages to `sink`, in the turns that they come in, where this way of reaching the peer has turns.
+
+        None: to the inbox again. The sink takes messages while somebody waits for one in the inbox.
         """
 
     @abstractmethod

@@ -28,11 +28,11 @@ class Inbox:
         "_max_bytes",
         "_max_messages",
         "_reading",
-        "_waiter",
         "end",
         "full",
         "on_room",
         "received",
+        "waiter",
     )
 
     def __init__(self, max_messages: int, max_bytes: int, on_room: Callable[[], None]) -> None:
@@ -40,11 +40,11 @@ class Inbox:
         self._bytes = 0
         self._max_messages = max_messages
         self._max_bytes = max_bytes
-        self._waiter: Task | None = None
         self._reading = False
         self.end: End | None = None
         self.full = False  # at or over a bound
         self.received = 0  # messages, ever
+        self.waiter: Task | None = None  # who waits for a message: then nothing is queued, and there is no end
         self.on_room = on_room
 
     def bound(self, max_messages: int, max_bytes: int) -> None:
@@ -60,8 +60,8 @@ class Inbox:
         if self.end is not None:
             return
         self.received += 1
-        if self._waiter is not None:
-            waiter, self._waiter = self._waiter, None
+        if self.waiter is not None:
+            waiter, self.waiter = self.waiter, None
             reschedule(waiter, Value(item))  # goes on in `get`, in the handler's task
             return
         items = self._items
@@ -76,11 +76,17 @@ class Inbox:
         """No more messages follow. The first end stays."""
         if self.end is None:
             self.end = end
-            waiter, self._waiter = self._waiter, None
+            waiter, self.waiter = self.waiter, None
             if waiter is not None:  # then nothing is queued before the end
                 reschedule(waiter, Value(end))
             if self.full:  # what follows the messages may be read: it is thrown away
                 self.on_room()
+
+    def wake(self) -> None:
+        """Let who waits for a message go on without one: `get` returns None. A no-op if nobody does."""
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None:
+            reschedule(waiter, Value(None))
 
     def discard(self) -> None:
         """Forget what is queued: the connection was killed."""
@@ -100,13 +106,21 @@ class Inbox:
         self._reading = True
         try:
             if not self._items and self.end is None:
-                self._waiter = current_task()
+                self.waiter = current_task()
                 item: str | bytes | End = await wait_task_rescheduled(self._abandon)
                 return item
             await checkpoint()
         finally:
             self._reading = False
         return self._pop()
+
+    def get_nowait(self) -> str | bytes | None:
+        """The next message, if it is there already."""
+        if not self._items:
+            return None
+        item = self._pop()
+        assert not isinstance(item, End)
+        return item
 
     def _pop(self) -> str | bytes | End:
         if not self._items:
@@ -120,5 +134,5 @@ class Inbox:
         return item
 
     def _abandon(self, _: object) -> Abort:
-        self._waiter = None
+        self.waiter = None
         return Abort.SUCCEEDED

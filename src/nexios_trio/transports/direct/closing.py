@@ -36,11 +36,16 @@ class ClosingWriter(Writer):
         self._refuse = refuse
 
     async def close(self, end: End) -> None:
-        if not self._ended(Occurrence.LOCAL_CLOSE, end):
+        if self.close_nowait(end):
+            await self._until_flushed()  # bounded by the deadline of whoever does not read
+        else:
             await checkpoint()
-            return
+
+    def close_nowait(self, end: End) -> bool:
+        if not self._ended(Occurrence.LOCAL_CLOSE, end):
+            return False
         self._queue_goodbye(self._goodbye_for(end))
-        await self._until_flushed()  # bounded by the deadline of whoever does not read
+        return True
 
     def evict(self, end: End) -> None:
         self._ended(Occurrence.LOCAL_CLOSE, end)

@@ -10,6 +10,7 @@ from ...config.settings import Settings
 from ...core.lifecycle import Cause, End, Occurrence, Phase
 from ...protocol.frames import PONG, Violation, close_frame, control_frame
 from ...protocol.parser import FrameParser
+from ..base import MessageSink
 from ..epoll import BROKEN, PEER_LEFT, READ, WRITE, Poller
 from .closing import ClosingWriter
 from .socket import RECEIVE_BYTES
@@ -23,7 +24,7 @@ MAX_PONGS_PER_READ: Final = 16
 class Reader(ClosingWriter):
     """The way in: what the poller and the parser call."""
 
-    __slots__ = ("_is_silent", "_parser", "_pongs", "latency", "on_message", "pong_at")
+    __slots__ = ("_is_silent", "_parser", "_pongs", "_sink", "latency", "on_message", "pong_at")
 
     def __init__(
         self, scope: Scope, settings: Settings, sock: socket.socket, poller: Poller, *, deflate: bool, **options: Any
@@ -32,6 +33,7 @@ class Reader(ClosingWriter):
         # The read seam: the parser calls this with each message. It is `Inbox.put`, which hands the message to the task
         # that waits in `Inbox.get`; put here, and once more by `adopt`, which brings another inbox.
         self.on_message = self.inbox.put
+        self._sink: MessageSink | None = None  # whose `put` it is instead, while there is one
         self._parser = FrameParser(self, settings.max_message_size, settings.max_fragments, deflate=deflate)
         self._is_silent = True  # nothing heard since the heartbeat's last look
         self._pongs: list[bytes] = []  # to be sent together; of a flood of pings, the last ones
@@ -87,8 +89,14 @@ class Reader(ClosingWriter):
         finally:
             if self._pongs:
                 self._answer_pings()
+        if self._sink is not None:
+            self._sink.turn_calls = 0
         if self.inbox.full and self.is_full:
             self._watch(self.interest & ~READ)
+
+    def divert(self, sink: MessageSink | None) -> None:
+        self._sink = sink
+        self.on_message = self.inbox.put if sink is None else sink.put
 
     def _violated(self, end: End) -> None:
         if self._ended(Occurrence.LOCAL_CLOSE, end):

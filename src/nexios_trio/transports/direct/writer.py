@@ -24,10 +24,10 @@ from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_
 from ...asgi_types import Scope
 from ...config.settings import Settings
 from ...core.lifecycle import PEER_LOST, Cause, End, Occurrence, Phase
-from ...core.message import Batch, Frame
+from ...core.message import BINARY_HEADERS, SHORT_BYTES, TEXT_HEADERS, Batch, Frame, wire_header
 from ...core.overflow import Policy
 from ...exceptions import MessageTooBig
-from ...protocol.frames import PING, control_frame, messages_behind
+from ...protocol.frames import BINARY, PING, TEXT, control_frame, messages_behind
 from ...pubsub.group import Membership
 from ..base import SendStatistics
 from ..epoll import WRITE, Poller
@@ -95,6 +95,17 @@ class Writer(KernelWriter):
         super().use_policy(policy)
         if self._outbox is not None:
             self._outbox.policy = policy
+
+    def write_nowait(self, payload: bytes, is_text: bool) -> bool:
+        size = len(payload)
+        if self.state is not _CLEAR or self._deflate or size > self._max_size:
+            return False
+        self.counts.meant += 1
+        if size < SHORT_BYTES:
+            self._write((TEXT_HEADERS if is_text else BINARY_HEADERS)[size] + payload)
+        else:
+            self._write(wire_header(TEXT if is_text else BINARY, size) + payload)
+        return True
 
     def offer(self, frame: Frame, key: Hashable = None, policy: Policy | None = None) -> None:
         if self.state is _CLEAR:

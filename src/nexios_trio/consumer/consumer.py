@@ -9,17 +9,20 @@ from typing import Any, ClassVar
 
 import trio
 
-from .channels.channel import Channel
-from .connections.handler_errors import DISCONNECTS, end_after, mistake_in
-from .connections.last_calls import last_calls_scope
-from .connections.websocket import WebSocket
-from .core.lifecycle import Cause
-from .exceptions import InvalidMessage, WebSocketDisconnect, WrongFrameType
-from .groups.box import current_box
-from .groups.results import ChannelAddStatusEnum, ChannelRemoveStatusEnum, GroupSendStatusEnum
-from .routing.route import WebsocketRoute
-from .validation.messages import Validate, validator
-from .validation.problems import not_json
+from ..channels.channel import Channel
+from ..connections.handler_errors import DISCONNECTS, end_after, mistake_in
+from ..connections.last_calls import last_calls_scope
+from ..connections.websocket import WebSocket
+from ..core.json import encode_json
+from ..core.lifecycle import Cause
+from ..engines.base import Receipt
+from ..exceptions import InvalidMessage, WebSocketDisconnect, WrongFrameType
+from ..groups.box import current_box
+from ..groups.results import ChannelAddStatusEnum, ChannelRemoveStatusEnum, GroupSendStatusEnum
+from ..routing.route import WebsocketRoute
+from ..validation.messages import Validate, validator
+from ..validation.problems import not_json
+from .synchronous import SynchronousMessages, check_hooks
 
 __all__ = ["WebSocketConsumer", "WebSocketEndpoint"]
 
@@ -50,6 +53,7 @@ class WebSocketConsumer:
     logger: logging.Logger = logging.getLogger("nexios_trio.consumer")
 
     _validate: ClassVar[Validate[Any] | None] = None
+    _is_synchronous: ClassVar[bool] = False  # `on_receive` is; read when a route is registered, too
 
     # Set for the life of a connection.
     websocket: WebSocket
@@ -65,6 +69,7 @@ class WebSocketConsumer:
             accepted = ", ".join(map(repr, _ENCODINGS))
             raise ValueError(f"{cls.__name__}.encoding must be one of {accepted}, not {cls.encoding!r}")
         cls._declare_messages()
+        cls._is_synchronous = check_hooks(cls, WebSocketConsumer)
 
     @classmethod
     def _declare_messages(cls) -> None:
@@ -89,6 +94,7 @@ class WebSocketConsumer:
         async def consume(websocket: WebSocket) -> None:
             await cls(**init_kwargs)(websocket)
 
+        consume._is_synchronous = cls._is_synchronous  # type: ignore[attr-defined]
         consume.__name__ = consume.__qualname__ = cls.__name__
         return WebsocketRoute(path, consume, middleware=[*(middleware or ()), *cls.middleware], name=name)
 
@@ -101,12 +107,15 @@ class WebSocketConsumer:
         """
         await trio.lowlevel.checkpoint()
 
-    async def on_receive(self, websocket: WebSocket, data: Any) -> None:
+    def on_receive(self, websocket: WebSocket, data: Any) -> Any:
         """Handle one decoded message. The next is not read before this returns.
+
+        An async method; or a plain one (`def`), called when the message comes, without a task. That must not block,
+        sends with `send_nowait`, and so on, and gives what has to wait to `websocket.start_soon`.
 
         Checkpoint: as it is overridden. An error ends the connection, as in a handler.
         """
-        await trio.lowlevel.checkpoint()
+        return trio.lowlevel.checkpoint()  # noqa: ASYNC105 - to be awaited by the caller
 
     async def on_disconnect(self, websocket: WebSocket, close_code: int) -> None:
         """Clean up: called once on every way out. Groups still count this channel, which leaves them afterwards.
@@ -115,24 +124,25 @@ class WebSocketConsumer:
         """
         await trio.lowlevel.checkpoint()
 
-    async def on_decode_error(self, websocket: WebSocket, error: ValueError) -> None:
+    def on_decode_error(self, websocket: WebSocket, error: ValueError) -> Any:
         """Handle a message that does not decode. By default the connection is closed: 1007 for bad UTF-8, else 1003.
 
-        Checkpoint: as `WebSocket.close`, until it is overridden.
-        With a `message_type`, what is not JSON is an invalid message, see `on_invalid`.
-        """
-        is_bad_text = isinstance(error.__cause__ or error, UnicodeDecodeError)
-        if self.message_type is not None and not is_bad_text:
-            await self.on_invalid(websocket, not_json())
-        else:
-            await websocket.close(1007 if is_bad_text else 1003, f"the message is not {self.encoding}")
+        Async, or not, as `on_receive`. With a `message_type`, what is not JSON is an invalid message, see `on_invalid`.
 
-    async def on_invalid(self, websocket: WebSocket, error: InvalidMessage) -> None:
+        Checkpoint: as `WebSocket.close`, until it is overridden.
+        """
+        if self.message_type is not None and not _is_bad_text(error):
+            return self.on_invalid(websocket, not_json())
+        return websocket.close(*self._explain_bad_message(error))
+
+    def on_invalid(self, websocket: WebSocket, error: InvalidMessage) -> Any:
         """Handle what `message_type` does not take. By default the peer gets `error.reply()`, and may go on.
+
+        Async, or not, as `on_receive`.
 
         Checkpoint: as `WebSocket.send_json`, until it is overridden.
         """
-        await websocket.send_json(error.reply())
+        return websocket.send_json(error.reply())
 
     # For the methods above
 
@@ -158,6 +168,20 @@ class WebSocketConsumer:
         """Return the group's channels; an empty list if there is no such group. Checkpoint: always."""
         return list(await current_box().show_groups().get(group_name, {}))
 
+    def join_nowait(self, group_name: str) -> ChannelAddStatusEnum:
+        """See `ChannelBox.join_nowait`."""
+        return current_box().join_nowait(self.channel, group_name)
+
+    def leave_nowait(self, group_name: str) -> ChannelRemoveStatusEnum:
+        """See `ChannelBox.leave_nowait`."""
+        return current_box().leave_nowait(self.channel, group_name)
+
+    def broadcast_nowait(
+        self, payload: Any, group_name: str = "default", save_history: bool = False, exclude: Any = None
+    ) -> Receipt:
+        """See `ChannelBox.group_send_nowait`."""
+        return current_box().post(group_name, payload, save_history, exclude)
+
     # The life of one connection
 
     async def __call__(self, websocket: WebSocket) -> None:
@@ -166,14 +190,16 @@ class WebSocketConsumer:
 
     async def _live(self, websocket: WebSocket) -> None:
         self.websocket = websocket
+        websocket._session.is_synchronous = self._is_synchronous
         self.channel = self.channel_class(websocket, payload_type=self.encoding or "json", expires=self.expires)
         self.channel.lives_with_peer = self.channel.close_on_expire = True
+        messages = SynchronousMessages(self, type(self)._validate) if self._is_synchronous else None
         code = 1000
         try:
             await self.on_connect(websocket)
             if not websocket.is_connected() and websocket.end is None:
                 await websocket.accept()
-            await self._receive_all(websocket)
+            await (self._receive_all(websocket) if messages is None else messages.receive_all())
         except DISCONNECTS:
             pass
         except Exception as error:
@@ -208,6 +234,25 @@ class WebSocketConsumer:
         validate = type(self)._validate
         return message if validate is None else validate(message)
 
+    def _on_bad_message(self, error: ValueError) -> Any:
+        """Do as `_receive_all` does with a message that cannot be read, synchronously."""
+        cls = type(self)
+        is_invalid = isinstance(error, InvalidMessage)
+        if not is_invalid and cls.on_decode_error is not WebSocketConsumer.on_decode_error:
+            return self.on_decode_error(self.websocket, error)
+        if not is_invalid and (self.message_type is None or _is_bad_text(error)):
+            self.websocket.close_nowait(*self._explain_bad_message(error))
+            return None
+        invalid = error if isinstance(error, InvalidMessage) else not_json()
+        if cls.on_invalid is not WebSocketConsumer.on_invalid:
+            return self.on_invalid(self.websocket, invalid)
+        self.websocket.send_nowait(encode_json(invalid.reply()).decode())
+        return None
+
+    def _explain_bad_message(self, error: ValueError) -> tuple[int, str]:
+        """Return the code and reason to close with."""
+        return 1007 if _is_bad_text(error) else 1003, f"the message is not {self.encoding}"
+
     async def _call_on_disconnect(self, websocket: WebSocket, code: int) -> None:
         try:
             await self.on_disconnect(websocket, code)
@@ -219,6 +264,10 @@ class WebSocketConsumer:
             self.logger.exception("on_disconnect of %s failed%s", type(self).__name__, hint)
         if self.logging_enabled:
             self.logger.debug("%s: connection ended with %d", type(self).__name__, code, extra={"code": code})
+
+
+def _is_bad_text(error: ValueError) -> bool:
+    return isinstance(error.__cause__ or error, UnicodeDecodeError)
 
 
 def _was_closed_here(websocket: WebSocket) -> bool:

@@ -1,0 +1,117 @@
+"""Consumers whose `on_receive` is a plain function: what is done with each of their messages."""
+
+import json
+from functools import partial
+from typing import Any, ClassVar, Final, Protocol
+
+from ..channels.channel import Channel
+from ..channels.events import Event
+from ..connections.callables import is_async_callable
+from ..connections.message_calls import Handle, MessageCalls
+from ..connections.transport_wrapper import behind_wrappers
+from ..connections.websocket import WebSocket
+from ..core.payloads import PayloadTypeEnum, decode
+from ..exceptions import InvalidMessage, WrongFrameType
+from ..validation.messages import Validate
+
+__all__ = ["SynchronousConsumer", "SynchronousMessages", "check_hooks"]
+
+_ALWAYS_ASYNC: Final = ("on_connect", "on_disconnect")
+_LIKE_ON_RECEIVE: Final = ("on_decode_error", "on_invalid")
+
+
+class SynchronousConsumer(Protocol):
+    """A consumer, as far as it matters here."""
+
+    encoding: ClassVar[str | None]
+    websocket: WebSocket
+    channel: Channel
+
+    def on_receive(self, websocket: WebSocket, data: Any) -> Any: ...
+
+    def _on_bad_message(self, error: ValueError) -> Any:
+        """Call the hook for a message that cannot be read, or do what it does by default."""
+
+
+def check_hooks(cls: type, base: type) -> bool:
+    """Tell whether the `on_receive` of a consumer's class is synchronous.
+
+    Raises: TypeError when its other methods do not go with that.
+    """
+    on_receive = vars(base).get("on_receive")
+    if getattr(cls, "on_receive", None) is on_receive or is_async_callable(getattr(cls, "on_receive", None)):
+        return False
+    for name in _ALWAYS_ASYNC:
+        if not is_async_callable(getattr(cls, name)):
+            raise TypeError(
+                f"{cls.__name__}.{name} is not async: of a consumer's methods only on_receive may be,"
+                " on_decode_error and on_invalid; declare it with `async def`"
+            )
+    for name in _LIKE_ON_RECEIVE:
+        hook = getattr(cls, name)
+        if hook is not getattr(base, name) and is_async_callable(hook):
+            raise TypeError(
+                f"{cls.__name__}.on_receive is synchronous, so nobody can await {name}: declare it with `def`"
+            )
+    return True
+
+
+class SynchronousMessages:
+    """The messages of one connection, for its consumer."""
+
+    def __init__(self, consumer: SynchronousConsumer, validate: Validate[Any] | None) -> None:
+        self._consumer = consumer
+        self._websocket = consumer.websocket
+        self._channel = consumer.channel
+        self._validate = validate
+        self._encoding = None if consumer.encoding is None else PayloadTypeEnum(consumer.encoding)
+        self._max_depth = consumer.websocket.settings.max_json_depth
+        self._events = consumer.channel._events
+        behind_wrappers(consumer.websocket._session.transport, self._handle)  # before anybody is greeted
+
+    async def receive_all(self) -> None:
+        """Call `on_receive` for each message until the connection is over.
+
+        Checkpoint: always. Raises: what `on_receive` raised.
+        """
+        session = self._websocket._session
+        handle: Handle = self._handle
+        if self._encoding is None and self._validate is None:
+            handle = partial(self._consumer.on_receive, self._websocket)
+        for watch in session.runtime.watches:
+            handle = watch.calling(session, handle)
+        transport, handle = behind_wrappers(session.transport, handle)
+        calls = MessageCalls(transport, handle)
+        session.calls = calls
+        try:
+            await calls.run()
+        finally:
+            self._channel.keep_alive()  # which asks the calls no more
+            session.calls = None
+
+    def _handle(self, item: str | bytes) -> Any:
+        consumer = self._consumer
+        try:
+            data: Any = item
+            if self._encoding is not None:
+                data = self._decode(item)
+            if self._validate is not None:
+                data = self._validate(data)
+        except (InvalidMessage, WrongFrameType, json.JSONDecodeError, UnicodeDecodeError) as error:
+            return consumer._on_bad_message(error)
+        return consumer.on_receive(self._websocket, data)
+
+    def _decode(self, item: str | bytes) -> Any:
+        encoding = self._encoding
+        assert encoding is not None
+        events = self._events
+        if not events.handlers:
+            return decode(item, encoding, self._max_depth)
+        start_soon = self._websocket.start_soon
+        try:
+            data = decode(item, encoding, self._max_depth)
+        except ValueError as error:
+            events.fire_nowait(Event.ERROR, start_soon, self._channel, error)
+            raise
+        events.fire_nowait(Event.MESSAGE, start_soon, self._channel, data)
+        return data
