@@ -19,9 +19,8 @@ from .escaping import printable
 
 __all__ = ["AccessLog", "open_access_log", "process_access_log", "use_for_process"]
 
-NAME: Final = "nexios_trio.access"
 _UNKNOWN: Final = "-"
-_logger = logging.getLogger(NAME)
+_logger = logging.getLogger("nexios_trio.access")
 
 
 class AccessLog:
@@ -68,7 +67,7 @@ def open_access_log(target: str | logging.Logger, formatter: logging.Formatter) 
     """
     if isinstance(target, logging.Logger):
         return AccessLog(target)
-    logger = logging.Logger(NAME, logging.INFO)  # noqa: LOG001  # nobody else's
+    logger = logging.Logger(_logger.name, logging.INFO)  # noqa: LOG001  # nobody else's
     handler: logging.Handler
     if target == "-":
         if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.encoding.lower() not in ("utf-8", "utf8"):
