@@ -37,10 +37,10 @@ HOPS = [  # what the page "Life of a message" names
 ]
 MESSAGE_FUNCTIONS, MESSAGE_FILES = 26, 13
 JOIN_FUNCTIONS = 13
-OUT_FUNCTIONS, LEAVE_FUNCTIONS = 28, 66
+OUT_FUNCTIONS, LEAVE_FUNCTIONS = 28, 68  # four set a timer, which is set already where others have just left
 OUT = "groups/memberships.py: Memberships.forget"  # a leave up to here
 # Here the handler gets its last deadline, which is no step of leaving: counted with the whole.
-DEADLINES = ("transports/timers.py", "core/deadlines.py")
+DEADLINES = ("transports/timers.py", "connections/timeouts.py", "core/deadlines.py")
 WHOSE = {  # what else has to end at a disconnect
     "the deadlines": DEADLINES,
     "the server and the application": (

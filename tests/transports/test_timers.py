@@ -2,12 +2,13 @@
 
 import logging
 from itertools import pairwise
+from math import inf
 
 import pytest
 import trio
 from trio.testing import assert_no_checkpoints, wait_all_tasks_blocked
 
-from nexios_trio.transports.timers import Timer, Timers
+from nexios_trio.transports.timers import Timeouts, Timer, Timers
 
 
 class Clock:
@@ -235,3 +236,50 @@ async def test_others_run_between_slices_of_them(autojump_clock, nursery):
         await trio.sleep(20)
     assert clock.names == list(range(250))
     assert max(after - before for before, after in pairwise(seen)) <= 32
+
+
+# ---------------------------------------------------------------- keys that all have equally long
+
+
+async def test_keys_time_out_in_the_order_in_which_they_began(autojump_clock, nursery):
+    clock = Clock()
+    nursery.start_soon(clock.timers.run)
+    timeouts = Timeouts(clock.timers, 10, lambda key: clock.fired.append((key, trio.current_time())))
+    start = trio.current_time()
+    for key in ("a", "b", "c"):
+        timeouts.begin(key)
+        await trio.sleep(1)
+    timeouts.end("b")
+    timeouts.begin("a")  # anew
+    timeouts.end("never began")
+    await trio.sleep(100)
+    assert clock.fired == [("c", start + 12), ("a", start + 13)]
+    assert len(timeouts) == 0
+    timeouts.begin("d")
+    await trio.sleep(100)
+    assert clock.fired[-1] == ("d", start + 113)
+
+
+async def test_keys_with_all_the_time_in_the_world_do_not_wait(autojump_clock):
+    timeouts = Timeouts(Timers(), inf, print)
+    timeouts.begin("a")
+    assert len(timeouts) == 0
+
+
+async def test_many_keys_at_once_leave_room_for_others_and_one_that_fails_keeps_none_back(
+    autojump_clock, nursery, caplog
+):
+    def time_out(key):
+        clock.fired.append((key, trio.current_time()))
+        if key == 0:
+            timeouts.end(1)
+            raise RuntimeError("a mistake")
+
+    clock = Clock()
+    nursery.start_soon(clock.timers.run)
+    timeouts = Timeouts(clock.timers, 10, time_out)
+    for key in range(30):
+        timeouts.begin(key)
+    await trio.sleep(11)
+    assert clock.names == [0, *range(2, 30)]
+    assert "a timeout's callback failed" in caplog.text

@@ -29,6 +29,7 @@ from ..transports.epoll import IS_AVAILABLE, Poller
 from ..transports.server_context import ServerContext, current_server
 from ..transports.timers import Timers
 from .counts import ConnectionCounts
+from .timeouts import HandlerTimeouts
 from .watch import ConnectionWatch
 
 __all__ = ["Runtime"]
@@ -46,7 +47,7 @@ class _Block:
     context: Context  # of the task that opened it, which acts for nobody's connection
 
 
-# The block around this task, if it is one of an application's own.
+# The block around this task, if it is one of an application's own
 _own_block: ContextVar[_Block | None] = ContextVar("nexios_trio.running_block", default=None)
 
 
@@ -96,6 +97,7 @@ class Runtime:
         self.box.bound_messages(settings.outbox_bytes)
         # For connections. What expires has the box's own: who publishes fires those, and must not pay for heartbeats.
         self.timers = Timers()
+        self.timeouts = HandlerTimeouts(self.timers, settings)
         self.counts = ConnectionCounts()
         self.sessions: dict[Hashable, None] = {}  # those that are not over, for who looks at all of them
         self.watches: list[ConnectionWatch] = []
@@ -106,8 +108,7 @@ class Runtime:
         self._system_task: _SystemTask | None = None
 
     @property
-    def is_started(self) -> bool:
-        """A `running()` block is open."""
+    def is_started(self) -> bool:  # a `running()` block is open
         return bool(self._blocks)
 
     @property

@@ -41,7 +41,6 @@ class Session(SendingNowait):
     """
 
     __slots__ = (
-        "_deadline",
         "_expiry",
         "_id",
         "_nursery",
@@ -75,7 +74,6 @@ class Session(SendingNowait):
         self.is_released = False
         self.verdict: End | None = None  # why we cancelled a handler that had not accepted
         self._nursery: trio.Nursery | None = None  # the handler's
-        self._deadline = Timer(self._handler_is_overdue)  # of the handler: to accept, or to return after the end
         self._expiry: Timer | None = None
         self.expires_at: float | None = None  # the whole connection, not a channel's membership
         transport.on_end = self._ended
@@ -83,8 +81,7 @@ class Session(SendingNowait):
     @property
     def id(self) -> str:
         """The connection's name in logs, which says nothing."""
-        if not self._id:
-            self._id = secrets.token_hex(6)
+        self._id = self._id or secrets.token_hex(6)
         return self._id
 
     @property
@@ -114,7 +111,9 @@ class Session(SendingNowait):
     def close_tasks(self) -> None:
         """Start no more tasks; stop every timer."""
         self._nursery = None
-        self.runtime.timers.retire(self._deadline)
+        timeouts = self.runtime.timeouts
+        timeouts.accept.end(self)
+        timeouts.grace.end(self)
         if self.expires_at is not None:
             self.expire_at(None)
 
@@ -175,7 +174,7 @@ class Session(SendingNowait):
             transport.on_end = self._ended
         self.use(transport)
         if transport.end is None:
-            self.runtime.timers.stop(self._deadline)
+            self.runtime.timeouts.accept.end(self)
         self.is_accepted = True
         accepted = self.runtime.counts.accepted
         accepted[transport.name] = accepted.get(transport.name, 0) + 1
@@ -270,12 +269,12 @@ class Session(SendingNowait):
     def expect_accept(self) -> None:
         """Cancel the handler unless it accepts or refuses within `accept_timeout` from now."""
         if self.transport.lifecycle.phase is Phase.CONNECTING:
-            self.runtime.timers.set(self._deadline, trio.current_time() + self.runtime.settings.accept_timeout)
+            self.runtime.timeouts.accept.begin(self)
 
     def suspend_accept_timeout(self) -> None:
         """Let something else bound the time before accept, until `expect_accept`."""
         if self.transport.lifecycle.phase is Phase.CONNECTING:
-            self.runtime.timers.stop(self._deadline)
+            self.runtime.timeouts.accept.end(self)
 
     def _ended(self, end: End) -> None:
         """Note the end, of which the transport tells. The handler has `disconnect_grace` to find out for itself."""
@@ -283,15 +282,14 @@ class Session(SendingNowait):
             for channel in self.channels:
                 channel.leave_groups()
         if self._nursery is not None:
-            self.runtime.timers.set(self._deadline, trio.current_time() + self.runtime.settings.disconnect_grace)
+            if not self.is_accepted:
+                self.runtime.timeouts.accept.end(self)
+            self.runtime.timeouts.grace.begin(self)
 
-    def _handler_is_overdue(self) -> None:
-        settings = self.runtime.settings
+    def time_out(self, what: str, seconds: float) -> None:
+        """Cancel the handler, whose time to accept is over, or to return after the end. Called by `HandlerTimeouts`."""
         if self.transport.lifecycle.phase is Phase.CONNECTING:
             self.verdict = End.of(Cause.ACCEPT_TIMEOUT)
-            what, seconds = "the handler of %r did not accept within %g s", settings.accept_timeout
-        else:
-            what, seconds = "the handler of %r went on for %g s after the end", settings.disconnect_grace
         logger.warning(what, self.transport.scope.get("path"), seconds, extra=self.log_fields())
         self._cancel_handler()
 

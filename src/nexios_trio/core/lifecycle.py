@@ -19,6 +19,7 @@ CLOSED.
 
 from collections.abc import Mapping
 from enum import Enum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -158,7 +159,15 @@ class End:
     @classmethod
     def of(cls, cause: Cause, reason: str = "", code: int | None = None) -> "End":
         """An end with the close code that belongs to `cause`, unless `code` is given."""
+        if not reason:
+            return _without_reason(cause, code)
         return cls(cause.close_code if code is None else code, reason, cause)
+
+
+@lru_cache(maxsize=256)
+def _without_reason(cause: Cause, code: int | None) -> End:
+    """Such ends are as good as all, so those of a cause and a code are one object."""
+    return End(cause.close_code if code is None else code, "", cause)
 
 
 # A peer that has left without a goodbye: for all of them the same.

@@ -59,10 +59,12 @@ class WebSocketServer:
     handshake_log: HandshakeLog | None = None  # where an access log has the user's own format
     transports: set[DirectTransport] = attrs.field(factory=set, init=False)
     tls_handshakes: int = attrs.field(default=0, init=False)  # that are under way
+    _is_ours: bool = attrs.field(init=False)
     closes: LingeringCloses = attrs.field(init=False)
     readers: RequestReaders = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._is_ours = isinstance(self._app, NexiosApp)
         self.closes = LingeringCloses(self.poller, self.timers)
         self.readers = RequestReaders(self._adopted, self.poller, self.timers, self.closes, self._route_request)
 
@@ -184,7 +186,7 @@ class WebSocketServer:
                 upgrade.negotiate_again(compression=settings.compression)
                 transport.use_settings(settings, deflate=upgrade.deflate)
 
-        adapter = AsgiAdapter(transport, self.timers, apply_settings, is_ours=isinstance(self._app, NexiosApp))
+        adapter = AsgiAdapter(transport, self.timers, apply_settings, is_ours=self._is_ours)
         scope["extensions"][TRANSPORT_EXTENSION] = adapter.offer
         self.transports.add(transport)
 

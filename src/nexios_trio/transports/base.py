@@ -31,7 +31,7 @@ from ..pubsub.group import Membership, Receiver
 from ..pubsub.writing import Backlog
 from .receive_queue import Inbox
 from .send_queue import DeliveryCounts
-from .timers import Timers
+from .timers import Timers, do_nothing
 
 
 class MessageSink(Protocol):
@@ -98,7 +98,7 @@ class Transport(Receiver, ABC):
         self.lifecycle = Lifecycle()
         self.counts = DeliveryCounts()
         self.policy: Policy = resolve_policy(settings.overflow)
-        self.on_end: Callable[[End], None] = lambda end: None
+        self.on_end: Callable[[End], None] = do_nothing
 
     @property
     def end(self) -> End | None:

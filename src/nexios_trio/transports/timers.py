@@ -1,17 +1,20 @@
 """One task and one deadline heap for everything that is due some day: expiry, write deadlines, heartbeats."""
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Hashable
 from contextlib import contextmanager
+from itertools import islice
 from math import inf
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import trio
 from trio.lowlevel import checkpoint
 
 from ..core.deadlines import Deadlines
 
-__all__ = ["Timer", "Timers", "do_nothing"]
+__all__ = ["Timeouts", "Timer", "Timers", "do_nothing"]
+
+K = TypeVar("K", bound=Hashable)
 
 logger = logging.getLogger("nexios_trio.timers")
 
@@ -124,3 +127,55 @@ class Timers:
                 self.fire_due(now, TIMERS_PER_SLICE + slices // SLICES_PER_EXTRA_TIMER)
                 slices += 1
                 await checkpoint()
+
+
+class Timeouts(Generic[K]):
+    """Keys that all have equally long: they come due in the order in which they began.
+
+    So they wait in line, one timer in the heap for all of them, and a key that begins and ends in time costs a fifth of
+    a timer that is set and stopped.
+
+    Args:
+        time_out: called with a key whose time is over.
+    """
+
+    def __init__(self, timers: Timers, seconds: float, time_out: Callable[[K], None]) -> None:
+        self._timers = timers
+        self._seconds = seconds
+        self._time_out = time_out
+        self._waiting: dict[K, float] = {}  # their deadlines, in order
+        self._timer = Timer(self._fire)
+        self._is_set = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def begin(self, key: K) -> None:
+        """Let its time run from now on."""
+        if self._seconds == inf:
+            return
+        self._waiting.pop(key, None)
+        self._waiting[key] = when = trio.current_time() + self._seconds
+        if not self._is_set:
+            self._is_set = True
+            self._timers.set(self._timer, when)
+
+    def end(self, key: K) -> None:
+        """Let it not time out. A no-op for one whose time does not run."""
+        self._waiting.pop(key, None)
+
+    def _fire(self) -> None:
+        """Time out a slice of those that are due; the timer may be early, since whoever it was set for has ended."""
+        now = trio.current_time()
+        for key, when in [*islice(self._waiting.items(), TIMERS_PER_SLICE)]:
+            if when > now:
+                break
+            if self._waiting.pop(key, None) is not None:
+                try:
+                    self._time_out(key)
+                except Exception:
+                    logger.exception("a timeout's callback failed")
+        first = next(iter(self._waiting.values()), None)
+        self._is_set = first is not None
+        if first is not None:
+            self._timers.set(self._timer, first)

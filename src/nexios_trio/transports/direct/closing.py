@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import Callable
-from typing import Any
 
 from trio.lowlevel import checkpoint
 
@@ -29,10 +28,10 @@ class ClosingWriter(Writer):
         sock: socket.socket,
         poller: Poller,
         *,
+        deflate: bool,
         refuse: Refusal | None,
-        **options: Any,
     ) -> None:
-        super().__init__(scope, settings, sock, poller, **options)
+        super().__init__(scope, settings, sock, poller, deflate=deflate)
         self._refuse = refuse
 
     async def close(self, end: End) -> None:

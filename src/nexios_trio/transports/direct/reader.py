@@ -1,7 +1,7 @@
 """Reading: the poller calls `ready`, one `recv` takes what is there, the parser puts messages into the inbox."""
 
 import socket
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -12,7 +12,7 @@ from ...protocol.frames import PONG, Violation, close_frame, control_frame
 from ...protocol.parser import FrameParser
 from ..base import MessageSink
 from ..epoll import BROKEN, PEER_LEFT, READ, WRITE, Poller
-from .closing import ClosingWriter
+from .closing import ClosingWriter, Refusal
 from .socket import RECEIVE_BYTES
 from .states import State, Step
 from .writer import SENT_AT
@@ -27,9 +27,16 @@ class Reader(ClosingWriter):
     __slots__ = ("_is_silent", "_parser", "_pongs", "_sink", "latency", "on_message", "pong_at")
 
     def __init__(
-        self, scope: Scope, settings: Settings, sock: socket.socket, poller: Poller, *, deflate: bool, **options: Any
+        self,
+        scope: Scope,
+        settings: Settings,
+        sock: socket.socket,
+        poller: Poller,
+        *,
+        deflate: bool,
+        refuse: Refusal | None,
     ) -> None:
-        super().__init__(scope, settings, sock, poller, deflate=deflate, **options)
+        super().__init__(scope, settings, sock, poller, deflate=deflate, refuse=refuse)
         # The read seam: the parser calls this with each message. It is `Inbox.put`, which hands the message to the task
         # that waits in `Inbox.get`; put here, and once more by `adopt`, which brings another inbox.
         self.on_message = self.inbox.put
