@@ -11,8 +11,11 @@ from nexios_trio.testing import run_app
 from tests.contract.app import app
 from tests.contract.peers import InMemory, OnSocket, Place
 from tests.e2e.support import Server
+from tests.server.support import CERTIFICATES, CLIENT_TLS
 
 APPLICATION = "tests.contract.app:app"
+OVER_TLS = "runner, over TLS"
+TLS_FILES = ("--certfile", str(CERTIFICATES / "certificate.pem"), "--keyfile", str(CERTIFICATES / "key.pem"))
 
 
 def _hypercorn(port: int, takeover: int) -> list[str]:
@@ -20,8 +23,8 @@ def _hypercorn(port: int, takeover: int) -> list[str]:
     return [*environment, sys.executable, "-m", "hypercorn", "-k", "trio", "-b", f"127.0.0.1:{port}", APPLICATION]
 
 
-def _runner(port: int) -> list[str]:
-    return [sys.executable, "-m", "nexios_trio.cli", "run", APPLICATION, "-b", f"127.0.0.1:{port}"]
+def _runner(port: int, *options: str) -> list[str]:
+    return [sys.executable, "-m", "nexios_trio.cli", "run", APPLICATION, "-b", f"127.0.0.1:{port}", *options]
 
 
 # name -> (command of a server on a port; the transport that its handlers get)
@@ -29,6 +32,7 @@ SERVERS: dict[str, tuple[Callable[[int], list[str]], str]] = {
     "hypercorn": (lambda port: _hypercorn(port, 0), "asgi"),
     "takeover": (lambda port: _hypercorn(port, 1), "takeover"),
     "runner": (_runner, "direct"),
+    OVER_TLS: (lambda port: _runner(port, *TLS_FILES), "direct"),
 }
 
 
@@ -42,8 +46,9 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield None
         return
     command, lane = SERVERS[request.param]
-    with Server(tmp_path_factory.mktemp(request.param) / "log", command) as process:
-        yield OnSocket(process.port, lane)
+    tls = CLIENT_TLS if request.param == OVER_TLS else None
+    with Server(tmp_path_factory.mktemp("server") / "log", command, tls) as process:
+        yield OnSocket(process.port, lane, tls)
         process.check()
     assert _unmeant(process.log.read_text()) == []
 

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -144,9 +145,15 @@ class MemoryPeer(Peer):
 class OnSocket(Place):
     """In another process."""
 
-    def __init__(self, port: int, lane: str) -> None:
+    def __init__(self, port: int, lane: str, tls: ssl.SSLContext | None = None) -> None:
         self.port = port
         self.lane = lane
+        self._tls = tls
+
+    def _over(self, stream: trio.SocketStream) -> trio.abc.Stream:
+        if self._tls is None:
+            return stream
+        return trio.SSLStream(stream, self._tls, server_hostname="localhost", https_compatible=True)
 
     @asynccontextmanager
     async def connect(
@@ -159,7 +166,12 @@ class OnSocket(Place):
             async with await trio.open_tcp_stream("127.0.0.1", self.port) as stream, trio.open_nursery() as nursery:
                 with trio.fail_after(DEADLINE):
                     websocket = await trio_websocket.wrap_client_stream(
-                        nursery, stream, "localhost", path, subprotocols=list(subprotocols), extra_headers=extra
+                        nursery,
+                        self._over(stream),
+                        "localhost",
+                        path,
+                        subprotocols=list(subprotocols),
+                        extra_headers=extra,
                     )
                 try:
                     yield SocketPeer(websocket, stream)
@@ -174,7 +186,10 @@ class OnSocket(Place):
             raise failure from None
 
     def http(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=DEADLINE, trust_env=False)
+        url, verify = f"http://127.0.0.1:{self.port}", self._tls or False
+        if self._tls is not None:
+            url = f"https://localhost:{self.port}"
+        return httpx.AsyncClient(base_url=url, timeout=DEADLINE, trust_env=False, verify=verify)
 
 
 def _refusal(group: BaseExceptionGroup[Any]) -> Refused:

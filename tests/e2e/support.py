@@ -5,13 +5,14 @@ import os
 import random
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
-from http.client import HTTPConnection, HTTPException, HTTPMessage
+from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPSConnection
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -47,8 +48,9 @@ def free_port() -> int:
 class Server:
     """A server process in a process group of its own, on one port for all its lives."""
 
-    def __init__(self, log: Path, command: Callable[[int], list[str]]) -> None:
+    def __init__(self, log: Path, command: Callable[[int], list[str]], tls: ssl.SSLContext | None = None) -> None:
         self.port = free_port()
+        self._tls = tls  # its clients'
         self.log = log
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,7 +64,9 @@ class Server:
 
     def get(self, path: str) -> tuple[int, HTTPMessage, bytes]:
         """Status, headers and body of the answer."""
-        with closing(HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)) as connection:
+        plain = HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
+        secure = HTTPSConnection("localhost", self.port, timeout=DEADLINE, context=self._tls)
+        with closing(plain if self._tls is None else secure) as connection:
             connection.request("GET", path)
             answer = connection.getresponse()
             return answer.status, answer.headers, answer.read()

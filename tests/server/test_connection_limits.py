@@ -88,12 +88,12 @@ def test_addresses(raw, parsed):
 
 def test_the_file_limit_bounds_the_connections(caplog):
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    room = connection_capacity(Settings(), 1)
+    room = connection_capacity(Settings())
     assert soft - 2 * RESERVED_DESCRIPTORS - 200 < room <= soft - RESERVED_DESCRIPTORS
-    assert connection_capacity(Settings(), 3) == pytest.approx(room / 3, abs=1)
-    assert connection_capacity(Settings(max_connections=5), 1) == 5
+    assert connection_capacity(Settings(), connected=3) == pytest.approx(room + 3, abs=2)
+    assert connection_capacity(Settings(max_connections=5)) == 5
     assert not caplog.records
-    assert connection_capacity(Settings(max_connections=soft), 1) == pytest.approx(room, abs=2)
+    assert connection_capacity(Settings(max_connections=soft)) == pytest.approx(room, abs=2)
     assert "raise it (ulimit -n)" in caplog.text
 
 

@@ -1,7 +1,7 @@
 """A direct transport on a real connection, and its peer in the test's hand."""
 
 import socket
-import struct
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,105 +14,40 @@ from nexios_trio.core.lifecycle import End
 from nexios_trio.core.message import FrameIndex
 from nexios_trio.pubsub.group import NOWHERE, Group, Membership
 from nexios_trio.server.request_head import http_response
-from nexios_trio.transports.direct import DirectTransport
+from nexios_trio.transports.direct import DirectTransport, TlsTransport
 from nexios_trio.transports.epoll import Poller, open_poller
 from nexios_trio.transports.timers import Timers
-from tests.rawframes import ServerFrame, take_frame
+from nexios_trio.transports.tls_socket import TlsSocket
+from tests.transports.peers import Peer, TlsPeer, server_context
 
-RESET = struct.pack("ii", 1, 0)
 ANSWER = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+OVER_TLS = False  # what `direct` does where nothing is said: see the fixture `plain_and_tls`
 settle = wait_all_tasks_blocked
 
 
-class Peer:
-    """The client's end of a connection, which sends and reads what it is told, and no more."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        self.raw = sock
-        self._sock = trio.socket.from_stdlib_socket(sock)
-        self.buffer = bytearray()
-
-    async def send(self, data: bytes) -> None:
-        while data:
-            data = data[await self._sock.send(data) :]
-
-    def send_nowait(self, data: bytes) -> int:
-        """How much of it the kernel took."""
-        sent = 0
-        try:
-            while sent < len(data):
-                sent += self.raw.send(data[sent:])
-        except BlockingIOError:
-            pass
-        return sent
-
-    def take(self, size: int = 65536) -> bytes:
-        """What is there at this moment."""
-        try:
-            return self.raw.recv(size)
-        except BlockingIOError:
-            return b""
-
-    def acknowledge(self) -> None:
-        """Have the peer's system say at once what it has taken, as it does by itself within 40 real milliseconds."""
-        self.buffer += self.take()
-        self.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-
-    async def receive(self) -> str:
-        """Wait for more: "data", "eof" or "reset"."""
-        try:
-            data = await self._sock.recv(65536)
-        except ConnectionResetError:
-            return "reset"
-        self.buffer += data
-        return "data" if data else "eof"
-
-    async def frame(self) -> ServerFrame:
-        while (frame := take_frame(self.buffer)) is None:
-            what = await self.receive()
-            assert what == "data", f"{what} after {bytes(self.buffer)!r}"
-        return frame
-
-    async def frames(self, count: int) -> list[ServerFrame]:
-        return [await self.frame() for _ in range(count)]
-
-    async def head(self) -> bytes:
-        """An HTTP response's."""
-        while b"\r\n\r\n" not in self.buffer:
-            assert await self.receive() == "data"
-        head, end, rest = self.buffer.partition(b"\r\n\r\n")
-        self.buffer = bytearray(rest)
-        return bytes(head + end)
-
-    async def end(self) -> str:
-        """Read up to it: "eof" or "reset"."""
-        while (what := await self.receive()) == "data":
-            pass
-        return what
-
-    async def rest(self) -> tuple[list[ServerFrame], str]:
-        """Every whole frame until the end, and what kind of end it was."""
-        what = await self.end()
-        frames = []
-        while (frame := take_frame(self.buffer)) is not None:
-            frames.append(frame)
-        return frames, what
-
-    def hang_up(self) -> None:
-        """An orderly end of TCP, if everything was read."""
-        self._sock.close()
-
-    def stop_sending(self) -> None:
-        self.raw.shutdown(socket.SHUT_WR)
-
-    def reset(self) -> None:
-        self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        self._sock.close()
+def secured(
+    ours: socket.socket,
+    theirs: socket.socket,
+    server: ssl.SSLContext | None = None,
+    client: ssl.SSLContext | None = None,
+    session: ssl.SSLSession | None = None,
+) -> tuple[TlsSocket, TlsPeer]:
+    """Both ends of a connection, once TLS is up."""
+    sock = (server or server_context()).wrap_socket(ours, server_side=True, do_handshake_on_connect=False)
+    assert isinstance(sock, TlsSocket)
+    peer = TlsPeer(theirs, client, session)
+    peer.shake_hands(sock)
+    return sock, peer
 
 
 class Direct(DirectTransport):
     """Notes its end."""
+
+    ends: list[End]
+
+
+class DirectTls(TlsTransport):
+    """The same."""
 
     ends: list[End]
 
@@ -161,15 +96,20 @@ async def direct(
     unix: bool = False,
     received: bytes = b"",
     deflate: bool = False,
+    tls: bool | None = None,
     **settings: Any,
 ) -> AsyncGenerator[tuple[Direct, Peer]]:
     """A transport in its block, and its peer. The peer hangs up at the end of the test, if it still is there."""
     ours, theirs = socket.socketpair() if unix else connected(small)
     ours.setblocking(False)
+    make_transport: type[Direct] | type[DirectTls] = Direct
     peer = Peer(theirs)
+    if OVER_TLS if tls is None else tls:
+        make_transport = DirectTls
+        ours, peer = secured(ours, theirs)
     try:
         async with open_lane() as lane:
-            transport = Direct(
+            transport = make_transport(
                 {},
                 Settings(**settings),
                 ours,

@@ -34,7 +34,8 @@ class AcceptedConnection:
 
     Args:
         client, server: host and port; None for a Unix socket.
-        is_secure: what we read from it came through TLS.
+
+    `is_secure`: it speaks TLS.
     """
 
     __slots__ = ("_release", "client", "is_secure", "server", "sock")
@@ -44,14 +45,20 @@ class AcceptedConnection:
         sock: socket.socket,
         client: Address | None,
         server: Address | None,
-        is_secure: bool = False,
         release: Callable[[], None] | None = None,
     ) -> None:
         self.sock = sock
         self.client = client
         self.server = server
-        self.is_secure = is_secure
+        self.is_secure = False
         self._release = release
+        own(sock)
+
+    def encrypt_with(self, sock: socket.socket) -> None:
+        """Go on with a socket for TLS, which has taken the descriptor of the one before."""
+        disown(self.sock)
+        self.sock = sock
+        self.is_secure = True
         own(sock)
 
     def close(self) -> None:
@@ -129,7 +136,7 @@ class ConnectionLimits:
             del self._by_key[key]
 
 
-def connection_capacity(settings: Settings, descriptors_each: int, connected: int = 0) -> int:
+def connection_capacity(settings: Settings, connected: int = 0) -> int:
     """Count the connections that this process may hold.
 
     Never more than its file limit allows, whatever the settings say.
@@ -137,7 +144,7 @@ def connection_capacity(settings: Settings, descriptors_each: int, connected: in
     Args:
         connected: connections that hold descriptors already.
     """
-    wanted, most = settings.max_connections, descriptor_room(descriptors_each, connected)
+    wanted, most = settings.max_connections, descriptor_room(connected)
     if wanted is None:
         return most
     if wanted > most:
@@ -148,12 +155,12 @@ def connection_capacity(settings: Settings, descriptors_each: int, connected: in
     return min(wanted, most)
 
 
-def descriptor_room(descriptors_each: int, connected: int = 0) -> int:
+def descriptor_room(connected: int = 0) -> int:
     """Count the connections that the file limit of this process has room for; arguments as above."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return UNLIMITED
-    return max(1, (limit - _open_descriptors() - RESERVED_DESCRIPTORS) // descriptors_each + connected)
+    return max(1, limit - _open_descriptors() - RESERVED_DESCRIPTORS + connected)
 
 
 def _open_descriptors() -> int:

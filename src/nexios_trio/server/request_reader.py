@@ -10,6 +10,7 @@ from ..config.settings import Settings
 from ..core.causes import ServerRefusal
 from ..transports.epoll import PEER_LEFT, READ, Poller
 from ..transports.timers import Timer, Timers
+from ..transports.tls_socket import RECORD_BYTES
 from .connection_limits import AcceptedConnection
 from .lingering_close import LingeringCloses
 from .server_settings import ServerSettings
@@ -99,7 +100,7 @@ class RequestReader:
             self.close()
             return
         try:
-            data = self._connection.sock.recv(self._all.settings.max_handshake_size)
+            data = self._connection.sock.recv(max(self._all.settings.max_handshake_size, RECORD_BYTES))
         except BlockingIOError:
             return
         except OSError:

@@ -4,9 +4,8 @@
     services                                poller, timers: the application's connections use them, too
         lifespan                            the application's own task
             draining                        the close of each connection, when the server stops
-                tls                         TLS
-                    connections             handlers, HTTP connections
-                        accepting           one task for each listening socket
+                connections                 handlers, HTTP connections
+                    accepting               one task for each listening socket
 
 Each block ends before the one around it, so whatever a connection needs is there until it is gone. All of this is
 shielded: cancellation becomes a hurried drain.
@@ -44,7 +43,6 @@ from .server_settings import ServerSettings
 from .shields import end_shielded
 from .shutdown import Drain, DrainSchedule, StopRequest, finish_newcomers
 from .stop_signals import Trigger, hurry_when_cancelled, wait_for_stop
-from .tls_proxy import DESCRIPTORS_PER_CONNECTION, TlsProxy
 from .watchdog import watch_event_loop
 from .websocket_server import WebSocketServer
 
@@ -185,16 +183,16 @@ class Server:
         if self.poller is None:
             return await self._serve_plainly(listeners, task_status)
         async with trio.open_nursery() as draining:
-            async with trio.open_nursery() as tls, trio.open_nursery() as connections:
+            async with trio.open_nursery() as connections:
                 http = HttpServer(self.app, self.config, self.adopted, self.lifespan.state)
                 websockets = self._websocket_server(http, self.poller, connections.start_soon)
                 self.overview.count = partial(count_connections, websockets, http)
-                await self._accept(listeners, partial(self._way_in, websockets, tls.start_soon), task_status)
+                await self._accept(listeners, partial(self._way_in, websockets), task_status)
                 if self.parent is not None and self.parent.is_retired:
                     await finish_newcomers(websockets, self.stop.hurried)
                 schedule = self._drain_schedule()
                 drain = Drain(websockets, http, schedule, self.stop, self.cleanups, draining.start_soon)
-                draining.start_soon(drain.run, connections, tls, name="drain")
+                draining.start_soon(drain.run, connections, name="drain")
             draining.cancel_scope.cancel(reason="no connection is left")
         return max(schedule.end, trio.current_time() + MIN_SHUTDOWN_SECONDS)
 
@@ -254,8 +252,7 @@ class Server:
         )
 
     def _set_limits(self, limits: ConnectionLimits) -> None:
-        descriptors_each = 1 if self.ssl_context is None else DESCRIPTORS_PER_CONNECTION
-        limits.most = connection_capacity(self.settings, descriptors_each, limits.total)
+        limits.most = connection_capacity(self.settings, limits.total)
         limits.most_per_address = self.settings.max_connections_per_address
 
     async def _accept(
@@ -282,10 +279,10 @@ class Server:
         for listener in listeners:
             listener.sock.close()
 
-    def _way_in(self, websockets: WebSocketServer, start_tls: Callable[..., None], listener: Listener) -> Accept:
+    def _way_in(self, websockets: WebSocketServer, listener: Listener) -> Accept:
         """Return what is called with each socket that `listener` accepts."""
         ssl_context = self._ssl_context_of(listener)
         if ssl_context is None:
             return websockets.accept_connection
         timeout = min(self.config.ssl_handshake_timeout, self.settings.handshake_timeout)
-        return TlsProxy(ssl_context, self.adopted, timeout, websockets, start_tls).accept_connection
+        return partial(websockets.accept_tls_connection, context=ssl_context, timeout=timeout)

@@ -107,10 +107,9 @@ class Drain:
     cleanups: CleanupLimit
     start_soon: Callable[..., None]
 
-    async def run(self, connections: trio.Nursery, tls: trio.Nursery) -> None:
+    async def run(self, connections: trio.Nursery) -> None:
         """End every connection by the schedule. Cancelled once none is left."""
         connections.cancel_scope.deadline = self.schedule.cancel
-        tls.cancel_scope.deadline = self.schedule.reset
         self.cleanups.end_at(self.schedule.end)
         self.websockets.stop_accepting()
         await self.http.drain()
@@ -120,7 +119,6 @@ class Drain:
             await self.stop.hurried.wait()
             schedule = schedule.hurried(trio.current_time())
             connections.cancel_scope.deadline = schedule.cancel
-            tls.cancel_scope.deadline = schedule.reset
             self.cleanups.end_at(schedule.force)
             await trio.sleep_until(schedule.reset)
         self.http.reset_all()
@@ -131,7 +129,6 @@ class Drain:
             self.cleanups.end_at(schedule.force)
             await trio.sleep_until(schedule.force)
         await self.stop.end_shielded(connections, self.schedule)
-        await self.stop.end_shielded(tls, self.schedule)
 
     async def _close_all(self) -> None:
         """1012 to everyone, in random order, spread over time: not all clients come back at once."""

@@ -11,9 +11,18 @@ from errno import EBADF, ENOTSOCK
 from typing import Final
 
 import trio
-from trio.lowlevel import checkpoint
+from trio.lowlevel import (
+    cancel_shielded_checkpoint,
+    checkpoint,
+    checkpoint_if_cancelled,
+    notify_closing,
+    wait_readable,
+    wait_writable,
+)
 
-__all__ = ["SocketStream"]
+from ..transports.tls_socket import TlsSocket
+
+__all__ = ["SocketStream", "TlsTrioSocket"]
 
 RECEIVE_BYTES: Final = 65536
 UNSENT_BYTES: Final = 16384  # that the kernel holds before a send waits, as with trio's
@@ -22,7 +31,7 @@ UNSENT_BYTES: Final = 16384  # that the kernel holds before a send waits, as wit
 class SocketStream(trio.abc.HalfCloseableStream):
     """Errors as of `trio.SocketStream`. One task sends at a time, one receives."""
 
-    def __init__(self, sock: trio.socket.SocketType) -> None:
+    def __init__(self, sock: "trio.socket.SocketType | TlsTrioSocket") -> None:
         self.socket = sock
         with suppress(OSError):  # of a Unix socket
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -68,3 +77,47 @@ class SocketStream(trio.abc.HalfCloseableStream):
         if error.errno in (EBADF, ENOTSOCK) or self.socket.fileno() < 0:
             return trio.ClosedResourceError("this socket was already closed")
         return trio.BrokenResourceError(f"socket connection broken: {error}")
+
+
+class TlsTrioSocket:
+    """What streams need of a trio socket, on a `TlsSocket`."""
+
+    def __init__(self, sock: TlsSocket) -> None:
+        self._sock = sock
+        self.setsockopt = sock.setsockopt
+        self.fileno = sock.fileno
+
+    async def recv(self, size: int) -> bytes:
+        """Raises: OSError when TLS has failed. Checkpoint: always. Cancellation: nothing is lost."""
+        sock = self._sock
+        await checkpoint_if_cancelled()
+        while True:
+            try:
+                data = sock.recv(size)
+            except BlockingIOError:
+                await (wait_writable if sock.wants_write else wait_readable)(sock)
+                sock.wants_write = False
+            else:
+                await cancel_shielded_checkpoint()
+                return data
+
+    async def send(self, data: bytes | memoryview) -> int:
+        """As `recv`. Cancellation: what follows has to begin with the same data."""
+        await checkpoint_if_cancelled()
+        while True:
+            try:
+                sent = self._sock.send(data)
+            except BlockingIOError:
+                await wait_writable(self._sock)
+            else:
+                await cancel_shielded_checkpoint()
+                return sent
+
+    def shutdown(self, how: int) -> None:
+        self._sock.shutdown(how)
+
+    def close(self) -> None:
+        """Whoever waits gets a trio.ClosedResourceError."""
+        if self._sock.fileno() >= 0:
+            notify_closing(self._sock)
+            self._sock.close()

@@ -1,6 +1,7 @@
 """Answer WebSocket upgrades on the socket itself, and leave everything else to hypercorn."""
 
 import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
@@ -16,7 +17,7 @@ from ..core.lifecycle import Cause, End, Phase
 from ..core.proxy_headers import believe_proxies, plain_address
 from ..logs.access import AccessLog
 from ..transports.base import TRANSPORT_EXTENSION
-from ..transports.direct import DirectTransport
+from ..transports.direct import DirectTransport, TlsTransport
 from ..transports.epoll import Poller
 from ..transports.timers import Timers, do_nothing
 from .asgi_adapter import AsgiAdapter
@@ -25,6 +26,7 @@ from .lingering_close import LingeringCloses, log_refusal
 from .request_head import BadUpgrade, Upgrade, WebSocketRequest, http_response, read_upgrade
 from .request_reader import RequestReaders
 from .server_settings import ServerSettings
+from .tls_handshakes import TlsHandshakes
 
 __all__ = ["HandshakeLog", "ServeHttp", "WebSocketServer"]
 
@@ -58,15 +60,16 @@ class WebSocketServer:
     access_log: AccessLog | None = None
     handshake_log: HandshakeLog | None = None  # where an access log has the user's own format
     transports: set[DirectTransport] = attrs.field(factory=set, init=False)
-    tls_handshakes: int = attrs.field(default=0, init=False)  # that are under way
     _is_ours: bool = attrs.field(init=False)
     closes: LingeringCloses = attrs.field(init=False)
     readers: RequestReaders = attrs.field(init=False)
+    tls_handshakes: TlsHandshakes = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._is_ours = isinstance(self._app, NexiosApp)
         self.closes = LingeringCloses(self.poller, self.timers)
         self.readers = RequestReaders(self._adopted, self.poller, self.timers, self.closes, self._route_request)
+        self.tls_handshakes = TlsHandshakes(self.poller, self.timers, self.readers.read)
 
     @property
     def settings(self) -> Settings:
@@ -80,23 +83,32 @@ class WebSocketServer:
             return
         if isinstance(peer, tuple):  # TCP; of a Unix socket it is a str
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.read_request(connection)
-
-    def read_request(self, connection: AcceptedConnection) -> None:
-        """Wait for the request of a connection that was admitted."""
         self.readers.read(connection)
+
+    def accept_tls_connection(self, sock: socket.socket, peer: Any, context: ssl.SSLContext, timeout: float) -> None:
+        """Serve a socket that was just accepted. The client has `timeout` seconds for TLS, and then for its request."""
+        connection = self.limits.admit(sock, peer)
+        if connection is None:
+            sock.close()  # nothing can be said before TLS is up
+            why = self.limits.refusal
+            log_refusal(plain_address(peer), why.status, why.explain())
+            return
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.tls_handshakes.begin(connection, context, timeout)
 
     @property
     def has_newcomers(self) -> bool:
         """Tell whether somebody is in the midst of a handshake."""
         return bool(
-            self.tls_handshakes
+            len(self.tls_handshakes)
             or len(self.readers)
             or any(transport.lifecycle.phase is Phase.CONNECTING for transport in self.transports)
         )
 
     def stop_accepting(self) -> None:
         """Serve nobody new, and close the connections that have not asked for anything."""
+        self.tls_handshakes.close()
         self.readers.close()
 
     def reset_all(self) -> None:
@@ -170,7 +182,8 @@ class WebSocketServer:
             return log_answer(subprotocol, headers)
 
         log_answer = self._logged_answer(scope, upgrade)
-        transport = DirectTransport(
+        make_transport = TlsTransport if connection.is_secure else DirectTransport
+        transport = make_transport(
             scope,
             self.settings,
             connection.sock,

@@ -5,6 +5,7 @@ anything is ready and calls whoever is; none of them may block.
 """
 
 import logging
+import os
 import select
 import socket
 from collections.abc import Generator
@@ -14,6 +15,8 @@ from time import perf_counter
 from typing import Protocol
 
 import trio
+
+from .waiting import Waiting
 
 logger = logging.getLogger("nexios_trio.poller")
 
@@ -62,39 +65,6 @@ class Watched(Protocol):
         """`ready` raised, which is a mistake of ours. Let go of the socket."""
 
 
-class _Waiting:
-    """Descriptors that are ready, and for what: who is connected, and newcomers. First come, first served, and in turn:
-    who keeps us busy does not wait for hundreds of newcomers, nor they for it.
-    """
-
-    def __init__(self) -> None:
-        self._connected: dict[int, int] = {}
-        self._newcomers: dict[int, int] = {}
-        self._is_newcomer_next = False
-
-    def __bool__(self) -> bool:
-        return bool(self._connected or self._newcomers)
-
-    def __contains__(self, fd: int) -> bool:
-        return fd in self._connected or fd in self._newcomers
-
-    def put(self, fd: int, events: int, *, newcomer: bool) -> None:
-        (self._newcomers if newcomer else self._connected)[fd] = events
-
-    def get(self) -> tuple[int, int]:
-        if (self._is_newcomer_next and self._newcomers) or not self._connected:
-            queue = self._newcomers
-        else:
-            queue = self._connected
-        self._is_newcomer_next = queue is self._connected
-        fd = next(iter(queue))
-        return fd, queue.pop(fd)
-
-    def discard(self, fd: int) -> None:
-        self._connected.pop(fd, None)
-        self._newcomers.pop(fd, None)
-
-
 class Poller:
     """Sockets and their owners. Owned by the block that runs it; closed when that ends."""
 
@@ -102,11 +72,12 @@ class Poller:
         self._epoll = select.epoll()
         self._owners: dict[int, Watched] = {}
         self._busy: dict[int, float] = {}  # whose last turn took long, and when that ended; newcomers, and `inf`
-        self._later = _Waiting()  # those of them who are ready
+        self._later = Waiting()  # those of them who are ready
         self._had_newcomer = False  # one had its turn at once since we looked last
         self._is_calm = True  # nobody else had a turn since their last one
         self._served_at = 0.0  # when that ended
         self._duty = trio.Lock()
+        self._alarm = -1  # a descriptor that is always readable: to arm it wakes whoever runs this
 
     def __len__(self) -> int:
         return len(self._owners)
@@ -145,6 +116,17 @@ class Poller:
     def _arm(self, fd: int) -> None:
         interest = self._owners[fd].interest
         self._epoll.modify(fd, interest | ONCE if fd in self._busy else interest)
+
+    def call_again(self, sock: socket.socket, events: int) -> None:
+        """Give a socket's owner another turn, behind all who are ready: it knows of what the kernel does not tell."""
+        fd = sock.fileno()
+        self._busy.setdefault(fd, perf_counter())
+        self._later.put(fd, events, newcomer=False)
+        if self._alarm < 0:
+            self._alarm = os.eventfd(1, os.EFD_CLOEXEC)
+            self._epoll.register(self._alarm, READ | ONCE)
+        else:
+            self._epoll.modify(self._alarm, READ | ONCE)
 
     def forget(self, sock: socket.socket) -> None:
         """Stop watching; must come before the socket is closed. A no-op for one that is not watched."""
@@ -212,7 +194,7 @@ class Poller:
                 del busy[fd]
                 self._arm(fd)
             owner = owners.get(fd)
-            if owner is None:  # gone in another's turn
+            if owner is None:  # gone in another's turn; or the alarm
                 continue
             self._is_calm = False
             try:
@@ -249,7 +231,7 @@ class Poller:
             if self._busy.get(fd, inf) < inf:
                 if now - began > BUSY_TURN_SECONDS:
                     self._busy[fd] = now
-                else:
+                elif fd not in self._later:
                     del self._busy[fd]
             self._arm(fd)
         self._is_calm = True
@@ -262,8 +244,11 @@ class Poller:
     def close(self) -> None:
         self._owners.clear()
         self._busy.clear()
-        self._later = _Waiting()
+        self._later = Waiting()
         self._epoll.close()
+        if self._alarm >= 0:
+            os.close(self._alarm)
+            self._alarm = -1
 
 
 async def _let_others_run() -> float:

@@ -22,6 +22,8 @@ from tests.rawframes import (
 from tests.transports.direct.support import BIG, end_of, later, stall, texts
 from tests.transports.support import direct, settle
 
+pytestmark = pytest.mark.usefixtures("plain_and_tls")
+
 # ---------------- goodbyes
 
 

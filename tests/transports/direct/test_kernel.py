@@ -15,6 +15,8 @@ from tests.rawframes import CLOSE
 from tests.transports.direct.support import batch, end_of, later, pass_time, texts
 from tests.transports.support import direct, settle
 
+pytestmark = pytest.mark.usefixtures("plain_and_tls")
+
 STATE = "x" * 300
 TEXT_INDEX = 1  # of the forms of a message
 NEWEST = conflate(lambda payload: "state")

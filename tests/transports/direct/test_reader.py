@@ -1,5 +1,7 @@
 """What comes in: messages, pings and pongs, within the bounds of the inbox."""
 
+import pytest
+
 from nexios_trio.core.lifecycle import Cause, End
 from nexios_trio.core.message import text_frame
 from nexios_trio.transports.direct.reader import MAX_PONGS_PER_READ, Reader
@@ -19,6 +21,8 @@ from tests.rawframes import (
 )
 from tests.transports.direct.support import end_of, stall, texts
 from tests.transports.support import direct, settle
+
+pytestmark = pytest.mark.usefixtures("plain_and_tls")
 
 # ---------------- pings and pongs
 

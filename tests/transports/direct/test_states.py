@@ -17,6 +17,8 @@ from nexios_trio.transports.direct.states import TRANSITIONS, State, Step, next_
 from tests.rawframes import client_frame, close, text
 from tests.transports.support import direct, settle
 
+pytestmark = pytest.mark.usefixtures("plain_and_tls")
+
 PAIRS = list(product(State, Step))
 
 

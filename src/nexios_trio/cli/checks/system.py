@@ -13,7 +13,6 @@ from hypercorn.config import Config
 from ...config.settings import Settings
 from ...server.connection_limits import descriptor_room
 from ...server.listeners import backlog_of
-from ...server.tls_proxy import DESCRIPTORS_PER_CONNECTION
 from ...transports.epoll import IS_AVAILABLE
 from ..loading import find_nexios_app
 from .findings import Finding, note, ok, wrong
@@ -27,9 +26,8 @@ SOMAXCONN: Final = Path("/proc/sys/net/core/somaxconn")
 
 def check_limits(config: Config, settings: Settings) -> Iterator[Finding]:
     """Compare the file limit, which `ulimit -n` shows, with the connections that there may be."""
-    each = DESCRIPTORS_PER_CONNECTION if config.ssl_enabled else 1
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    room, wanted = descriptor_room(each), settings.max_connections
+    room, wanted = descriptor_room(), settings.max_connections
     here = f"ulimit -n {most}, or " if most not in (limit, resource.RLIM_INFINITY) else ""
     raise_it = f"raise it ({here}LimitNOFILE= in systemd)"
     if wanted is not None and wanted > room:

@@ -15,6 +15,7 @@ from ...core.proxy_headers import believe_proxies
 from ...logs.access import AccessLog
 from ...logs.fields import connection_fields
 from ...logs.guard import guard_logger
+from ...transports.tls_socket import prepare_context
 from ..connection_limits import AcceptedConnection
 from ..request_fields import current_request
 from ..request_head import WebSocketRequest
@@ -57,10 +58,13 @@ def prepare(config: Config) -> Config:
 def tls_context(config: Config) -> ssl.SSLContext | None:
     """The TLS context, if TLS is configured. Raises: OSError, naming the files."""
     try:
-        return config.create_ssl_context()
+        context = config.create_ssl_context()
     except OSError as error:
         files = f"{config.certfile!s}, {config.keyfile!s}" + (f", {config.ca_certs}" if config.ca_certs else "")
         raise OSError(error.errno, f"cannot use the certificate and key ({files}): {error.strerror}") from None
+    if context is not None:
+        prepare_context(context)
+    return context
 
 
 def handshake_log(config: Config) -> HandshakeLog | None:

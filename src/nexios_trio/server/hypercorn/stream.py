@@ -1,4 +1,4 @@
-"""A socket as a trio stream, for hypercorn and for TLS: with bytes pushed back, write deadlines, and an abort."""
+"""A socket as a trio stream, for hypercorn: with bytes pushed back, write deadlines, and an abort."""
 
 import socket
 import struct
@@ -8,8 +8,9 @@ from typing import Final
 import trio
 
 from ...config.settings import Settings
-from ...transports.progress import ReadingDeadline, unacknowledged_bytes
-from ..socket_stream import SocketStream
+from ...transports.progress import ReadingDeadline, acknowledged_bytes, unacknowledged_bytes
+from ...transports.tls_socket import TlsSocket
+from ..socket_stream import SocketStream, TlsTrioSocket
 
 __all__ = ["ConnectionStream"]
 
@@ -27,7 +28,7 @@ class ConnectionStream(trio.abc.HalfCloseableStream):
     """
 
     def __init__(self, sock: socket.socket, received: bytes, settings: Settings) -> None:
-        self.socket = trio.socket.from_stdlib_socket(sock)  # hypercorn looks at it
+        self.socket = TlsTrioSocket(sock) if isinstance(sock, TlsSocket) else trio.socket.from_stdlib_socket(sock)
         self._stream = SocketStream(self.socket)
         self._received = received
         self._sock = sock  # for the kernel's counts; closed with `socket`, whose descriptor it shares
@@ -63,7 +64,7 @@ class ConnectionStream(trio.abc.HalfCloseableStream):
         deadline: ReadingDeadline | None = None
         while True:
             now = trio.current_time()
-            taken = -unacknowledged_bytes(self._sock)
+            taken = self._taken()
             if deadline is None:
                 deadline = ReadingDeadline(self._write_timeout, self._min_read_rate, taken, now)
             elif not deadline.is_met(taken, now):
@@ -71,6 +72,12 @@ class ConnectionStream(trio.abc.HalfCloseableStream):
                 raise trio.BrokenResourceError(deadline.explain(now))
             with trio.move_on_at(deadline.look_at):
                 return await self.socket.send(data)
+
+    def _taken(self) -> int:
+        """Count the bytes that the peer has taken since a write began: only differences mean something."""
+        if isinstance(self._sock, TlsSocket) and self._sock.family != socket.AF_UNIX:
+            return acknowledged_bytes(self._sock)  # the kernel may have a part of a record, and gets more of it
+        return -unacknowledged_bytes(self._sock)
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()

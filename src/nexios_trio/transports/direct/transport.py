@@ -55,6 +55,7 @@ class DirectTransport(Reader):
     )
 
     name = "direct"
+    pings_bytes = PINGS_BYTES
     can_abort = True
 
     def __init__(
@@ -258,7 +259,7 @@ class DirectTransport(Reader):
         waiting = unacknowledged_bytes(self._sock)
         taken = acknowledged_bytes(self._sock) if waiting or self._was_waiting else 0
         is_reading = self._was_waiting and taken != self._acknowledged
-        self._was_waiting, self._acknowledged = waiting > PINGS_BYTES, taken
+        self._was_waiting, self._acknowledged = waiting > self.pings_bytes, taken
         return not self._is_silent or is_reading or (self.is_full and not waiting)
 
     def _on_beat(self, when: float) -> float:
