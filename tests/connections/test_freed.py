@@ -337,6 +337,21 @@ MIDDLEWARE: dict[str, Any] = {
     "asgi-wrapping": wrap_asgi(Wrapping),
     "keeping": keeping,
 }
+
+
+class Synchronous(Consumer):
+    def on_receive(self, websocket: WebSocket, data: Any) -> Any:
+        self.broadcast_nowait(data, "consumers")
+        websocket.send_nowait("x")
+        websocket.start_soon(trio.sleep, 0)
+
+
+class Failing(Synchronous):
+    def on_receive(self, websocket: WebSocket, data: Any) -> Any:
+        websocket.state.kept = self
+        raise ZeroDivisionError
+
+
 HANDLERS: dict[str, Any] = {
     "echo": echo,
     "block": in_a_block,
@@ -371,10 +386,23 @@ def application(**limits: Any) -> NexiosApp:
     app.add_ws_route(Consumer.as_route("/consumer"))
     app.add_ws_route(WebsocketRoute("/instance", Consumer()))
     app.add_ws_route(Mover.as_route("/mover"))
+    app.add_ws_route(Synchronous.as_route("/synchronous"))
+    app.add_ws_route(Failing.as_route("/synchronous-failing"))
+    app.add_ws_route(Failing.as_route("/synchronous-limited", middleware=[MessageRateLimitMiddleware()]))
     return app
 
 
-PATHS = [*HANDLERS, *MIDDLEWARE, "all", "consumer", "instance", "mover"]
+PATHS = [
+    *HANDLERS,
+    *MIDDLEWARE,
+    "all",
+    "consumer",
+    "instance",
+    "mover",
+    "synchronous",
+    "synchronous-failing",
+    "synchronous-limited",
+]
 
 
 @pytest.fixture

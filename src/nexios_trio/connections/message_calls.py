@@ -10,7 +10,7 @@ task, which ends the connection as it does for an async function. docs/decisions
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from time import perf_counter
 from typing import Any, Final
@@ -21,13 +21,16 @@ from trio.lowlevel import current_task
 from ..core.lifecycle import Cause, End
 from ..transports.base import Transport
 
-__all__ = ["Handle", "MessageCalls", "refuse_awaitable"]
+__all__ = ["Admit", "Handle", "MessageCalls", "refuse_awaitable"]
 
 Handle = Callable[[str | bytes], Any]  # gives nothing, and in particular nothing to be awaited
+Admit = Callable[[str | bytes], bool]
 
 # The share of one connection, of a turn and of a slice of its task: the rest comes when others have had theirs.
 MAX_CALLS: Final = 16
 MAX_SECONDS: Final = 0.001
+# Clearing the frame of one that is suspended, such as the poller's, would end it.
+_SUSPENDABLE: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 class MessageCalls:
@@ -36,9 +39,12 @@ class MessageCalls:
     Args:
         transport: the innermost, which has the turns.
         handle: called for each message. What it raises ends `run`.
+        admits: asked before, one after the other; a message that one of them does not admit is not handled.
     """
 
     __slots__ = (
+        "_admits",
+        "_admitted",
         "_called_at",
         "_error",
         "_handle",
@@ -51,10 +57,12 @@ class MessageCalls:
         "turn_calls",
     )
 
-    def __init__(self, transport: Transport, handle: Handle) -> None:
+    def __init__(self, transport: Transport, handle: Handle, admits: Sequence[Admit] = ()) -> None:
         self._transport = transport
         self._inbox = transport.inbox
-        self._handle = handle
+        self._admits = admits
+        self._admitted = handle
+        self._handle = self._handle_admitted if admits else handle
         self.context = current_task().context  # of the connection
         self._run_in_context = self.context.run
         self._error: BaseException | None = None  # what `handle` raised in a turn
@@ -63,30 +71,30 @@ class MessageCalls:
         self._called_at = -inf  # when it was called, of trio's clock
         self.turn_calls = 0
 
-    async def run(self) -> End:
+    async def run(self) -> End | None:
         """Call it for each message until the connection is over.
 
         Checkpoint: always. Cancellation: it is not called again; what has come for it stays in the inbox.
         Raises: what it raised.
         """
-        inbox, divert = self._inbox, self._transport.divert
+        # An error that somebody keeps leads to this frame, which must not lead on to a socket: no names for its parts.
         try:
             while True:
-                if not len(inbox):
+                if not len(self._inbox):
                     self.turn_calls = 0
-                    divert(self)
-                item = await inbox.get()
-                divert(None)
+                    self._transport.divert(self)
+                item = await self._inbox.get()
+                self._transport.divert(None)
                 if self._error is not None:
                     self._raise()
                 if isinstance(item, End):
                     return item
                 self._call_share(item)
-                if inbox.end is not None and inbox.end.cause is Cause.LOCAL_CLOSE:
+                if self._is_closed_here:
                     await trio.lowlevel.checkpoint()
-                    return inbox.end  # what came before that is of no interest any more
+                    return self._inbox.end  # what came before that is of no interest any more
         finally:
-            divert(None)
+            self._let_go()
 
     @property
     def called_at(self) -> float:
@@ -129,13 +137,14 @@ class MessageCalls:
         error, self._error = self._error, None
         try:
             if error is not None:
+                _clear_turn(error)
                 raise error
         finally:
             del error  # its traceback has this frame
 
     def _call_share(self, item: str | bytes) -> None:
         """Call it for a message, and for those behind it, as many as the task's share are."""
-        inbox, handle = self._inbox, self._handle
+        handle = self._handle
         self._called_at = trio.current_time()
         until = self._called_at + MAX_SECONDS
         following: str | bytes | None = item
@@ -143,10 +152,41 @@ class MessageCalls:
         while following is not None:
             refuse_awaitable(handle(following))
             calls += 1
-            is_closed = inbox.end is not None and inbox.end.cause is Cause.LOCAL_CLOSE
-            if is_closed or calls == MAX_CALLS or trio.current_time() > until:
+            if self._is_closed_here or calls == MAX_CALLS or trio.current_time() > until:
                 return
-            following = inbox.get_nowait()
+            following = self._inbox.get_nowait()
+
+    @property
+    def _is_closed_here(self) -> bool:
+        end = self._inbox.end
+        return end is not None and end.cause is Cause.LOCAL_CLOSE
+
+    def _let_go(self) -> None:
+        """Lead nowhere: it is not called any more."""
+        self._transport.divert(None)
+        del self._transport, self._inbox, self._handle, self._admits
+
+    # What middleware says to a message
+
+    def _handle_admitted(self, item: str | bytes) -> Any:
+        return self._admitted(item) if self._is_admitted(item) else None
+
+    def _is_admitted(self, item: str | bytes) -> bool:
+        return all(admit(item) for admit in self._admits)
+
+
+def _clear_turn(error: BaseException) -> None:
+    """Let the frames of the turn that an error was raised in, which is over, hold nothing: they would hold the socket.
+
+    Whoever keeps the error keeps its frames, and these refer to those that have called them.
+    """
+    frame = error.__traceback__ and error.__traceback__.tb_frame.f_back
+    while frame is not None and not frame.f_code.co_flags & _SUSPENDABLE:
+        try:
+            frame.clear()
+        except RuntimeError:  # it goes on
+            return
+        frame = frame.f_back
 
 
 def refuse_awaitable(result: object) -> None:

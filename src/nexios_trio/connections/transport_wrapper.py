@@ -13,7 +13,7 @@ from ..core.lifecycle import End
 from ..core.message import Frame
 from ..exceptions import LifecycleError
 from ..transports.base import Transport
-from .message_calls import Handle
+from .message_calls import Admit
 from .websocket import WebSocket
 
 __all__ = ["TransportWrapper", "behind_wrappers", "wrapped_transport"]
@@ -70,11 +70,12 @@ class TransportWrapper:
         await self.inner.close(end)
 
 
-def behind_wrappers(transport: Any, handle: Handle) -> tuple[Transport, Handle]:
-    """Return the transport behind all wrappers, and what to call for its messages, so that each of them admits them.
+def behind_wrappers(transport: Any) -> tuple[Transport, tuple[Admit, ...]]:
+    """Return the transport behind all wrappers, and what each of them has to say to its messages, innermost first.
 
     Raises: LifecycleError for a wrapper that can only wait for messages.
     """
+    admits: tuple[Admit, ...] = ()
     while isinstance(transport, TransportWrapper):
         if not transport.can_admit:
             raise LifecycleError(
@@ -82,17 +83,9 @@ def behind_wrappers(transport: Any, handle: Handle) -> tuple[Transport, Handle]:
                 " on_receive async, or leave the middleware out"
             )
         if type(transport).admit is not TransportWrapper.admit:
-            handle = _admitting(transport, handle)
+            admits = (transport.admit, *admits)
         transport = transport.inner
-    behind: Transport = transport
-    return behind, handle
-
-
-def _admitting(wrapper: TransportWrapper, handle: Handle) -> Handle:
-    def admit(item: str | bytes) -> Any:
-        return handle(item) if wrapper.admit(item) else None
-
-    return admit
+    return transport, admits
 
 
 class _WrappedInbox:

@@ -1,17 +1,19 @@
 """Consumers whose `on_receive` is a plain function: what is done with each of their messages."""
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar, Final, Protocol
 
 from ..channels.channel import Channel
 from ..channels.events import Event
 from ..connections.callables import is_async_callable
-from ..connections.message_calls import Handle, MessageCalls
+from ..connections.message_calls import Admit, Handle, MessageCalls
 from ..connections.transport_wrapper import behind_wrappers
 from ..connections.websocket import WebSocket
 from ..core.payloads import PayloadTypeEnum, decode
 from ..exceptions import InvalidMessage, WrongFrameType
+from ..transports.base import Transport
 from ..validation.messages import Validate
 
 __all__ = ["SynchronousConsumer", "SynchronousMessages", "check_hooks"]
@@ -67,7 +69,7 @@ class SynchronousMessages:
         self._encoding = None if consumer.encoding is None else PayloadTypeEnum(consumer.encoding)
         self._max_depth = consumer.websocket.settings.max_json_depth
         self._events = consumer.channel._events
-        behind_wrappers(consumer.websocket._session.transport, self._handle)  # before anybody is greeted
+        behind_wrappers(consumer.websocket._session.transport)  # before anybody is greeted
 
     async def receive_all(self) -> None:
         """Call `on_receive` for each message until the connection is over.
@@ -80,14 +82,17 @@ class SynchronousMessages:
             handle = partial(self._consumer.on_receive, self._websocket)
         for watch in session.runtime.watches:
             handle = watch.calling(session, handle)
-        transport, handle = behind_wrappers(session.transport, handle)
-        calls = MessageCalls(transport, handle)
-        session.calls = calls
+        # No name for the transport here either: an error that somebody keeps leads to this frame.
+        session.calls = MessageCalls(*self._way(handle))
         try:
-            await calls.run()
+            await session.calls.run()
         finally:
             self._channel.keep_alive()  # which asks the calls no more
             session.calls = None
+
+    def _way(self, handle: Handle) -> tuple[Transport, Handle, Sequence[Admit]]:
+        transport, admits = behind_wrappers(self._websocket._session.transport)
+        return transport, handle, admits
 
     def _handle(self, item: str | bytes) -> Any:
         consumer = self._consumer
