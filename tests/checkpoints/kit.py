@@ -81,6 +81,7 @@ def refused_alone(fault: Any, *args: Any) -> Recipe:
 CLIENT: dict[str, Recipe] = {
     "ClientEndpoint.__init__": lambda s: Client(Link(), brief, s.client.scope, "direct", 1.0),
     "Client.app_finished": left,
+    "ClientEndpoint.abandon": lambda s: s.client.abandon(),
     "ClientEndpoint.must_have_received": lambda s: s.client.must_have_received(0),
     "Client.close": lambda s: s.client.close(),
     "ClientEndpoint.cut_server": lambda s: s.client.cut_server(),

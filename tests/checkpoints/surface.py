@@ -44,7 +44,7 @@ def _functions_in(module: Any) -> Iterator[Any]:
         thing = getattr(module, name)
         if inspect.isclass(thing):
             yield from _methods(thing)
-        elif callable(thing) and _is_ours(thing):
+        elif inspect.isroutine(thing) and _is_ours(thing):
             yield thing
 
 

@@ -14,7 +14,7 @@ from nexios_trio.groups.results import (
 @pytest.mark.parametrize(
     ("enum", "members"),
     [
-        (ChannelAddStatusEnum, {"CHANNEL_ADDED", "CHANNEL_EXIST"}),
+        (ChannelAddStatusEnum, {"CHANNEL_ADDED", "CHANNEL_EXIST", "CHANNEL_PENDING"}),
         (
             ChannelRemoveStatusEnum,
             {"CHANNEL_REMOVED", "GROUP_REMOVED", "CHANNEL_DOES_NOT_EXIST", "GROUP_DOES_NOT_EXIST"},

@@ -14,9 +14,7 @@ class ChannelAddStatusEnum(Enum):
 
     CHANNEL_ADDED = "channel_added"  # the group is new
     CHANNEL_EXIST = "channel_exist"  # the group existed
-    CHANNEL_PENDING = (
-        "channel_pending"  # it joins as soon as the engine watches the group: see `ChannelBox.join_nowait`
-    )
+    CHANNEL_PENDING = "channel_pending"  # it joins once the engine watches the group: see `ChannelBox.join_nowait`
 
 
 class ChannelRemoveStatusEnum(Enum):
