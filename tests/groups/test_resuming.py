@@ -176,12 +176,15 @@ async def test_newcomers_beside_a_talker_who_never_pauses(nodes):
     async with trio.open_nursery() as nursery:
         for app in chat.apps:
             await nursery.start(_run, app, over)
-        nursery.start_soon(talk_without_a_pause, chat.apps[-1], over)
-        for _ in range(30):
-            async with connect(chat.apps[0], "/chat") as client:
-                await client.send_json(None)
-                got = numbers(await receive(client, 60))
-                assert got == list(range(got[0], got[0] + 60))
+        enough = trio.Event()
+        async with trio.open_nursery() as talking:  # ends before the applications: what is on its way then would fail
+            talking.start_soon(talk_without_a_pause, chat.apps[-1], enough)
+            for _ in range(30):
+                async with connect(chat.apps[0], "/chat") as client:
+                    await client.send_json(None)
+                    got = numbers(await receive(client, 60))
+                    assert got == list(range(got[0], got[0] + 60))
+            enough.set()
         over.set()
     assert all(result.recovered for result in chat.results)
 

@@ -257,6 +257,13 @@ class NoMemoryOfIds(BrokerEngine):
         super()._give(watch, data, position)
 
 
+class GivesSurvivors(BrokerEngine):
+    """Gives all that survived, but for what this node was given: also what is older than its watch."""
+
+    def _first_to_give(self, watch, rows):
+        return 0
+
+
 class Bottomless(BrokerEngine):
     def post(self, group, message, **options):
         while len(self._posts) > 9000:
@@ -389,6 +396,7 @@ class Shuffling(BrokerServer):
         (lambda: mutant(PatientProbe), "A link over which nothing comes any more is noticed"),
         (lambda: mutant(NoGap), "When messages are gone for good, members are told"),
         (lambda: mutant(NoMemoryOfIds), "When messages are gone for good(?s:.*)node 0 was given"),
+        (lambda: mutant(GivesSurvivors), "In a new epoch a node gets nothing(?s:.*)3 survived, and node 1 was given"),
         (lambda: mutant(Bottomless), r"post\(\) is bounded"),
         (lambda: mutant(NoDeadline), "Without a link a receipt fails within the engine's deadline"),
         (lambda: mutant(Hasty), "When a receipt is settled, a node that watches the group has been given"),

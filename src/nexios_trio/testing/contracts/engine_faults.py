@@ -210,6 +210,32 @@ async def _forgotten(s: Setting) -> None:
     s.hold(not complete, "a position of before is taken for one of now")
 
 
+async def _not_its_own(s: Setting) -> None:
+    """What survives is older than the second node's watch, in part or altogether."""
+    for survivors in (3, 1):
+        group = new_group()
+        await s.first.watch(group)
+        positions = [await s.first.publish(group, number) for number in range(2)]
+        before = await s.last.watch(group)
+        positions += [await s.first.publish(group, number) for number in range(2, 4)]
+        for node, count in ((s.first, 4), (s.last, len(positions) - positions.index(before) - 1)):
+            await node.wait_for(count, group, s.timeout)
+        given = [node.payloads(group) for node in s.nodes]
+        result = s.faults.restart(loses=len(positions) - survivors)
+        if hasattr(result, "__await__"):
+            await result
+        for index, node in enumerate(s.nodes):
+            await until(partial(node.gaps_of, group), s.notice)
+            s.hold(node.gaps_of(group), f"messages are gone, and node {index} was told of no gap")
+        await s.first.publish(group, "new")
+        for index, node in enumerate(s.nodes):
+            expected = [*given[index], "new"]
+            await node.wait_for(len(expected), group, s.timeout)
+            await trio.sleep(0.05)  # for what comes although it must not
+            got = node.payloads(group)
+            s.hold(got == expected, f"of 4 messages {survivors} survived, and node {index} was given {got}")
+
+
 # (what it needs, rule, sentence)
 RULES = (
     ("cut_off", _comes_back, "A node that comes back has what was kept meanwhile, once and in order, without a gap."),
@@ -224,4 +250,9 @@ RULES = (
     ("deaf", _deaf, "A message that was lost without a hole behind it is noticed."),
     ("stalled", _dead, "A link over which nothing comes any more is noticed, and replaced."),
     ("restart", _forgotten, "When messages are gone for good, members are told, get what is new, and nothing twice."),
+    (
+        "restart",
+        _not_its_own,
+        "In a new epoch a node gets nothing that survived from before its watch: others have that.",
+    ),
 )
