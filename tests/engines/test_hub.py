@@ -9,13 +9,14 @@ import pytest
 import trio
 
 from nexios_trio.core.message import Message, Position
-from nexios_trio.engines import hub_node
-from nexios_trio.engines.base import Engine, EngineState, HistoryLimits
+from nexios_trio.engines import hub_history, hub_node
+from nexios_trio.engines.base import Engine, EngineState, HistoryLimits, HistoryPage
 from nexios_trio.engines.hub import Hub
 from nexios_trio.engines.hub_bodies import pack_query
 from nexios_trio.engines.hub_engine import HubEngine
 from nexios_trio.engines.hub_frames import FrameReader, Kind, frame
 from nexios_trio.engines.hub_link import HubLink
+from nexios_trio.engines.memory import MemoryEngine
 from nexios_trio.exceptions import EngineError, LifecycleError, MessageTooBig
 from nexios_trio.testing.contracts import check_engine
 
@@ -433,6 +434,58 @@ async def test_a_worker_that_asks_and_does_not_listen_is_not_answered_without_bo
         line.go_on()
         page = await node.engine.history("room")
         assert len(page.messages) == 20
+
+
+async def test_who_reads_a_long_history_misses_nothing_else(monkeypatch):
+    monkeypatch.setattr(hub_node, "MAX_QUEUED_BYTES", 1_000_000)
+    monkeypatch.setattr(hub_history, "PAGE_BYTES", 500_000)  # more than a socket takes
+    pages: list[HistoryPage] = []
+    hub = Hub()
+    async with nodes(hub, "app") as (publisher,), slow_node(hub) as (node, line):
+        await node.engine.watch("other")
+        for number in range(300):
+            await publisher.publish("room", [number, BIG], KEPT)
+        line.stop(to_hub=False)
+
+        async def read() -> None:
+            pages.append(await node.engine.history("room"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            while not queued(hub):
+                await publisher.publish("elsewhere", "until it is asked")
+            await publisher.publish("other", "meanwhile")
+            line.go_on()
+            assert await node.until(1) == ["meanwhile"]
+        assert [message.payload[0] for message in pages[0].messages] == list(range(300))
+        assert pages[0].complete
+        assert node.gaps == []
+
+
+@pytest.mark.parametrize("limit", [None, 0, 1, 2, 3, 4, 7])
+@pytest.mark.parametrize("max_bytes", [None, 100, 150, 250, 1000])
+@pytest.mark.parametrize("since", [None, 0, 1, 5, 99])
+async def test_a_history_in_pages_is_that_of_the_engine_of_one_process(monkeypatch, since, limit, max_bytes):
+    """But for a page of limited bytes after a position, which may be smaller: who reads on has all."""
+    monkeypatch.setattr(hub_history, "PAGE_BYTES", 200)
+    monkeypatch.setattr(hub_history, "PAGE_MESSAGES", 2)
+    memory = MemoryEngine()
+    async with nodes(Hub(), "app") as (node,):
+        for engine in (node.engine, memory):
+            for number in range(6):
+                await engine.publish("room", Message([number, "x" * 90], 0.0), keep=KEPT)
+        answers = []
+        for engine in (node.engine, memory):
+            epoch = (await engine.history("room", limit=0)).top.epoch
+            position = None if since is None else Position(since, epoch)
+            page = await engine.history("room", position, limit=limit, max_bytes=max_bytes)
+            answers.append(([message.payload[0] for message in page.messages], page.complete, page.has_more))
+        paged, whole = answers
+        if since is not None and max_bytes is not None and paged != whole:
+            assert paged[0] == whole[0][: len(paged[0])] != []
+            assert paged[1:] == (whole[1], True)
+        else:
+            assert paged == whole
 
 
 async def test_a_worker_that_is_gone_while_much_is_queued_for_it_is_forgotten(monkeypatch):

@@ -6,7 +6,7 @@ A message of this worker's own comes back as its number alone.
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from trio.lowlevel import checkpoint
 
@@ -37,6 +37,7 @@ from .hub_bodies import (
     unpack_texts,
 )
 from .hub_frames import DELIVER, HAS_KEEP, HAS_KEY, IS_TRANSIENT, WATCHED, Frame, Kind
+from .hub_history import read_in_pages
 from .hub_link import Call, HubLink, Request
 
 __all__ = ["HubEngine"]
@@ -195,9 +196,11 @@ class HubEngine(Engine):
     async def history(
         self, group: str, since: Position | None = None, *, limit: int | None = None, max_bytes: int | None = None
     ) -> HistoryPage:
-        query = pack_query(since, limit, max_bytes)
-        (page,) = await self._call(Kind.HISTORY, Kind.PAGE, unpack_page, group, query)
-        return page
+        async def ask(*query: Any) -> HistoryPage:
+            (page,) = await self._call(Kind.HISTORY, Kind.PAGE, unpack_page, group, pack_query(*query))
+            return page
+
+        return await read_in_pages(ask, since, limit, max_bytes)
 
     async def groups_with_history(self) -> list[str]:
         (names,) = await self._call(Kind.GROUPS, Kind.NAMES, unpack_texts)

@@ -18,6 +18,7 @@ from ..core.message import Position
 from .hub_bodies import pack_page, pack_position, pack_text, pack_texts, unpack_keep, unpack_query, unpack_text
 from .hub_box import PassingMessage, SharedBox
 from .hub_frames import DELIVER, HAS_KEEP, HAS_KEY, HUB_VERSION, IS_TRANSIENT, POST_FLAGS, WATCHED, Frame, Kind, frame
+from .hub_history import bound_page
 from .hub_socket import HubSocket
 
 __all__ = ["HubNode"]
@@ -239,7 +240,8 @@ class HubNode:
         self._forget_missed(box, asked.group)
 
     def _send_history(self, box: SharedBox, asked: Frame) -> None:
-        since, limit, max_bytes = unpack_query(asked.body)
+        since, *bounds = unpack_query(asked.body)
+        limit, max_bytes = bound_page(since, *bounds)
         page = box.engine.saved_nowait(asked.group, since, limit=limit, max_bytes=max_bytes)
         self.put(frame(Kind.PAGE, asked.number, box.number, asked.group, *pack_page(page)))
 

@@ -211,7 +211,7 @@ async def _forgotten(s: Setting) -> None:
 
 
 async def _not_its_own(s: Setting) -> None:
-    """What survives is older than the second node's watch, in part or altogether."""
+    """The second node's watch begins after some, or all, of what survives."""
     for survivors in (3, 1):
         group = new_group()
         await s.first.watch(group)
