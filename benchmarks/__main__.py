@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
-from . import alternatives, micro
+from . import alternatives, memory, micro
 from .comparison import Comparison, Load, Run, compare, plan
 from .machine import Missing, allow_descriptors, build, description, processors
 from .report import plot, print_report
@@ -29,7 +29,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", nargs="?", choices=("all", "compare", "micro", "alternatives"), default="all")
+    parser.add_argument("part", nargs="?", choices=("all", "compare", "micro", "alternatives", "memory"), default="all")
     parser.add_argument("--quick", action="store_true", help="fewer servers and workloads, one short round: 3 minutes")
     parser.add_argument("-s", "--servers", metavar="REGEX", help="only those whose whole name matches")
     parser.add_argument("-w", "--workloads", metavar="REGEX", help="only those whose whole name matches")
@@ -59,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.part in ("all", "alternatives"):
         print("\nWhat the ways not taken cost (docs/decisions)\n")
         print(alternatives.table(alternatives.measured(rounds=1 if given.quick else alternatives.ROUNDS)))
+    if given.part == "memory":  # not with the others: our server runs in this process, whose collector it tunes
+        print("What an idle connection holds, object by object; bytes of Python's allocators\n")
+        print(memory.table(memory.held()))
     return status
 
 

@@ -178,12 +178,23 @@ class NexiosApp(ObservedRoutes):
         if scope["type"] == "lifespan" and not is_on_trio():
             await fail_startup(receive, send)
         require_trio()
-        if scope["type"] == "websocket":
-            await self._serve_websocket(scope, receive, send)
-        elif self._asgi_stack:
-            await self._asgi_stack(scope, receive, send)
-        else:
-            await self._serve(scope, receive, send)
+        if scope["type"] != "websocket":
+            await (self._asgi_stack or self._serve)(scope, receive, send)
+            return
+        count_connection()
+        offer = find_offer(scope, receive, send)
+        endpoint = self._endpoint_for(scope, offer)
+        if isinstance(endpoint, MountedRow):
+            await self._serve_nested(endpoint, scope, receive, send)
+            return
+        runtime = self.runtime
+        await runtime.acquire()
+        try:
+            self._add_state(scope)
+            # No name for the transport here: an error that a handler keeps leads to this frame, and would keep it too.
+            await serve_connection(self._transport_for(scope, receive, send, offer), endpoint, runtime, self)
+        finally:
+            await runtime.release()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve what is no WebSocket, inside of all ASGI middleware."""
@@ -195,30 +206,21 @@ class NexiosApp(ObservedRoutes):
             case other:
                 raise ValueError(f"an ASGI scope's type is websocket, http or lifespan, not {other!r}")
 
-    async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        count_connection()
-        offer = find_offer(scope, receive, send)
+    def _endpoint_for(self, scope: Scope, offer: DirectOffer | None) -> Next | MountedRow:
+        """Return what serves a connection; a row for one that is another application of ours' as it is."""
         believe_proxies(scope, self.settings.trusted_proxies)
-        runtime = self.runtime
         endpoint = self._asgi_stack.around(self._enter) if self._asgi_stack else self._endpoint(scope)
         if isinstance(endpoint, MountedRow):
             if isinstance(endpoint.route.app, NexiosApp) and not endpoint.middleware:
-                await self._serve_nested(endpoint, scope, receive, send)
-                return
+                return endpoint
             endpoint = endpoint.endpoint
         if offer is not None:
             offer.apply_settings(self.settings)
         elif not self._host.are_limits_ours():
             endpoint = refusing(503, "the server does not go by the application's settings")
-        if not runtime.is_started:
+        if not self.runtime.is_started:
             self._catch_up_with_server()
-        await runtime.acquire()
-        try:
-            self._add_state(scope)
-            # No name for the transport here: an error that a handler keeps leads to this frame, and would keep it too.
-            await serve_connection(self._transport_for(scope, receive, send, offer), endpoint, runtime, self)
-        finally:
-            await runtime.release()
+        return endpoint
 
     async def _serve_nested(self, row: MountedRow, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a connection on as it is, to another application of ours: that has its own settings and sessions."""

@@ -1,6 +1,7 @@
 """What serves a WebSocket: a handler with all the middleware around it, a mounted application, or a refusal."""
 
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 from ..asgi_types import Scope
@@ -30,13 +31,13 @@ def find_endpoint(routes: RouteTree, scope: Scope, settings: Settings) -> Next |
     row, params = found
     if isinstance(row, MountedRow):
         return row
+    return partial(_enter, row.endpoint, params)
 
-    def enter(websocket: WebSocket) -> Awaitable[Any]:
-        scope = websocket.scope
-        scope["path_params"] = scope["route_params"] = {**scope["path_params"], **params}
-        return row.endpoint(websocket)
 
-    return enter
+def _enter(endpoint: Next, params: dict[str, Any], websocket: WebSocket) -> Awaitable[Any]:
+    scope = websocket.scope
+    scope["path_params"] = scope["route_params"] = {**scope["path_params"], **params}
+    return endpoint(websocket)
 
 
 def refusing(status: int, reason: str, for_log: str = "") -> Next:

@@ -3,7 +3,7 @@
 import codecs
 import zlib
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from ..core.lifecycle import Cause
 from .frames import CONTINUATION, FIN, RSV1, TEXT, Violation
@@ -43,6 +43,7 @@ class _Nobody:
 
 
 _NOBODY = _Nobody()
+_NO_PARTS: Any = ()  # while no message is under way
 
 
 class MessageAssembler:
@@ -72,7 +73,7 @@ class MessageAssembler:
         self._max_fragments = max_fragments
         # `_opcode` is CONTINUATION, and the counts are 0, while no fragmented message is under way.
         self._opcode = CONTINUATION
-        self._parts: list[str] | list[bytes] = []
+        self._parts: list[str] | list[bytes] = _NO_PARTS  # a message's own from its first frame on
         self._size = 0
         self._fragments = 0
         self._decoder: codecs.IncrementalDecoder | None = None
@@ -114,6 +115,7 @@ class MessageAssembler:
         self._check_size(first, len(payload))
         if opcode:
             self._opcode = opcode
+            self._parts = []
             self._decoder = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT else None
             self._inflater = zlib.decompressobj(wbits=-15) if first & RSV1 else None
             self._finals = 0
@@ -156,7 +158,7 @@ class MessageAssembler:
             except UnicodeDecodeError:
                 raise Violation(Cause.INVALID_DATA, "the text is not UTF-8") from None
         if is_last:
-            parts, self._parts = self._parts, []
+            parts, self._parts = self._parts, _NO_PARTS
             empty = "" if self._opcode == TEXT else b""
             self._opcode = CONTINUATION
             self._size = self._fragments = 0

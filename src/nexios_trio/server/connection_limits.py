@@ -10,7 +10,6 @@ import resource
 import socket
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -38,20 +37,22 @@ class AcceptedConnection:
     `is_secure`: it speaks TLS.
     """
 
-    __slots__ = ("_release", "client", "is_secure", "server", "sock")
+    __slots__ = ("_key", "_limits", "client", "is_secure", "server", "sock")
 
     def __init__(
         self,
         sock: socket.socket,
         client: Address | None,
         server: Address | None,
-        release: Callable[[], None] | None = None,
+        limits: "ConnectionLimits | None" = None,
+        key: str | None = None,
     ) -> None:
         self.sock = sock
         self.client = client
         self.server = server
         self.is_secure = False
-        self._release = release
+        self._limits = limits  # that count it, with the key of its address
+        self._key = key
         own(sock)
 
     def encrypt_with(self, sock: socket.socket) -> None:
@@ -65,9 +66,9 @@ class AcceptedConnection:
         """Close the socket, if it still is open, and free the place."""
         self.sock.close()
         disown(self.sock)
-        release, self._release = self._release, None
-        if release is not None:
-            release()
+        limits, self._limits = self._limits, None
+        if limits is not None:
+            limits.release(self._key)
 
 
 @attrs.define
@@ -102,7 +103,7 @@ class ConnectionLimits:
         self.total += 1
         if self.on_change is not None:
             self.on_change(self.total)
-        return AcceptedConnection(sock, client, server, release=partial(self._release, key))
+        return AcceptedConnection(sock, client, server, limits=self, key=key)
 
     @property
     def refusal(self) -> ServerRefusal:
@@ -123,7 +124,8 @@ class ConnectionLimits:
     def _has_room_for(self, key: str) -> bool:
         return self.most_per_address is None or self._by_key[key] < self.most_per_address
 
-    def _release(self, key: str | None) -> None:
+    def release(self, key: str | None) -> None:
+        """Count a connection no more."""
         self.total -= 1
         if self.on_change is not None:
             self.on_change(self.total)

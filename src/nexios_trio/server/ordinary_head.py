@@ -22,6 +22,17 @@ _HOST: Final = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=%:\[\]]+")  # characters,
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes in base64
 _SUBPROTOCOLS: Final = re.compile(_TOKEN + rb"(?:, ?" + _TOKEN + rb")*")
 _CONNECTIONS: Final = frozenset({b"Upgrade", b"upgrade", b"keep-alive, Upgrade", b"Keep-Alive, Upgrade"})
+# Of most headers, as clients write them: all connections share these objects.
+_NAMES: Final = {
+    spelled: name.lower()
+    for name in (
+        *(b"Host", b"Upgrade", b"Connection", b"Origin", b"Cookie", b"User-Agent", b"Pragma", b"Cache-Control"),
+        *(b"Sec-WebSocket-Key", b"Sec-WebSocket-Version", b"Sec-WebSocket-Protocol", b"Sec-WebSocket-Extensions"),
+        *(b"Accept", b"Accept-Encoding", b"Accept-Language", b"Authorization", b"X-Forwarded-For", b"X-Real-IP"),
+        *(b"Sec-Fetch-Dest", b"Sec-Fetch-Mode", b"Sec-Fetch-Site", b"X-Forwarded-Proto", b"X-Forwarded-Host"),
+    )
+    for spelled in (name, name.lower())
+}
 _BODY: Final = frozenset({b"content-length", b"transfer-encoding"})
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # of RFC 6455
 
@@ -35,7 +46,7 @@ def read_ordinary_head(head: bytes) -> Upgrade | None:
     headers = []
     for line in lines.split(b"\r\n"):
         name, _, value = line.partition(b":")
-        headers.append((name.lower(), value.strip(b" \t")))
+        headers.append((_NAMES.get(name) or name.lower(), value.strip(b" \t")))
     del headers[-1]  # what is behind the last line's end
     fields = dict(headers)
     key = fields.get(b"sec-websocket-key", b"")

@@ -2,16 +2,14 @@
 
 import socket
 import ssl
-import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import attrs
 
 from ..application import NexiosApp
-from ..asgi_types import ASGIApp, Headers, Scope
+from ..asgi_types import ASGIApp, Scope
 from ..config.settings import Settings
-from ..connections.access import ConnectionAccess
 from ..core.causes import ServerRefusal
 from ..core.lifecycle import Cause, End, Phase
 from ..core.proxy_headers import believe_proxies, plain_address
@@ -25,16 +23,15 @@ from .connection_limits import AcceptedConnection, ConnectionLimits
 from .lingering_close import LingeringCloses, log_refusal
 from .request_head import BadUpgrade, Upgrade, WebSocketRequest, http_response, read_upgrade
 from .request_reader import RequestReaders
+from .served_connection import HandshakeLog, ServedConnection
 from .server_settings import ServerSettings
 from .tls_handshakes import TlsHandshakes
 
-__all__ = ["HandshakeLog", "ServeHttp", "WebSocketServer"]
+__all__ = ["ServeHttp", "WebSocketServer"]
 
 # Serves a connection that is no WebSocket; called with what was received, owns the connection. Where it returns a
 # request, the connection is ours again. `run.Server` puts `HttpServer.serve` here.
 ServeHttp = Callable[[AcceptedConnection, bytes], Awaitable[WebSocketRequest | None]]
-# Scope, status, headers of the response, seconds
-HandshakeLog = Callable[[Any, int, Headers, float], Awaitable[None]]
 
 
 @attrs.define(eq=False)
@@ -48,10 +45,10 @@ class WebSocketServer:
     """
 
     _app: ASGIApp
-    _adopted: ServerSettings
+    adopted: ServerSettings
     poller: Poller
     timers: Timers
-    _start_soon: Callable[..., None]
+    start_soon: Callable[..., None]
     _serve_http: ServeHttp
     _scope: dict[str, Any]
     limits: ConnectionLimits = attrs.field(factory=lambda: ConnectionLimits(1_000_000))
@@ -68,12 +65,12 @@ class WebSocketServer:
     def __attrs_post_init__(self) -> None:
         self._is_ours = isinstance(self._app, NexiosApp)
         self.closes = LingeringCloses(self.poller, self.timers)
-        self.readers = RequestReaders(self._adopted, self.poller, self.timers, self.closes, self._route_request)
+        self.readers = RequestReaders(self.adopted, self.poller, self.timers, self.closes, self._route_request)
         self.tls_handshakes = TlsHandshakes(self.poller, self.timers, self.readers.read)
 
     @property
     def settings(self) -> Settings:
-        return self._adopted.settings
+        return self.adopted.settings
 
     def accept_connection(self, sock: socket.socket, peer: Any) -> None:
         """Serve a socket that was just accepted."""
@@ -131,7 +128,7 @@ class WebSocketServer:
             self.closes.send_and_close(connection, error.response)
             return
         if upgrade is None:
-            self._start_soon(self._serve_other, connection, received)
+            self.start_soon(self._serve_other, connection, received)
             return
         scope = self._scope_of(connection, upgrade)
         release = self._admit_client(connection, scope)
@@ -174,69 +171,22 @@ class WebSocketServer:
         release: Callable[[], None],
     ) -> None:
         """Start the application for a WebSocket."""
-        access = None if self.access_log is None else ConnectionAccess(self.access_log, scope)
-
-        def answer(subprotocol: str | None, headers: Headers) -> bytes:
-            if access is not None and not adapter.offer.is_ours:  # an application of ours writes its lines itself
-                access.accepted(scope)
-            return log_answer(subprotocol, headers)
-
-        log_answer = self._logged_answer(scope, upgrade)
+        served = ServedConnection(self, connection, upgrade, scope, release)
         make_transport = TlsTransport if connection.is_secure else DirectTransport
-        transport = make_transport(
+        transport = served.transport = make_transport(
             scope,
             self.settings,
             connection.sock,
             self.poller,
-            answer=answer if access is not None else log_answer,
-            refuse=self._logged_refusal(scope),
+            answer=served.answer,
+            refuse=http_response if self.handshake_log is None else served.refuse,
             received=received,
             deflate=upgrade.deflate,
         )
-
-        def apply_settings(settings: Settings) -> None:
-            if not self._adopted.is_explicit and settings is not transport.settings:
-                upgrade.negotiate_again(compression=settings.compression)
-                transport.use_settings(settings, deflate=upgrade.deflate)
-
-        adapter = AsgiAdapter(transport, self.timers, apply_settings, is_ours=self._is_ours)
-        scope["extensions"][TRANSPORT_EXTENSION] = adapter.offer
+        adapter = AsgiAdapter(transport, self.timers, served.apply_settings, is_ours=self._is_ours)
+        scope["extensions"][TRANSPORT_EXTENSION] = served.offer = adapter.offer
         self.transports.add(transport)
-
-        def on_over() -> None:
-            self.transports.discard(transport)
-            if access is not None and not adapter.offer.is_ours and transport.end is not None:
-                access.over(scope, transport.end, transport.inbox.received, transport.counts)
-            connection.close()
-            release()
-
-        self._start_soon(adapter.run, self._app, on_over)
-
-    # Only with an access log do the answers of the handshake cost anything.
-
-    def _logged_answer(self, scope: Scope, upgrade: Upgrade) -> Callable[[str | None, Headers], bytes]:
-        log = self.handshake_log
-        if log is None:
-            return upgrade.answer
-        begun = time.monotonic()
-
-        def answer(subprotocol: str | None, headers: Headers) -> bytes:
-            self._start_soon(log, scope, 101, headers, time.monotonic() - begun)
-            return upgrade.answer(subprotocol, headers)
-
-        return answer
-
-    def _logged_refusal(self, scope: Scope) -> Callable[[int, Headers, bytes], bytes]:
-        log = self.handshake_log
-        if log is None:
-            return http_response
-        begun = time.monotonic()
-
-        def refuse(status: int, headers: Headers, body: bytes) -> bytes:
-            self._start_soon(log, scope, status, headers, time.monotonic() - begun)
-            return http_response(status, headers, body)
-
-        return refuse
+        self.start_soon(adapter.run, self._app, served.over)
 
 
 def _is_for(server_names: Collection[str], scope: Scope) -> bool:

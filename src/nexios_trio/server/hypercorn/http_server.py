@@ -19,8 +19,8 @@ from ...transports.tls_socket import prepare_context
 from ..connection_limits import AcceptedConnection
 from ..request_fields import current_request
 from ..request_head import WebSocketRequest
+from ..served_connection import HandshakeLog
 from ..server_settings import ServerSettings
-from ..websocket_server import HandshakeLog
 from .access_log import call_logged, safe_logger_class
 from .http1 import HttpConnection
 from .options import check_options

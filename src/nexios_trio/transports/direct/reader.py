@@ -43,7 +43,7 @@ class Reader(ClosingWriter):
         self._sink: MessageSink | None = None  # whose `put` it is instead, while there is one
         self._parser = FrameParser(self, settings.max_message_size, settings.max_fragments, deflate=deflate)
         self._is_silent = True  # nothing heard since the heartbeat's last look
-        self._pongs: list[bytes] = []  # to be sent together; of a flood of pings, the last ones
+        self._pongs: list[bytes] | None = None  # to be sent together; of a flood of pings, the last ones
         self.latency: float | None = None  # seconds, of the last ping that was answered
         self.pong_at: float | None = None
 
@@ -137,13 +137,15 @@ class Reader(ClosingWriter):
 
     def on_ping(self, payload: bytes) -> None:
         pongs = self._pongs
+        if pongs is None:
+            pongs = self._pongs = []
         pongs.append(payload)
         if len(pongs) >= 2 * MAX_PONGS_PER_READ:
             del pongs[:MAX_PONGS_PER_READ]
 
     def _answer_pings(self) -> None:
-        pongs = [control_frame(PONG, payload) for payload in self._pongs[-MAX_PONGS_PER_READ:]]
-        self._pongs.clear()
+        pongs = [control_frame(PONG, payload) for payload in (self._pongs or ())[-MAX_PONGS_PER_READ:]]
+        self._pongs = None
         if self.state is State.CLEAR:
             self._write(b"".join(pongs))
         elif self.state is State.BACKLOG:

@@ -140,6 +140,7 @@ class DirectTransport(Reader):
             self._let_go(reset=is_stalled or not self.state.is_flushed)
             # Whatever refers back to us: a cycle would wait for a full collection, which is rare.
             self.inbox.on_room = self.on_end = do_nothing
+            self._answer = self._refuse = None
             self._parser.release()
 
     async def _until_parted(self) -> bool:
@@ -179,8 +180,9 @@ class DirectTransport(Reader):
         if not self.lifecycle.advance(Occurrence.ACCEPT):
             await cancel_shielded_checkpoint()
             raise self._disconnect()
-        if self._answer is not None:
-            self._write(self._answer(subprotocol, headers))
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            self._write(answer(subprotocol, headers))
         is_gone = self.state is State.GONE
         self.begin()
         await cancel_shielded_checkpoint()
