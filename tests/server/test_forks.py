@@ -7,7 +7,7 @@ import sys
 import pytest
 import trio
 
-from tests.server.processes import PROJECT, QUICK, command
+from tests.server.processes import PROJECT, QUICK, command, kill
 from tests.server.support import CERTIFICATES, DEADLINE, Running, frame
 
 TLS = ("--certfile", str(CERTIFICATES / "certificate.pem"), "--keyfile", str(CERTIFICATES / "key.pem"))
@@ -38,7 +38,11 @@ async def test_a_socket_that_was_taken_over_ends_too(tmp_path, unused_port):
     with (tmp_path / "log").open("wb") as log:
         program = [sys.executable, "-m", "hypercorn", "-c", "python:nexios_trio.serving.hypercorn_config"]
         process = await trio.lowlevel.open_process(
-            [*program, "-b", f"127.0.0.1:{unused_port}", "tests.server.apps:app"], cwd=PROJECT, stderr=log, stdout=log
+            [*program, "-b", f"127.0.0.1:{unused_port}", "tests.server.apps:app"],
+            cwd=PROJECT,
+            stderr=log,
+            stdout=log,
+            start_new_session=True,
         )
     server = Running([f"http://127.0.0.1:{unused_port}"], trio.Event(), trio.Event())
     child = None
@@ -53,8 +57,6 @@ async def test_a_socket_that_was_taken_over_ends_too(tmp_path, unused_port):
             assert await client.closed() == 1000
             assert await client.rest() == b""
     finally:
-        process.kill()
-        if child is not None:
-            os.kill(child, signal.SIGKILL)
+        kill(process)  # with the worker that serves, which would live on
         with trio.CancelScope(shield=True):
             await process.wait()
