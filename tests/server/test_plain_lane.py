@@ -6,7 +6,7 @@ import sys
 import pytest
 import trio
 
-from tests.server.processes import PROJECT, QUICK, command, failed
+from tests.server.processes import PROJECT, QUICK, command, failed, kill
 from tests.server.support import CERTIFICATES, DEADLINE, ask, frame, websocket
 
 APP = "tests.server.apps:app"
@@ -80,6 +80,7 @@ async def test_the_demo_under_hypercorns_own_command(log, unused_port):
         [sys.executable, "-m", "hypercorn", "-k", "trio", "-b", f"127.0.0.1:{unused_port}", "examples.chat.app:app"],
         cwd=PROJECT,
         env=os.environ,
+        start_new_session=True,
     )
     try:
         with trio.fail_after(DEADLINE):
@@ -96,5 +97,6 @@ async def test_the_demo_under_hypercorns_own_command(log, unused_port):
             async with websocket(unused_port, path="/ws/lobby") as client:
                 await client.get_message()
     finally:
-        process.terminate()
-        await process.wait()
+        kill(process)  # with the worker that serves, if there is one
+        with trio.CancelScope(shield=True):
+            await process.wait()
