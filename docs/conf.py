@@ -53,6 +53,8 @@ html_js_files = ["copy.js"]
 html_copy_source = False
 html_show_sphinx = False
 
+smartquotes_action = "qe"  # quotes and ellipses; no dashes, which options in texts would lose theirs to
+
 default_role = "code"  # a name in `backticks` is code, in docstrings as on the pages
 
 _NOTES = re.compile(r"(Checkpoint|Cancellation|Concurrency|Raises|Returns): (?=\S)")

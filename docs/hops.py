@@ -91,7 +91,7 @@ def render_table(way: Way) -> str:
     rows = ["| | Function | File | |", "|---|---|---|---|"]
     for number, hop in enumerate(way.hops, 1):
         function = f"`{hop.function}`" if hop.function else ""
-        by = f" *{hop.by[0].upper()}{hop.by[1:]}.*" if hop.by else ""
+        by = f" *{hop.by[0].upper()}{hop.by[1:]}.*".replace("__", r"\_\_") if hop.by else ""
         rows.append(f"| {number} | {function} | `{hop.file}` | {hop.does}{by} |")
     return "\n".join(rows)
 
