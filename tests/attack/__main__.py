@@ -21,7 +21,7 @@ import trio
 
 from tests.attack.app import FAST
 from tests.attack.corpus import ATTACKS, Attack
-from tests.attack.target import HYPERCORN, RUNNER, SERVERS, TAKEOVER, InnocentLost, Target, innocents
+from tests.attack.target import HYPERCORN, RUNNER, SERVERS, TAKEOVER, TLS, InnocentLost, Target, innocents
 from tests.server.support import CERTIFICATES, DEADLINE
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -37,8 +37,8 @@ def command(server: str, port: int, log: str | None = None, tls_port: int | None
         bind = ["--insecure-bind", f"127.0.0.1:{port}", "--bind", f"127.0.0.1:{tls_port}"]
         bind += ["--certfile", str(CERTIFICATES / "certificate.pem"), "--keyfile", str(CERTIFICATES / "key.pem")]
     if log is not None:
-        bind += ["--access-log" if server == RUNNER else "--access-logfile", log]
-    if server == RUNNER:
+        bind += ["--access-log" if server in (RUNNER, TLS) else "--access-logfile", log]
+    if server in (RUNNER, TLS):
         return [sys.executable, "-m", "nexios_trio.cli", "run", APP, *bind]
     module = "python:nexios_trio.serving.hypercorn_config"
     return [sys.executable, "-m", "hypercorn", "--config", module, *bind, APP]
@@ -136,7 +136,7 @@ class Tally:
 
 
 async def run_all(process: Process, attacks: Sequence[Attack], tally: Tally, verbose: bool) -> None:
-    target = Target(process.port, process.server)
+    target = Target(process.port, process.server, process.tls_port)
     before = await target.state()
     for attack in attacks:
         tally.tried += 1
@@ -150,7 +150,7 @@ async def run_all(process: Process, attacks: Sequence[Attack], tally: Tally, ver
         if problem is not None:
             tally.failed.append(f"{attack.topic}: {attack.name}: {problem}")
         if verbose or problem is not None:
-            print(f"  {process.server:9} {attack.topic:26} {attack.name:44} {problem or 'ok'}", flush=True)
+            print(f"  {process.server:11} {attack.topic:26} {attack.name:44} {problem or 'ok'}", flush=True)
         if not is_alive:
             print(f"  {process.server} is dead, and started again")
             return
@@ -228,7 +228,7 @@ def main() -> int:
             attacks = [one for one in ATTACKS if _fits(one, server) and given.only in f"{one.topic} {one.name}"]
             begun = time.monotonic()
             while tally.tried < len(attacks):  # again, after a server's death
-                with serving(server, directory) as process:
+                with serving(server, directory, has_tls=server == TLS) as process:
                     trio.run(run_all, process, attacks[tally.tried :], tally, given.verbose)
                 if process.popen.returncode != 0:
                     tally.failed.append(f"exit status {process.popen.returncode}")
@@ -239,15 +239,16 @@ def main() -> int:
 
 
 def _fits(attack: Attack, server: str) -> bool:
-    return server in attack.servers or (server == TAKEOVER and HYPERCORN in attack.servers)
+    same = {TAKEOVER: HYPERCORN, TLS: RUNNER}.get(server)
+    return server in attack.servers or same in attack.servers
 
 
 def _report(tallies: Sequence[Tally]) -> None:
-    print(f"\n{'server':10} {'attacks tried':>13} {'survived':>8} {'innocents lost':>14} {'rounds':>7} {'slowest':>9}")
+    print(f"\n{'server':11} {'attacks tried':>13} {'survived':>8} {'innocents lost':>14} {'rounds':>7} {'slowest':>9}")
     for tally in tallies:
         slowest = f"{tally.slowest * 1000:.0f} ms"
         counts = f"{tally.tried:13} {tally.survived:8} {tally.innocents_lost:14} {tally.rounds:7} {slowest:>9}"
-        print(f"{tally.server:10} {counts}")
+        print(f"{tally.server:11} {counts}")
     for tally in tallies:
         for problem in tally.failed:
             print(f"FAILED {tally.server}: {problem}")

@@ -1,6 +1,6 @@
 """All attacks. Importing the modules registers them."""
 
-from tests.attack import games, handshakes, messages, outsider
+from tests.attack import games, handshakes, messages, outsider, tls
 from tests.attack.registry import ATTACKS, Attack
 
-__all__ = ["ATTACKS", "Attack", "games", "handshakes", "messages", "outsider"]
+__all__ = ["ATTACKS", "Attack", "games", "handshakes", "messages", "outsider", "tls"]

@@ -101,7 +101,7 @@ async def a_close_before_the_handshake_is_answered(target: Target) -> None:
     for _ in range(10):
         async with await target.connect() as client:
             await client.send(upgrade("/private") + raw(0x88, b"\x03\xe8"))
-            await client.stream.send_eof()
+            await client.stop_sending()
             await client.rest()
 
 

@@ -3,7 +3,7 @@
 import trio
 
 from tests.attack.registry import BOTH, ONLY_RUNNER, attack, request
-from tests.attack.target import Target, head, sent, status_of
+from tests.attack.target import TLS, Target, head, sent, status_of
 from tests.server.support import KEY, Raw, upgrade
 
 WEBSOCKET = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -101,13 +101,14 @@ request(T, "an encoded slash in place of one", get("/file%2fa"), 404)
 
 @attack("cross-site hijacking")
 async def foreign_origins(target: Target) -> None:
-    own = f"http://localhost:{target.port}"
+    scheme = "https" if target.server == TLS else "http"
+    own = f"{scheme}://localhost:{target.port}"
     for origin in ("http://evil.example", "null", f"{own}.evil.example", "http://localhost@evil.example", "file://"):
         status = await target.handshake("/echo", f"Origin: {origin}")
         assert status == 403, (origin, status)
-    two = await target.handshake("/echo", "Origin: http://localhost", "Origin: http://evil.example")
+    two = await target.handshake("/echo", f"Origin: {scheme}://localhost", "Origin: http://evil.example")
     assert two in (400, 403), two
-    assert await target.handshake("/echo", "Origin: http://localhost") == 101
+    assert await target.handshake("/echo", f"Origin: {scheme}://localhost") == 101
     assert await target.handshake("/echo") == 101  # a program
 
 

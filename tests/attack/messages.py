@@ -192,7 +192,7 @@ async def silence_after_the_handshake(target: Target) -> None:
 @attack("half open")
 async def half_closed(target: Target) -> None:
     async with target.websocket() as client:
-        await client.stream.send_eof()
+        await client.stop_sending()
         await client.rest()
 
 

@@ -12,9 +12,10 @@ import trio_websocket
 from tests.server.support import DEADLINE, Raw, frame, over_tls, upgrade
 
 RUNNER = "runner"
+TLS = "runner, TLS"  # the same attacks, through TLS
 HYPERCORN = "hypercorn"  # its own command, plain ASGI
 TAKEOVER = "takeover"  # its own command, on whose sockets we are
-SERVERS = (RUNNER, TAKEOVER, HYPERCORN)
+SERVERS = (RUNNER, TLS, TAKEOVER, HYPERCORN)
 OPERATOR = "127.0.0.2"  # its connections do not count as the attacker's
 PULSE = 0.02  # seconds between two rounds of the innocents
 
@@ -29,19 +30,25 @@ class Target:
 
     @property
     def is_runner(self) -> bool:
-        return self.server == RUNNER
+        return self.server in (RUNNER, TLS)
 
-    async def connect(self, source: str | None = None, receive_buffer: int | None = None, *, tls: bool = False) -> Raw:
+    async def connect(
+        self, source: str | None = None, receive_buffer: int | None = None, *, tls: bool | None = None
+    ) -> Raw:
         """A connection; from another of this host's loopback addresses, if one is given."""
+        is_secure = self.server == TLS if tls is None else tls
+        stream = await self.connect_tcp(source, receive_buffer, self.tls_port if is_secure else self.port)
+        return Raw(over_tls(stream) if is_secure else stream)
+
+    async def connect_tcp(self, source: str | None, receive_buffer: int | None, port: int | None) -> trio.SocketStream:
         sock = trio.socket.socket()
         if receive_buffer is not None:
             sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, receive_buffer)
         if source is not None:
             await sock.bind((source, 0))
         with trio.fail_after(DEADLINE):
-            await sock.connect(("127.0.0.1", self.tls_port if tls else self.port))
-        stream = trio.SocketStream(sock)
-        return Raw(over_tls(stream) if tls else stream)
+            await sock.connect(("127.0.0.1", port))
+        return trio.SocketStream(sock)
 
     async def request(self, data: bytes) -> bytes:
         """Everything that comes back for some bytes, until the server closes or resets."""
@@ -70,7 +77,7 @@ class Target:
 
     async def state(self) -> dict[str, int]:
         """What the server says of itself."""
-        async with await self.connect(OPERATOR) as client:
+        async with await self.connect(OPERATOR, tls=False) as client:
             await client.send(b"GET /state HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             answer = await client.rest()
         head, _, body = answer.partition(b"\r\n\r\n")

@@ -145,6 +145,10 @@ class Raw:
             if opcode == 8:
                 return int.from_bytes(payload[:2], "big")
 
+    async def stop_sending(self) -> None:
+        """The end of TCP in our direction, beneath TLS where there is TLS."""
+        await getattr(self.stream, "transport_stream", self.stream).send_eof()
+
     def reset(self) -> None:
         under = getattr(self.stream, "transport_stream", self.stream)  # of TLS
         under.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)

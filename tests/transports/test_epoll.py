@@ -5,7 +5,7 @@ import os
 import socket
 import struct
 import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import perf_counter
 
 import pytest
@@ -712,3 +712,50 @@ async def test_asleep_it_keeps_nobody_alive_who_had_a_turn_in_a_long_round(polle
         del owner
         await wait_all_tasks_blocked()
         assert [owner() for owner in owners] == [None] * 3
+
+
+async def test_who_knows_more_than_the_kernel_is_called_again(poller):
+    with pairs() as [(ours, _)]:
+        owner = Owner()
+        poller.watch(ours, owner, READ)
+        await wait_all_tasks_blocked()  # the poller sleeps
+        poller.call_again(ours, READ)
+        await wait_all_tasks_blocked()
+        assert owner.events == [READ]
+
+
+async def test_who_is_called_again_has_its_turn_behind_the_others(poller):
+    order = []
+    with pairs(3) as made:
+
+        def again():
+            order.append("first")
+            if len(order) < 6:
+                poller.call_again(made[0][0], READ)
+
+        owners = [Owner(again), Owner(lambda: order.append("second")), Owner(lambda: order.append("third"))]
+        for (ours, theirs), owner in zip(made, owners, strict=True):
+            poller.watch(ours, owner, READ)
+            theirs.send(b"x")
+        for owner in owners:
+            owner.react = (lambda react, ours: lambda: (react(), take(ours)))(owner.react, made[owners.index(owner)][0])
+        await wait_all_tasks_blocked()
+        assert order == ["first", "second", "third", "first", "first", "first"]
+
+
+def take(sock):
+    with suppress(BlockingIOError):
+        sock.recv(10)
+
+
+async def test_who_does_not_want_to_read_now_is_not_called_again(poller):
+    with pairs() as [(ours, _)]:
+        owner = Owner()
+        poller.watch(ours, owner, 0)
+        poller.call_again(ours, READ)
+        await wait_all_tasks_blocked()
+        assert owner.events == []
+        poller.change(ours, READ)
+        poller.call_again(ours, READ)
+        await wait_all_tasks_blocked()
+        assert owner.events == [READ]

@@ -77,7 +77,8 @@ class Poller:
         self._is_calm = True  # nobody else had a turn since their last one
         self._served_at = 0.0  # when that ended
         self._duty = trio.Lock()
-        self._alarm = -1  # a descriptor that is always readable: to arm it wakes whoever runs this
+        self._alarm = os.eventfd(1, os.EFD_CLOEXEC)  # always readable: to watch it wakes whoever runs this
+        self._epoll.register(self._alarm, 0)
 
     def __len__(self) -> int:
         return len(self._owners)
@@ -122,11 +123,7 @@ class Poller:
         fd = sock.fileno()
         self._busy.setdefault(fd, perf_counter())
         self._later.put(fd, events, newcomer=False)
-        if self._alarm < 0:
-            self._alarm = os.eventfd(1, os.EFD_CLOEXEC)
-            self._epoll.register(self._alarm, READ | ONCE)
-        else:
-            self._epoll.modify(self._alarm, READ | ONCE)
+        self._epoll.modify(self._alarm, READ | ONCE)
 
     def forget(self, sock: socket.socket) -> None:
         """Stop watching; must come before the socket is closed. A no-op for one that is not watched."""
