@@ -15,6 +15,7 @@ from nexios_trio.websockets import (
     ChannelGroup,
     ChannelRegistry,
     GroupsView,
+    PresenceChanges,
     WebSocket,
     WebSocketConsumer,
     open_channel,
@@ -47,6 +48,32 @@ async def expired(s: Stage) -> Callable[[], Any]:
 async def with_history(s: Stage) -> Callable[[], Any]:
     await s.box.group_send("room", "kept", save_history=True)
     return s.box.show_history
+
+
+async def presence(s: Stage) -> Callable[[], Any]:
+    s.box.keep_presence("present.*")
+    await s.box.add_channel_to_group(s.channel, "present.1")
+    return lambda: s.box.presence("present.1")
+
+
+async def watch_presence(s: Stage) -> Callable[[], Any]:
+    await presence(s)
+    return lambda: s.box.watch_presence("present.1")
+
+
+async def update_presence(s: Stage) -> Callable[[], Any]:
+    await presence(s)
+    return lambda: s.box.update_presence(s.channel, "present.1", {"busy": True})
+
+
+async def changes(s: Stage) -> Callable[[], Any]:
+    await presence(s)
+    return lambda: PresenceChanges(s.box.engine, "present.1")
+
+
+async def next_change(s: Stage) -> Callable[[], Any]:
+    made = (await changes(s))()
+    return lambda: anext(made)
 
 
 def plain(*_: Any) -> None:
@@ -164,6 +191,14 @@ GROUPS: dict[str, Recipe] = {
     "ConnectionBinding.missed": lambda s: s.channel.missed("room", None, None),
     "ConnectionBinding.push_group_message": lambda s: s.channel.push_group_message(Message("x", 0.0)),
     "ConnectionBinding.send_group_message": lambda s: s.channel.send_group_message(Message("x", 0.0)),
+    "WithPresence.keep_presence": lambda s: s.box.keep_presence("present.*"),
+    "WithPresence.presence": presence,
+    "WithPresence.watch_presence": watch_presence,
+    "WithPresence.update_presence": update_presence,
+    "PresenceChanges.__init__": changes,
+    "PresenceChanges.__anext__": next_change,
+    "PresenceChanges.read": lambda s: PresenceChanges(s.box.engine, "present.1").read(),
+    "PresenceChanges.hear": lambda s: PresenceChanges(s.box.engine, "present.1").hear(None),
     "Publishing.keep": lambda s: s.box.keep("chat.*"),
     "Publishing.post": lambda s: s.box.post("room", "x"),
     "Publishing.group_send, with a key": lambda s: s.box.group_send("room", "x", key="7"),

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from math import inf
 from typing import Any
 
 import trio
@@ -16,7 +17,9 @@ from nexios_trio.engines.hub_bodies import (
     pack_keep,
     pack_page,
     pack_position,
+    pack_presence,
     pack_query,
+    pack_renewal,
     pack_text,
     pack_texts,
 )
@@ -25,6 +28,7 @@ from nexios_trio.engines.hub_frames import (
     DELIVER,
     HAS_KEEP,
     HAS_KEY,
+    HELD,
     HUB_VERSION,
     IS_TRANSIENT,
     WATCHED,
@@ -34,7 +38,8 @@ from nexios_trio.engines.hub_frames import (
     frame,
 )
 from nexios_trio.engines.hub_link import HubLink
-from nexios_trio.engines.memory import SavedPage
+from nexios_trio.engines.presence import PresenceEdit, PresencePage, PresentClient, Renewal
+from nexios_trio.engines.saved_page import SavedPage
 
 DEADLINE = 10.0
 EPOCH = "0123456789ab.0"
@@ -55,6 +60,10 @@ def made(payload: object, number: int = 0, **options: Any) -> Message:
 KEPT, PASSING = made("hello"), made({"n": 1}, 1, is_transient=True)
 OF_ANOTHER = made("hi", 2)
 PAGE = SavedPage((SavedMessage(made("hello", position=at(1))),), True, at(1), has_more=False)
+CLIENT = "00010203-0405-0607-0809-0a0b0c0d0e0f"
+RENEWAL = Renewal("node", 1, 30.0, (PresenceEdit("room", CLIENT, True, "ann", '{"n":1}', 5.0),), True)
+LATE = Renewal("another", 7, inf)
+PRESENT = PresencePage(at(1), (PresentClient(CLIENT, "ann", '{"n":1}'),))
 
 # By what is said: as this release says it. A worker with one box, called "app", whose requests are numbered from 1.
 SAID: dict[str, bytes] = {
@@ -83,6 +92,12 @@ SAID: dict[str, bytes] = {
     "ANSWERED": frame(Kind.ANSWERED, 7, 0, "", *pack_answer(0, b"well")),
     "FLUSH": frame(Kind.FLUSH, 8, 1, "room"),
     "FLUSHED": frame(Kind.FLUSHED, 8, 1),
+    "RENEW": frame(Kind.RENEW, 9, 1, "", pack_renewal(RENEWAL)),
+    "RENEWED": frame(Kind.RENEWED, 9, 1, "", bytes((HELD,))),
+    "PRESENCE": frame(Kind.PRESENCE, 10, 1, "room"),
+    "PRESENT": frame(Kind.PRESENT, 10, 1, "room", *pack_presence(PRESENT)),
+    "RENEW, lost": frame(Kind.RENEW, 11, 1, "", pack_renewal(LATE)),
+    "RENEWED, lost": frame(Kind.RENEWED, 11, 1, "", b"\0"),
     "MESSAGE": frame(Kind.MESSAGE, 0, 1, "room", pack_position(at(2)), encode_message(OF_ANOTHER)),
     "GAP": frame(Kind.GAP, 0, 1, "room", pack_position(at(2)), pack_position(at(5))),
     "ASKED": frame(Kind.ASKED, 1, 1, "", b"and you"),
@@ -138,6 +153,24 @@ RECORDED: dict[int, dict[str, str]] = {
         "CLOSE": "000000080200000000000100",
         "REFUSED": "0000000c210000000900010000026e6f",
     },
+}
+RECORDED[2] = {
+    **RECORDED[1],
+    "OPEN": "0000000c010000000100000002617070",
+    "RENEW": (
+        "000000720b000000090001005b226e6f6465222c20312c2033302e302c20747275652c205b5b22726f6f6d222c202230"
+        "303031303230332d303430352d303630372d303830392d306130623063306430653066222c20747275652c2022616e6e"
+        "222c20227b5c226e5c223a317d222c20352e305d5d5d"
+    ),
+    "RENEWED": "000000092b0000000900010001",
+    "PRESENCE": "0000000c0c0000000a000104726f6f6d",
+    "PRESENT": (
+        "000000612c0000000a000104726f6f6d00000000000000010e3031323334353637383961622e305b5b22303030313032"
+        "30332d303430352d303630372d303830392d306130623063306430653066222c2022616e6e222c20227b5c226e5c223a"
+        "317d225d5d"
+    ),
+    "RENEW, lost": "000000270b0000000b0001005b22616e6f74686572222c20372c206e756c6c2c2066616c73652c205b5d5d",
+    "RENEWED, lost": "000000092b0000000b00010000",
 }
 BYTES = {name: bytes.fromhex(data) for name, data in RECORDED[max(RECORDED)].items()}
 

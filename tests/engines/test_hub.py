@@ -14,7 +14,7 @@ from nexios_trio.engines.base import Engine, EngineState, HistoryLimits, History
 from nexios_trio.engines.hub import Hub
 from nexios_trio.engines.hub_bodies import pack_query
 from nexios_trio.engines.hub_engine import HubEngine
-from nexios_trio.engines.hub_frames import FrameReader, Kind, frame
+from nexios_trio.engines.hub_frames import HUB_VERSION, FrameReader, Kind, frame
 from nexios_trio.engines.hub_link import HubLink
 from nexios_trio.engines.memory import MemoryEngine
 from nexios_trio.exceptions import EngineError, LifecycleError, MessageTooBig
@@ -23,6 +23,7 @@ from nexios_trio.testing.contracts import check_engine
 KEPT = HistoryLimits(max_bytes=10_000_000)
 DEADLINE = 5.0
 BIG = "x" * 10_000
+OPENING = bytes((HUB_VERSION,)) + b"app"
 
 
 @asynccontextmanager
@@ -156,7 +157,7 @@ async def test_a_question_has_the_answers_of_those_that_answer(autojump_clock):
     theirs, stuck = socket.socketpair()
     async with nodes(hub, "app", "app", "app") as all_of_them, trio.open_nursery() as nursery:
         nursery.start_soon(hub.serve, theirs)
-        stuck.send(frame(Kind.OPEN, 1, 0, "", b"\x01app"))
+        stuck.send(frame(Kind.OPEN, 1, 0, "", OPENING))
         await trio.testing.wait_all_tasks_blocked()
         assert await all_of_them[0].engine.ask(b"abc") == [b"cba", b"cba"]
         assert trio.current_time() == pytest.approx(DEADLINE)
@@ -375,7 +376,7 @@ async def test_a_worker_of_another_release_is_refused():
             await sock.send(frame(Kind.OPEN, 1, 0, "", b"\xffapp"))
             (said,) = FrameReader().feed(await sock.recv(1000))
             assert said.kind == Kind.REFUSED
-            assert b"speaks version 1, and this worker version 255" in said.body
+            assert b"speaks version 2, and this worker version 255" in said.body
 
 
 # What is queued for a worker, and what it has missed
@@ -496,7 +497,7 @@ async def test_a_worker_that_is_gone_while_much_is_queued_for_it_is_forgotten(mo
         theirs, stuck = socket.socketpair()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hub.serve, theirs)
-            stuck.send(frame(Kind.OPEN, 1, 0, "", b"\x01app"))
+            stuck.send(frame(Kind.OPEN, 1, 0, "", OPENING))
             query = pack_query(None, None, None)
             stuck.send(b"".join([frame(Kind.HISTORY, number, 1, "room", query) for number in range(2, 102)]))
             while queued(hub) <= 100_000:

@@ -19,7 +19,7 @@ from nexios_trio.engines.hub_bodies import (
     unpack_texts,
 )
 from nexios_trio.engines.hub_frames import Frame, FrameReader, Kind, frame
-from nexios_trio.engines.memory import SavedPage
+from nexios_trio.engines.saved_page import SavedPage
 
 positions = st.none() | st.builds(Position, st.integers(0, 2**60), st.text("abcdef0123456789.", max_size=20))
 texts = st.lists(st.text(max_size=20))

@@ -22,15 +22,19 @@ from nexios_trio.engines.hub_frames import (
     Kind,
     frame,
 )
+from nexios_trio.engines.presence import LeaseLost
 from nexios_trio.exceptions import EngineError
 from tests.engines.hub_recording import (
     BYTES,
     DEADLINE,
     KEPT,
+    LATE,
     LIMITS,
     OF_ANOTHER,
     PASSING,
+    PRESENT,
     RECORDED,
+    RENEWAL,
     SAID,
     SINCE,
     Peer,
@@ -64,6 +68,9 @@ async def test_the_hub_says_and_understands_what_is_recorded() -> None:
             ("HISTORY", "PAGE"),
             ("GROUPS", "NAMES"),
             ("FLUSH", "FLUSHED"),
+            ("RENEW", "RENEWED"),
+            ("PRESENCE", "PRESENT"),
+            ("RENEW, lost", "RENEWED, lost"),
         ):
             await peer.says(request)
             await peer.hears(answer)
@@ -82,7 +89,7 @@ async def test_the_hub_says_and_understands_what_is_recorded() -> None:
 
 async def test_a_worker_says_and_understands_what_is_recorded() -> None:
     async def play(peer: Peer) -> None:
-        for name in ("OPEN", "WATCH", "POST", "POST, transient", "HISTORY", "GROUPS", "ASK", "FLUSH"):
+        for name in ("OPEN", "WATCH", "POST", "POST, transient", "HISTORY", "GROUPS", "ASK", "FLUSH", *PRESENCE):
             await peer.hears(name)
             await peer.says(ANSWER_TO[name])
         await peer.says("ASKED", "MESSAGE", "GAP")
@@ -101,6 +108,10 @@ async def test_a_worker_says_and_understands_what_is_recorded() -> None:
             assert await engine.groups_with_history() == ["room"]
             assert await engine.ask(b"how are you") == [b"well"]
             await engine.flush_history("room")
+            await engine.renew(RENEWAL)
+            assert await engine.presence("room") == PRESENT
+            with pytest.raises(LeaseLost):
+                await engine.renew(LATE)
             with trio.fail_after(DEADLINE):
                 await worker.has_gap.wait()
             engine.unwatch("room")
@@ -117,7 +128,11 @@ ANSWER_TO = {
     "GROUPS": "NAMES",
     "ASK": "ANSWERED",
     "FLUSH": "FLUSHED",
+    "RENEW": "RENEWED",
+    "PRESENCE": "PRESENT",
+    "RENEW, lost": "RENEWED, lost",
 }
+PRESENCE = list(ANSWER_TO)[-3:]
 
 # What only another release says
 
@@ -130,11 +145,12 @@ ANSWER_TO = {
         ((Kind.POST, 5, 1, "room"), "a request of kind 3 failed: IndexError"),
         ((Kind.POST, 5, 1, "room", bytes((HAS_KEEP,)), pack_text('{"max_bytes": "many"}')), "kind 3 failed"),
         ((Kind.HISTORY, 5, 1, "room", b"\0"), "a request of kind 6 failed: error"),
+        ((Kind.RENEW, 5, 1, "", b'["node"]'), "a request of kind 11 failed: ValueError"),
         ((Kind.WATCH, 5, 99, "room"), "the hub does not know the box that asks"),
         ((Kind.OPEN, 5), "a request of kind 1 failed: IndexError"),
-        ((Kind.OPEN, 5, 0, "", b"\x02 whatever comes then"), "speaks version 1, and this worker version 2"),
+        ((Kind.OPEN, 5, 0, "", b"\x03 whatever comes then"), "speaks version 2, and this worker version 3"),
     ],
-    ids=["kind", "flags", "no body", "limits", "query", "box", "no version", "version"],
+    ids=["kind", "flags", "no body", "limits", "query", "renewal", "box", "no version", "version"],
 )
 async def test_what_the_hub_does_not_understand_it_refuses_and_goes_on(
     asked: tuple[Any, ...], why: str, caplog: pytest.LogCaptureFixture

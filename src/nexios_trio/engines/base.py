@@ -40,6 +40,14 @@ Gaps
     after the last it has given, it calls `gap` before it goes on: members have everything up to `after`, and the next
     message comes after `upto`; None for what nobody knows. A message that cannot be read, since a newer release sent
     it, is a gap too, and no crash. What can be mended without a gap is mended, by one repair of a group at a time.
+
+Presence, for engines with `has_presence`
+    `pubsub.presence` says what it means, and does it. `renew` is synchronous; its receipt fails with `LeaseLost` where
+    the incarnation is over: nothing was done, and never will be in its name. A node has one renewal on its way at a
+    time, and repeats what it says in one that failed. Leases and graces go by the engine's own clock, and every renewal
+    and every read, of whatever node, ends those that are over. Every event is a message of `presence_group(group)`,
+    without history, in the order in which it happened; its position is the version. A group in which nobody is and
+    whose events nobody watches may be forgotten, as above.
 """
 
 import weakref
@@ -50,11 +58,12 @@ from enum import Enum
 from typing import ClassVar, Final, Protocol
 
 import attrs
-from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
+from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
 from ..core.message import Message, Position
-from ..exceptions import LifecycleError
+from ..exceptions import EngineError, LifecycleError
 from ..pubsub.history import HistoryLimits
+from .presence import PresencePage, Renewal
 from .receipt import Receipt
 
 __all__ = [
@@ -133,6 +142,7 @@ class Engine(ABC):
 
     # There are no other nodes: a group without members here has none at all, and every receipt is settled at once.
     is_local: ClassVar[bool] = False
+    has_presence: ClassVar[bool] = False  # it has `renew` and `presence`
     name: str = ""  # of the box, set before `run`: only boxes of one name share groups
     deadline: float = 5.0  # seconds within which every receipt is settled, and every other call returns
 
@@ -214,6 +224,17 @@ class Engine(ABC):
 
         Checkpoint: always. Raises: EngineError.
         """
+
+    # Presence
+
+    def renew(self, renewal: Renewal) -> Receipt:
+        """Begin a node's lease anew, and do what it says. The receipt has no position. Raises: EngineError."""
+        raise EngineError("this engine does not know who is present")
+
+    async def presence(self, group: str) -> PresencePage:
+        """Return who is present in a group. Checkpoint: always. Raises: EngineError."""
+        await checkpoint()
+        raise EngineError("this engine does not know who is present")
 
     # The other nodes
 

@@ -10,6 +10,7 @@ turn. It knows nothing of members, and decodes no message.
 """
 
 import socket
+from math import inf
 
 import trio
 
@@ -25,6 +26,9 @@ class Hub:
     def __init__(self) -> None:
         self._boxes: dict[str, SharedBox] = {}
         self._nodes: dict[HubNode, None] = {}
+        self._reaping = trio.Lock()  # one of the workers' tasks does it, and the others wait to take over
+        self._sooner = trio.Event()  # something ends before the time at which the reaper looks again
+        self._reaps_at = inf
 
     async def serve(self, sock: socket.socket) -> None:
         """Serve one worker, until its end of the pair of sockets is closed. Then this end is closed, too.
@@ -37,6 +41,7 @@ class Hub:
             with sock:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(node.write)
+                    nursery.start_soon(self._reap)
                     await node.read(lambda: self._after_turn(node))
                     nursery.cancel_scope.cancel(reason="the worker has ended")
         finally:
@@ -46,8 +51,24 @@ class Hub:
     def _open_box(self, name: str) -> SharedBox:
         box = self._boxes.get(name)
         if box is None:
-            box = self._boxes[name] = SharedBox(len(self._boxes) + 1)
+            box = self._boxes[name] = SharedBox(len(self._boxes) + 1, self._look_when_to_reap)
         return box
+
+    async def _reap(self) -> None:
+        """Tell of presences that end by themselves, when they do."""
+        async with self._reaping:
+            while True:
+                self._sooner = trio.Event()
+                seconds = min([box.reap() for box in self._boxes.values()], default=inf)
+                self._reaps_at = trio.current_time() + max(seconds, 0)
+                with trio.move_on_at(self._reaps_at):
+                    await self._sooner.wait()
+                await trio.lowlevel.checkpoint()
+
+    def _look_when_to_reap(self, when: float) -> None:
+        """Wake the reaper, if something ends sooner than it knows."""
+        if when < self._reaps_at:
+            self._sooner.set()
 
     async def _after_turn(self, node: HubNode) -> None:
         """Let others have their turn, and those that have much to take catch up, as long as they get on."""

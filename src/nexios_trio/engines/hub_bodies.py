@@ -3,6 +3,7 @@
 import json
 import struct
 from functools import lru_cache
+from math import inf
 from typing import Final
 
 import attrs
@@ -11,7 +12,8 @@ from ..core.message import Message, Position
 from ..core.message_codec import UnreadableMessage, decode_message
 from ..pubsub.history import HistoryLimits
 from .base import HistoryPage
-from .memory import SavedPage
+from .presence import PresenceEdit, PresencePage, PresentClient, Renewal
+from .saved_page import SavedPage
 
 __all__ = [
     "UNREADABLE",
@@ -19,14 +21,18 @@ __all__ = [
     "pack_keep",
     "pack_page",
     "pack_position",
+    "pack_presence",
     "pack_query",
+    "pack_renewal",
     "pack_text",
     "pack_texts",
     "unpack_answer",
     "unpack_keep",
     "unpack_page",
     "unpack_position",
+    "unpack_presence",
     "unpack_query",
+    "unpack_renewal",
     "unpack_text",
     "unpack_texts",
 ]
@@ -41,7 +47,7 @@ _ANSWER: Final = struct.Struct(">HB")
 COMPLETE, HAS_MORE = 1, 2
 
 # What reading a body raises that is not as it is written here.
-UNREADABLE: Final = (struct.error, ValueError, IndexError)
+UNREADABLE: Final = (struct.error, ValueError, IndexError, TypeError)
 
 
 def pack_position(position: Position | None) -> bytes:
@@ -158,3 +164,31 @@ def unpack_answer(data: bytes) -> tuple[int, bytes | None]:
     """Return how many answers are to come, and one, if this is one."""
     remaining, is_one = _ANSWER.unpack_from(data)
     return remaining, data[_ANSWER.size :] if is_one else None
+
+
+def pack_renewal(renewal: Renewal) -> bytes:
+    """Return what a node says, as bytes: JSON; a lease of None never ends."""
+    edits = [(e.group, e.client, e.is_present, e.user, e.info, e.grace) for e in renewal.edits]
+    lease = None if renewal.lease == inf else renewal.lease
+    return json.dumps((renewal.node, renewal.number, lease, renewal.is_first, edits)).encode()
+
+
+def unpack_renewal(data: bytes) -> Renewal:
+    """Return what a node says."""
+    node, number, lease, is_first, edits = json.loads(data)
+    told = tuple([PresenceEdit(*edit) for edit in edits])
+    return Renewal(node, number, inf if lease is None else lease, told, is_first)
+
+
+def pack_presence(page: PresencePage) -> tuple[bytes, bytes]:
+    """Return who is present, as bytes."""
+    clients = [(each.client, each.user, each.info) for each in page.clients]
+    return pack_position(page.version), json.dumps(clients).encode()
+
+
+def unpack_presence(data: bytes) -> PresencePage:
+    """Return who is present."""
+    version, at = unpack_position(data)
+    if version is None:
+        raise ValueError("a page without a version")
+    return PresencePage(version, tuple([PresentClient(*each) for each in json.loads(data[at:])]))

@@ -1,5 +1,6 @@
 """What the boxes of one name share, one in each worker: the numbering of their groups, what they keep, who watches."""
 
+from collections.abc import Callable
 from itertools import count
 from typing import Final, Protocol, cast
 
@@ -13,6 +14,7 @@ from .base import Receipt
 from .hub_bodies import pack_answer, pack_position
 from .hub_frames import WATCHED, Kind, frame
 from .memory import MemoryEngine
+from .presence import Renewal
 
 __all__ = ["PassingMessage", "SharedBox", "Watcher"]
 
@@ -71,10 +73,12 @@ class SharedBox:
 
     Args:
         number: what frames call it.
+        on_due: called with the time at which a presence ends by itself, when that has changed: `trio.current_time()`.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, on_due: Callable[[float], None]) -> None:
         self.number = number
+        self._on_due = on_due
         self.engine = MemoryEngine()
         self.engine.attach(self._deliver)
         self._nodes: dict[Watcher, set[str]] = {}  # and the groups that each of them watches
@@ -84,6 +88,7 @@ class SharedBox:
         self._is_delivered = False  # to the sender
         self._asks: dict[int, _Ask] = {}
         self._ask_numbers = count(1)
+        self._incarnations: dict[Watcher, str] = {}  # in whose name each of them says who is present by way of it
         self._asked_at: dict[Watcher, float] = {}  # who has not answered since: `trio.current_time()`
 
     def join(self, node: Watcher) -> None:
@@ -95,6 +100,11 @@ class SharedBox:
         for group in list(self._nodes.get(node, ())):
             self.unwatch(node, group)
         self._nodes.pop(node, None)
+        incarnation = self._incarnations.pop(node, None)
+        if incarnation is not None:
+            self._sender = None
+            self.engine.present.end(incarnation, self.engine.clock())
+            self._on_due(self.engine.present.due())
         self._asked_at.pop(node, None)
         for number, ask in list(self._asks.items()):
             if ask.asker is node:
@@ -151,6 +161,23 @@ class SharedBox:
         if not watching:
             del self._watching[group]
             self.engine.unwatch(group)
+
+    # Presence
+
+    def renew(self, node: Watcher, renewal: Renewal) -> bool:
+        """Do what a worker says of those who are present by way of it. Returns False when its lease was over."""
+        self._sender = None  # what is told of them is nobody's message
+        self._incarnations[node] = renewal.node
+        receipt = self.engine.renew(renewal)
+        self._on_due(self.engine.present.due())
+        return receipt.error is None
+
+    def reap(self) -> float:
+        """Tell who has left. Returns in how many seconds there is more to do."""
+        self._sender = None
+        now = self.engine.clock()
+        self.engine.present.reap(now)
+        return self.engine.present.due() - now
 
     # Questions
 

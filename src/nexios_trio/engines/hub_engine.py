@@ -30,15 +30,19 @@ from .hub_bodies import (
     UNREADABLE,
     pack_keep,
     pack_query,
+    pack_renewal,
     pack_text,
     unpack_answer,
     unpack_page,
     unpack_position,
+    unpack_presence,
     unpack_texts,
 )
-from .hub_frames import DELIVER, HAS_KEEP, HAS_KEY, IS_TRANSIENT, WATCHED, Frame, Kind
+from .hub_frames import HAS_KEEP, HAS_KEY, IS_TRANSIENT, Frame, Kind
 from .hub_history import read_in_pages
-from .hub_link import Call, HubLink, Request
+from .hub_link import Call, HubLink
+from .hub_requests import GroupWatch, PostRequest, RenewRequest, WatchRequest
+from .presence import PresencePage, Renewal
 
 __all__ = ["HubEngine"]
 
@@ -55,6 +59,8 @@ class HubEngine(Engine):
     Concurrency: any task of the run of trio that the link is in. Cancellation: a publish may have happened.
     """
 
+    has_presence = True
+
     def __init__(self, link: HubLink) -> None:
         self._link = link
         self._box = 0  # the hub's number for it; 0 while it takes no part
@@ -62,7 +68,7 @@ class HubEngine(Engine):
         self._deliver: Deliver | None = None
         self._gap: Gap = no_gap
         self._answer: Answer = no_answer
-        self._watches: dict[str, _Watch] = {}
+        self._watches: dict[str, GroupWatch] = {}
 
     @property
     def state(self) -> EngineState:
@@ -91,7 +97,7 @@ class HubEngine(Engine):
     async def _watch_again(self) -> None:
         """Watch what was watched when the engine ran last, for a box that has members already."""
         for group, watch in self._watches.items():
-            self._link.request(_WatchRequest(self, self._box, group, watch), Kind.WATCH, group)
+            self._link.request(WatchRequest(self, self._box, group, watch), Kind.WATCH, group)
         if self._watches:
             await self.groups_with_history()  # whose answer comes behind those
 
@@ -119,16 +125,16 @@ class HubEngine(Engine):
             flags |= HAS_KEY
             named = pack_text(check_key(key))
         receipt = Receipt()
-        request = _Post(self, self._box, group, message, receipt)
+        request = PostRequest(self, self._box, group, message, receipt)
         self._link.request(request, Kind.POST, group, bytes((flags,)), limits, named, encoded)
         return receipt
 
     def watch(self, group: str) -> Receipt:
         watch = self._watches.get(group)
         if watch is None or watch.receipt.error is not None:
-            watch = self._watches[group] = _Watch()
+            watch = self._watches[group] = GroupWatch()
             if self._box:
-                self._link.request(_WatchRequest(self, self._box, group, watch), Kind.WATCH, group)
+                self._link.request(WatchRequest(self, self._box, group, watch), Kind.WATCH, group)
             else:
                 watch.receipt.fail(EngineError(_NOT_RUNNING))
         return watch.receipt
@@ -183,7 +189,7 @@ class HubEngine(Engine):
             watch.given = upto
             self._gap(group, after, upto)
 
-    def confirm(self, group: str, watch: "_Watch", position: Position | None) -> None:
+    def confirm(self, group: str, watch: GroupWatch, position: Position | None) -> None:
         """Note that a watch holds."""
         after, watch.given = watch.given, position
         watch.holds = True
@@ -209,6 +215,21 @@ class HubEngine(Engine):
     async def flush_history(self, group: str | None = None) -> None:
         await self._call(Kind.FLUSH, Kind.FLUSHED, bytes, group or "")
 
+    # Presence
+
+    def renew(self, renewal: Renewal) -> Receipt:
+        if not self._box:
+            raise EngineError(_NOT_RUNNING)
+        if not self._link.has_room:
+            raise EngineError("too much is on its way to the parent process")
+        receipt = Receipt()
+        self._link.request(RenewRequest(self._box, receipt), Kind.RENEW, "", pack_renewal(renewal))
+        return receipt
+
+    async def presence(self, group: str) -> PresencePage:
+        (page,) = await self._call(Kind.PRESENCE, Kind.PRESENT, unpack_presence, group)
+        return page
+
     # The other nodes
 
     async def ask(self, request: bytes) -> list[bytes]:
@@ -233,66 +254,6 @@ class HubEngine(Engine):
             return [read(one.body) for one in said]
         except UNREADABLE as error:
             raise EngineError(f"the answer of the parent process cannot be read: {error}") from error
-
-
-class _Watch:
-    """One group that is watched."""
-
-    __slots__ = ("given", "holds", "receipt")
-
-    def __init__(self) -> None:
-        self.receipt = Receipt()
-        self.holds = False
-        self.given: Position | None = None  # what came last
-
-
-class _WatchRequest(Request):
-    __slots__ = ("_engine", "_group", "_watch")
-
-    def __init__(self, engine: HubEngine, box: int, group: str, watch: _Watch) -> None:
-        super().__init__(box, Kind.WATCHED)
-        self._engine = engine
-        self._group = group
-        self._watch = watch
-
-    def answer(self, said: Frame) -> bool:
-        if not self.is_settled:
-            self.is_settled = True
-            self._engine.confirm(self._group, self._watch, unpack_position(said.body)[0])
-        return True
-
-    def fail(self, error: EngineError) -> None:
-        self.is_settled = True
-        self._watch.receipt.fail(error)
-
-
-class _Post(Request):
-    """A message of this worker's own, which is delivered when the hub has numbered it, however late that is."""
-
-    __slots__ = ("_engine", "_group", "_message", "_receipt")
-
-    def __init__(self, engine: HubEngine, box: int, group: str, message: Message, receipt: Receipt) -> None:
-        super().__init__(box, Kind.POSTED)
-        self._engine = engine
-        self._group = group
-        self._message = message
-        self._receipt = receipt
-
-    def answer(self, said: Frame) -> bool:
-        flags = said.body[0]
-        position, _ = unpack_position(said.body, 1)
-        self._message.position = position
-        self.is_settled = True
-        try:
-            if flags & DELIVER:
-                self._engine.give(self._group, self._message)
-        finally:
-            self._receipt.settle(position, bool(flags & WATCHED))
-        return True
-
-    def fail(self, error: EngineError) -> None:
-        self.is_settled = True
-        self._receipt.fail(error)
 
 
 _NOT_RUNNING: Final = "the application does not run, or not yet: its groups reach nobody"

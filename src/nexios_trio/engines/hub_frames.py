@@ -28,6 +28,7 @@ __all__ = [
     "DELIVER",
     "HAS_KEEP",
     "HAS_KEY",
+    "HELD",
     "HUB_VERSION",
     "IS_TRANSIENT",
     "POST_FLAGS",
@@ -39,7 +40,7 @@ __all__ = [
     "frame",
 ]
 
-HUB_VERSION: Final = 1
+HUB_VERSION: Final = 2
 _SIZE: Final = struct.Struct(">I")
 _HEADER: Final = struct.Struct(">IBIHB")
 _HEAD: Final = struct.Struct(">BIHB")
@@ -47,6 +48,7 @@ _HEAD: Final = struct.Struct(">BIHB")
 IS_TRANSIENT, HAS_KEEP, HAS_KEY = 1, 2, 4  # flags of POST
 POST_FLAGS: Final = IS_TRANSIENT | HAS_KEEP | HAS_KEY
 DELIVER, WATCHED = 1, 2  # flags of POSTED: the message is to be delivered here now; somebody watches the group
+HELD: Final = 1  # flag of RENEWED: the lease held, and holds anew
 
 
 class Kind(IntEnum):
@@ -63,6 +65,8 @@ class Kind(IntEnum):
     FLUSH = 8  # without a name: every group -> FLUSHED
     ASK = 9  # a request -> ANSWERED, one for each other worker, or one for none
     ANSWER = 10  # the answer to ASKED
+    RENEW = 11  # a renewal -> RENEWED
+    PRESENCE = 12  # -> PRESENT
     # From the hub
     OPENED = 32
     REFUSED = 33  # why; in place of any answer
@@ -75,6 +79,8 @@ class Kind(IntEnum):
     FLUSHED = 40
     ASKED = 41  # a request -> ANSWER
     ANSWERED = 42  # how many answers are still to come, whether this is one, the answer
+    RENEWED = 43  # flags
+    PRESENT = 44  # the version, and who is present
 
 
 class Frame(NamedTuple):

@@ -15,9 +15,31 @@ import attrs
 import trio
 
 from ..core.message import Position
-from .hub_bodies import pack_page, pack_position, pack_text, pack_texts, unpack_keep, unpack_query, unpack_text
+from .hub_bodies import (
+    pack_page,
+    pack_position,
+    pack_presence,
+    pack_text,
+    pack_texts,
+    unpack_keep,
+    unpack_query,
+    unpack_renewal,
+    unpack_text,
+)
 from .hub_box import PassingMessage, SharedBox
-from .hub_frames import DELIVER, HAS_KEEP, HAS_KEY, HUB_VERSION, IS_TRANSIENT, POST_FLAGS, WATCHED, Frame, Kind, frame
+from .hub_frames import (
+    DELIVER,
+    HAS_KEEP,
+    HAS_KEY,
+    HELD,
+    HUB_VERSION,
+    IS_TRANSIENT,
+    POST_FLAGS,
+    WATCHED,
+    Frame,
+    Kind,
+    frame,
+)
 from .hub_history import bound_page
 from .hub_socket import HubSocket
 
@@ -69,6 +91,8 @@ class HubNode:
             Kind.GROUPS: self._send_groups,
             Kind.FLUSH: self._flush,
             Kind.ASK: lambda box, asked: box.ask(self, asked.number, asked.body),
+            Kind.RENEW: self._renew,
+            Kind.PRESENCE: self._send_presence,
             Kind.ANSWER: lambda box, answer: box.answer(self, answer.number, answer.body),
         }
 
@@ -252,3 +276,11 @@ class HubNode:
     def _flush(self, box: SharedBox, asked: Frame) -> None:
         box.engine.flush_history_nowait(asked.group or None)
         self.put(frame(Kind.FLUSHED, asked.number, box.number))
+
+    def _renew(self, box: SharedBox, asked: Frame) -> None:
+        holds = box.renew(self, unpack_renewal(asked.body))
+        self.put(frame(Kind.RENEWED, asked.number, box.number, "", bytes((HELD if holds else 0,))))
+
+    def _send_presence(self, box: SharedBox, asked: Frame) -> None:
+        page = box.engine.presence_nowait(asked.group)
+        self.put(frame(Kind.PRESENT, asked.number, box.number, asked.group, *pack_presence(page)))

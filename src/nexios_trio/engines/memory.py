@@ -4,18 +4,19 @@ Everything happens at once, in `post` and what ends in `nowait`. The asynchronou
 checkpoint, so that a program does not come to rely on what only this engine does.
 """
 
+import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 from uuid import uuid4
 
-import attrs
 from trio.lowlevel import checkpoint
 
 from ..core.message import Message, Position
 from ..core.message_codec import SavedMessage
 from ..pubsub.history import History
+from ..pubsub.presence import PresenceEvent, PresenceTable, Renewal
 from ..pubsub.receipt_log import ReceiptLog
 from .base import (
     RECEIPT_SECONDS,
@@ -31,31 +32,24 @@ from .base import (
     no_gap,
 )
 from .clock import ContinuousClock
+from .presence import LeaseLost, PresencePage, event_message, presence_group
+from .saved_page import SavedPage, first_messages
 
 HISTORY_OVERHEAD_BYTES = 1000  # what one group's history costs beside its messages
 MAX_RECEIPTS: Final = 100_000
 MAX_RECEIPT_BYTES: Final = 33_554_432
 
 
-@attrs.frozen
-class SavedPage:
-    """A `HistoryPage` of messages as they are kept."""
-
-    messages: tuple[SavedMessage, ...]
-    complete: bool
-    top: Position
-    has_more: bool = False
-
-
 class _Log:
     """One group's numbering and kept messages."""
 
-    __slots__ = ("counted", "history", "is_watched", "top")
+    __slots__ = ("counted", "has_presence", "history", "is_watched", "top")
 
     def __init__(self, epoch: str) -> None:
         self.top = Position(0, epoch)
         self.history: History[SavedMessage] | None = None
         self.is_watched = False
+        self.has_presence = False  # it numbers what changes in another group while somebody is there
         self.counted = 0  # bytes that the history costs, as the engine knows it
 
 
@@ -71,6 +65,7 @@ class MemoryEngine(Engine):
     """
 
     is_local = True
+    has_presence = True
 
     def __init__(
         self,
@@ -80,7 +75,7 @@ class MemoryEngine(Engine):
         clock: Callable[[], float] | None = None,
     ) -> None:
         self._deliver: Deliver | None = None
-        self._clock = ContinuousClock() if clock is None else clock  # histories outlive a run of trio
+        self.clock = ContinuousClock() if clock is None else clock  # histories outlive a run of trio
         self._logs: dict[str, _Log] = {}
         self._unwatched: OrderedDict[str, _Log] = OrderedDict()  # least recently published first
         self._with_history: OrderedDict[str, _Log] = OrderedDict()  # least recently kept first
@@ -88,6 +83,7 @@ class MemoryEngine(Engine):
         self._max_groups = max_groups
         self._max_bytes = max_bytes
         self._bytes = 0  # that all histories cost
+        self.present = PresenceTable(self._tell_presence)
         self._run = uuid4().hex[:12]
         self._forgotten = 0
 
@@ -115,7 +111,7 @@ class MemoryEngine(Engine):
         log = self._logs.get(group)
         is_watched = log is not None and log.is_watched
         if key is not None:
-            found = self._receipts.find(group, check_key(key), self._clock())
+            found = self._receipts.find(group, check_key(key), self.clock())
             if found is not None:
                 message.position = found[0]
                 return Receipt(True, message.position, is_watched)
@@ -131,7 +127,7 @@ class MemoryEngine(Engine):
             elif log.history is not None:
                 log.history.skip(log.top.offset)
         if key is not None:
-            self._receipts.add(group, key, message.position, self._clock())
+            self._receipts.add(group, key, message.position, self.clock())
         if self._deliver is not None:
             self._deliver(group, message)
         return Receipt(True, message.position, is_watched)
@@ -149,7 +145,9 @@ class MemoryEngine(Engine):
         if log is None or not log.is_watched:
             return
         log.is_watched = False
-        if log.top.offset:
+        if log.has_presence:
+            self._drop_if_empty(group, log)
+        elif log.top.offset:
             self._unwatched[group] = log
             self._forget_unwatched(self._max_groups)
         else:  # nothing has been published
@@ -191,7 +189,7 @@ class MemoryEngine(Engine):
             self._with_history[group] = log
         else:
             self._with_history.move_to_end(group)
-        log.history.append(SavedMessage(message), self._clock(), limits)
+        log.history.append(SavedMessage(message), self.clock(), limits)
         self._count(log)
 
     # History
@@ -222,11 +220,11 @@ class MemoryEngine(Engine):
         complete = since is None or since == log.top
         if log.history is not None:
             if since is None or since.epoch != log.top.epoch:
-                messages = log.history.snapshot(self._clock())
+                messages = log.history.snapshot(self.clock())
             else:
-                messages, complete = log.history.since(since.offset, self._clock())
+                messages, complete = log.history.since(since.offset, self.clock())
             self._count(log)
-        page = _first(messages if since is not None else messages[::-1], limit, max_bytes)
+        page = first_messages(messages if since is not None else messages[::-1], limit, max_bytes)
         has_more = since is not None and len(page) < len(messages)
         if since is None:
             page.reverse()
@@ -238,7 +236,7 @@ class MemoryEngine(Engine):
 
     def groups_with_history_nowait(self) -> list[str]:
         """Do what `groups_with_history` does, now."""
-        now = self._clock()
+        now = self.clock()
         logs = self._logs.items()
         return [name for name, log in logs if log.history is not None and log.history.snapshot(now)]
 
@@ -253,19 +251,46 @@ class MemoryEngine(Engine):
             if log is not None:
                 self._drop_history(name, log)
 
+    # Presence
+
+    def renew(self, renewal: Renewal) -> Receipt:
+        """Do what a node says, now."""
+        receipt = Receipt()
+        if self.present.renew(renewal, self.clock()):
+            receipt.settle(None)
+        else:
+            receipt.fail(LeaseLost(f"the lease of node {renewal.node} is over"))
+        return receipt
+
+    async def presence(self, group: str) -> PresencePage:
+        await checkpoint()
+        return self.presence_nowait(group)
+
+    def presence_nowait(self, group: str) -> PresencePage:
+        """Do what `presence` does, now."""
+        self.present.reap(self.clock())
+        log = self._logs.get(presence_group(group))
+        return PresencePage(Position(0, self._epoch()) if log is None else log.top, self.present.clients(group))
+
+    def _tell_presence(self, group: str, event: PresenceEvent) -> None:
+        name = presence_group(group)
+        log = self._logs.get(name)
+        if log is None:
+            log = self._logs[name] = _Log(self._epoch())
+        log.has_presence = True
+        log.top = Position(log.top.offset + 1, log.top.epoch)
+        if log.is_watched and self._deliver is not None:
+            message = event_message(event, time.time())
+            message.position = log.top
+            self._deliver(name, message)
+        self._drop_if_empty(name, log)
+
+    def _drop_if_empty(self, name: str, log: _Log) -> None:
+        """Forget the numbering of a group in which nobody is and whose events nobody watches."""
+        if not log.is_watched and name.removeprefix(presence_group("")) not in self.present:
+            del self._logs[name]
+            self._forgotten += 1
+
     async def ask(self, request: bytes) -> list[bytes]:
         await checkpoint()
         return []
-
-
-def _first(messages: list[SavedMessage], limit: int | None, max_bytes: int | None) -> list[SavedMessage]:
-    """Return as many as the two allow; of those that `max_bytes` cuts, one at least."""
-    page = messages[:] if limit is None else messages[:limit]
-    if max_bytes is None:
-        return page
-    total = 0
-    for number, message in enumerate(page):
-        total += message.size
-        if total > max_bytes:
-            return page[: max(number, 1)]
-    return page

@@ -20,6 +20,7 @@ from ..pubsub.history import DEFAULT_MAX_BYTES, HistoryLimits
 from .authorization import Authorize, acting_channel, check_authorize, require, require_now
 from .current_box import OnCurrentBox, find_box
 from .memberships import BoxMember
+from .present import WithPresence
 from .publishing import MAX_KEPT_MESSAGES
 from .results import (
     BoxStatistics,
@@ -30,14 +31,13 @@ from .results import (
     Resumed,
 )
 from .resuming import Resumption, parse_since
-from .scoped import Scoped
 
 logger = logging.getLogger("nexios_trio.box")
 
 _EVERY_GROUP: Any = object()
 
 
-class ChannelBox(Scoped):
+class ChannelBox(WithPresence):
     """Groups of channels, group messages and their history.
 
     Every method may be called on an instance, or on the class: then it acts on the box of the application that the

@@ -15,7 +15,7 @@ queues nothing awaits.
 
 import logging
 import sys
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -57,6 +57,8 @@ class Broadcaster:
     def __init__(self, index: GroupIndex[Any], members: Mapping[UUID, Any]) -> None:
         self._index = index
         self._members = members
+        # Who else follows a name: given the messages of one that no group of members here has.
+        self.listeners: dict[str, list[Callable[[Message | None], None]]] = {}
         self.dirty: dict[Group[Member], None] = {}  # groups with pending messages
         # More than this is written at once by whoever publishes: a burst must not overflow the outboxes of peers that
         # would have kept up.
@@ -77,6 +79,8 @@ class Broadcaster:
         """Give a message to the members of a group, or leave it to the flusher. The box gave this to its engine."""
         group: Group[Member] | None = self._index.groups.get(group_name)
         if group is None:
+            for listen in tuple(self.listeners.get(group_name, ())):
+                listen(message)
             return
         message.group = group_name
         excluded: frozenset[Member] = frozenset()

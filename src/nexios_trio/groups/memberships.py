@@ -16,6 +16,7 @@ from .box_member import BoxMember as BoxMember
 from .broadcast import Broadcaster
 from .current_box import OnCurrentBox
 from .engine_client import EngineClient
+from .member_presence import MemberPresence
 from .pending_joins import PendingJoins
 from .results import ChannelAddStatusEnum, ChannelRemoveStatusEnum
 
@@ -37,6 +38,7 @@ class Memberships:
 
     def __init__(self, engine: Engine, max_groups_per_channel: int) -> None:
         self.timers = Timers()
+        self._presence: MemberPresence | None = None  # where a policy names groups whose presence is kept
         self._index: GroupIndex[Any] = GroupIndex()
         self._channels: dict[UUID, BoxMember] = {}
         self.broadcaster = Broadcaster(self._index, self._channels)
@@ -54,6 +56,8 @@ class Memberships:
         self.engine_client = EngineClient(engine, self, self._index.groups)
         self._index.on_empty = self.engine_client.left
         self.broadcaster.underway = self.engine_client.unsettled
+        if self._presence is not None:
+            self._presence.node.engine = engine
 
     def leave_group(self, channel: BoxMember, group_name: str) -> ChannelRemoveStatusEnum:
         """`ChannelBox.leave_nowait`, of this box."""
@@ -104,7 +108,11 @@ class Memberships:
         joined = self._index.of.get(channel, ())
         if len(joined) >= self._max_groups_per_channel and group_name not in joined:
             raise self._too_many_groups()
+        presence = self._presence
+        edit = None if presence is None or group_name in joined else presence.prepare(channel, group_name)
         added = self._index.add(channel, group_name, *channel.receiver())
+        if presence is not None and edit is not None:
+            presence.node.enter(edit)
         if added:
             self.engine_client.joined(group_name)
         if channel.overflow is not None or self._group_policies:

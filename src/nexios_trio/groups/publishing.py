@@ -23,8 +23,8 @@ from ..pubsub.history import DEFAULT_MAX_BYTES, HistoryLimits
 from ..transports.timers import Timer
 from .authorization import Authorize, is_async, require_sender, require_sender_now
 from .current_box import OnCurrentBox, require_trio_run
+from .group_patterns import GroupPatterns
 from .history_size import history_size
-from .kept_groups import KeptGroups
 from .memberships import Memberships, excluded_ids
 from .results import GroupSendStatusEnum
 
@@ -59,7 +59,7 @@ class Publishing(Memberships):
         super().__init__(engine, max_groups_per_channel)
         self._history_limits = history_limits
         self._reads_history_size = reads_history_size
-        self._kept = KeptGroups()
+        self._kept: GroupPatterns[HistoryLimits] = GroupPatterns()
         self._authorize = authorize
         self.json_default = json_default
         self._max_message_size = inf  # of what is sent to groups
@@ -228,7 +228,7 @@ class Publishing(Memberships):
         check_group_name(group_name)
         limits = None
         if not transient:
-            limits = self._kept.limits_of(group_name) if self._kept.patterns else None
+            limits = self._kept.of(group_name) if self._kept.patterns else None
             if save_history and limits is None:
                 limits = self._limits_now()
         elif save_history:
@@ -258,6 +258,8 @@ class Publishing(Memberships):
         self.engine_client.missed(group_name, upto)
         group = self._index.groups.get(group_name)
         if group is None:
+            for listen in tuple(self.broadcaster.listeners.get(group_name, ())):
+                listen(None)
             return
         logger.warning("group %s has missed messages after %s, up to %s", group_name, after, upto)
         members = tuple(group.members)

@@ -24,6 +24,7 @@ class GroupIndex(Generic[M]):
 
     def __init__(self) -> None:
         self.on_empty: Callable[[str], None] | None = None  # told of each group that has lost its last member
+        self.on_leave: Callable[[M, str], None] | None = None  # told of each member that has left a group
         self.groups: dict[str, Group[M]] = {}
         # Read from outside, for speed; changed here alone.
         self.of: dict[M, dict[str, Membership[M]]] = {}
@@ -51,6 +52,8 @@ class GroupIndex(Generic[M]):
         del memberships[name]
         if not memberships:
             del self.of[member]
+        if self.on_leave is not None:
+            self.on_leave(member, name)
         if group.members:
             return Removed.MEMBER
         del self.groups[name]

@@ -5,6 +5,7 @@ from ..channels.open_channel import open_channel
 from ..channels.registry import ChannelGroup, ChannelRegistry
 from ..core.payloads import PayloadTypeEnum
 from ..groups.box import ChannelBox
+from ..groups.presence_changes import PresenceChange, PresenceChanges, PresentConnection, PresentUser
 from ..groups.results import (
     OLDEST,
     BoxStatistics,
@@ -29,6 +30,10 @@ __all__ = [
     "GroupSendStatusEnum",
     "GroupsView",
     "PayloadTypeEnum",
+    "PresenceChange",
+    "PresenceChanges",
+    "PresentConnection",
+    "PresentUser",
     "Resumed",
     "open_channel",
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from . import engine_faults, engine_history, engine_publishing, engine_watching
+from . import engine_faults, engine_history, engine_presence, engine_publishing, engine_watching
 from .engine_faults import EngineFaults
 from .engine_nodes import LIMITS, MakeEngine, Setting, nodes_of
 from .rules import rule
@@ -40,6 +40,9 @@ async def check_engine(
         for needed, check, sentence in engine_faults.RULES
         if hasattr(faults, needed)
     ]
+    rules += [(check, sentence, 4 * timeout) for check, sentence in engine_presence.RULES]
     for check, sentence, seconds in rules:
         async with rule(sentence, seconds), nodes_of(make) as nodes:
+            if check in engine_presence.CHECKS and not nodes[0].engine.has_presence:
+                continue
             await check(Setting(sentence, nodes, timeout, faults, notice))

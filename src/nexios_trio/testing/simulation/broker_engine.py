@@ -23,7 +23,6 @@ from ...core.message_codec import UnreadableMessage, decode_message, encode_mess
 from ...engines.base import (
     Answer,
     Deliver,
-    Engine,
     EngineState,
     Gap,
     HistoryLimits,
@@ -35,6 +34,7 @@ from ...engines.base import (
 )
 from ...exceptions import EngineError
 from .broker_client import BrokerClient
+from .broker_presence import PresenceLink
 from .broker_server import BrokerServer, Delivery, Event, Question
 from .broker_state import Post, Watch, before_row, is_ahead
 
@@ -45,7 +45,7 @@ MAX_REMEMBERED_IDS: Final = 20_000  # of messages that were delivered
 PAGE_MESSAGES: Final = 100
 
 
-class BrokerEngine(Engine):
+class BrokerEngine(PresenceLink):
     """One node's engine. Made by `Broker.engine`."""
 
     def __init__(self, broker: BrokerServer, node: int) -> None:
@@ -71,9 +71,11 @@ class BrokerEngine(Engine):
     async def run(self) -> AsyncGenerator[None]:
         async with self.client.run() as nursery:
             nursery.start_soon(self._keep_deadlines, name="broker deadlines")
+            self._tasks = nursery
             try:
                 yield
             finally:
+                self._tasks = None
                 for post in list(self._posts):
                     self._fail(post, "the engine has ended")
 

@@ -15,6 +15,7 @@ import trio
 from ...core.message import Position
 from ...core.message_codec import decode_message
 from ...engines.memory import MemoryEngine
+from ...engines.presence import PresencePage, Renewal
 from ...pubsub.history import HistoryLimits
 
 __all__ = ["Answer", "BrokerServer", "Delivery", "Event", "Link", "Question", "Reply", "Request"]
@@ -222,6 +223,12 @@ class BrokerServer:
 
     def do_flush_history(self, link: Link, group: str | None) -> None:
         self._store.flush_history_nowait(group)
+
+    def do_renew(self, link: Link, renewal: Renewal) -> bool:
+        return self._store.renew(renewal).error is None
+
+    def do_presence(self, link: Link, group: str) -> PresencePage:
+        return self._store.presence_nowait(group)
 
     def do_ask(self, link: Link, number: int, data: bytes) -> int:
         """Ask the others, whose replies go to whoever asked; how many they are."""

@@ -2,26 +2,26 @@
 
 import pytest
 
-from nexios_trio.groups.kept_groups import MAX_REMEMBERED_NAMES, KeptGroups
+from nexios_trio.groups.group_patterns import MAX_REMEMBERED_NAMES, GroupPatterns
 from nexios_trio.pubsub.history import HistoryLimits
 
 FEW, MANY = HistoryLimits(max_messages=3), HistoryLimits(max_messages=30)
 
 
 def test_a_star_stands_for_any_characters():
-    kept = KeptGroups()
+    kept = GroupPatterns()
     kept.add("chat.*", FEW)
     kept.add("*:log", MANY)
-    found = {name: kept.limits_of(name) for name in ("chat.", "chat.a.b", "chatx", "a:log", "log", "my.chat.a")}
+    found = {name: kept.of(name) for name in ("chat.", "chat.a.b", "chatx", "a:log", "log", "my.chat.a")}
     assert found == {"chat.": FEW, "chat.a.b": FEW, "chatx": None, "a:log": MANY, "log": None, "my.chat.a": None}
 
 
 def test_the_first_pattern_holds_and_later_ones_are_seen():
-    kept = KeptGroups()
+    kept = GroupPatterns()
     kept.add("chat.lobby", FEW)
-    assert kept.limits_of("chat.a") is None
+    assert kept.of("chat.a") is None
     kept.add("chat.*", MANY)
-    assert (kept.limits_of("chat.a"), kept.limits_of("chat.lobby")) == (MANY, FEW)
+    assert (kept.of("chat.a"), kept.of("chat.lobby")) == (MANY, FEW)
 
 
 @pytest.mark.parametrize(
@@ -30,13 +30,13 @@ def test_the_first_pattern_holds_and_later_ones_are_seen():
 )
 def test_a_pattern_that_no_name_can_match_is_refused(pattern, error):
     with pytest.raises(error, match="pattern"):
-        KeptGroups().add(pattern, FEW)
+        GroupPatterns().add(pattern, FEW)
 
 
 def test_names_of_peers_do_not_fill_the_memory():
-    kept = KeptGroups()
+    kept = GroupPatterns()
     kept.add("chat.*", FEW)
     for number in range(2 * MAX_REMEMBERED_NAMES + 7):
-        kept.limits_of(f"chat.{number}")
-    assert len(kept._limits) <= MAX_REMEMBERED_NAMES
-    assert kept.limits_of("chat.0") is FEW
+        kept.of(f"chat.{number}")
+    assert len(kept._found) <= MAX_REMEMBERED_NAMES
+    assert kept.of("chat.0") is FEW
