@@ -26,7 +26,7 @@ from nexios_trio.websockets import (
 )
 from tests.wire import house, settle
 
-ADDED, EXIST = ChannelAddStatusEnum
+ADDED, EXIST, _ = ChannelAddStatusEnum
 REMOVED, GROUP_REMOVED, NO_CHANNEL, NO_GROUP = ChannelRemoveStatusEnum
 SENT, NO_SUCH_GROUP = GroupSendStatusEnum
 
