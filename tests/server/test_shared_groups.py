@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trio
 
+from nexios_trio.engines.hub_frames import HUB_VERSION
 from tests.server.processes import QUICK, Command, command
 from tests.server.support import DEADLINE, Raw, frame
 
@@ -126,7 +127,7 @@ from nexios_trio import NexiosApp
 from nexios_trio.engines import hub_link
 
 if Path("newer").exists():
-    hub_link.HUB_VERSION = 2
+    hub_link.HUB_VERSION += 1
 
 app = NexiosApp()
 """
@@ -139,7 +140,8 @@ async def test_workers_of_a_release_that_the_hub_does_not_understand_replace_nob
         (tmp_path / "newer").touch()
         server.signal(signal.SIGHUP)
         await until_logged(server, "no worker is replaced any more")
-        assert "its hub speaks version 1, and this worker version 2. Stop the server and start it again" in server.log
+        versions = f"its hub speaks version {HUB_VERSION}, and this worker version {HUB_VERSION + 1}."
+        assert f"{versions} Stop the server and start it again" in server.log
         (tmp_path / "newer").unlink()
         server.signal(signal.SIGHUP)
         await until_logged(server, "all workers are replaced")
