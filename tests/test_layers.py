@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[set[str], ...], ...] = (
     ({"core"},),
     ({"config"}, {"protocol"}, {"pubsub"}),
     ({"transports"}, {"engines"}),
-    ({"groups"},),
+    ({"groups"}, {"publisher"}),
     ({"connections"},),
     ({"channels"}, {"middleware"}, {"validation"}, {"observability"}),
     ({"routing", "http"},),

@@ -10,6 +10,7 @@ The type says whose mistake it was, the text says what was wrong and what is acc
     ├── HandshakeError                 the client's opening request is refused with an HTTP status
     ├── LifecycleError (RuntimeError)  the program called something in the wrong state
     ├── EngineError                    the engine could not do it, or did not say in time whether it did
+    ├── PublishError                   the same of an application, for who publishes from outside
     ├── MessageError (ValueError)      one message is at fault, the connection is intact
     │   ├── WrongFrameType             text was asked for and a binary frame came, or the reverse
     │   ├── InvalidJson                it is not JSON, or nested too deep: also a json.JSONDecodeError
@@ -37,6 +38,7 @@ __all__ = [
     "NexiosError",
     "NotAuthorized",
     "PayloadError",
+    "PublishError",
     "SettingsError",
     "WebSocketDisconnect",
     "WebSocketException",
@@ -151,6 +153,35 @@ class EngineError(NexiosError):
     def __init__(self, text: str, maybe_published: bool = False) -> None:
         super().__init__(text, maybe_published)
         self.maybe_published = maybe_published
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}{' (perhaps it was published)' if self.maybe_published else ''}"
+
+
+class PublishError(NexiosError):
+    """An application did not publish what it was asked to from outside, or did not say whether it did.
+
+    Args:
+        maybe_published: the message may have been published all the same. Publish it again with `key`, and it reaches
+            nobody twice.
+        status: of the HTTP response; None when there was none.
+        key: the message's; None for a batch, each message of which has its own.
+        receipts: of a batch: those of the messages before the one that failed; what follows it was not tried.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        maybe_published: bool = False,
+        status: int | None = None,
+        key: str | None = None,
+        receipts: Sequence[Any] = (),
+    ) -> None:
+        super().__init__(text, maybe_published, status, key, receipts)
+        self.maybe_published = maybe_published
+        self.status = status
+        self.key = key
+        self.receipts = tuple(receipts)
 
     def __str__(self) -> str:
         return f"{self.args[0]}{' (perhaps it was published)' if self.maybe_published else ''}"

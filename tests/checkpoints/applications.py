@@ -93,6 +93,7 @@ ROUTES: dict[str, Recipe] = {
 OBSERVED: dict[str, Recipe] = {
     "ObservedRoutes.add_readiness_check": lambda s: s.app.add_readiness_check("database", checkpoint),
     "ObservedRoutes.mount_health": lambda s: s.app.mount_health(),
+    "ApiRoutes.mount_api": lambda s: s.app.mount_api("/api", key="correct-horse-battery-staple"),
     "ObservedRoutes.mount_metrics": lambda s: s.app.mount_metrics(),
     "ObservedRoutes.trace": lambda s: s.app.trace(),
 }

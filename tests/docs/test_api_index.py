@@ -22,7 +22,10 @@ INDEX = api_index.load()
 ENTRIES = list(api_index.entries(INDEX))
 PUBLIC = [
     "nexios_trio",
-    *(f"nexios_trio.{name}" for name in ("application", "cli", "exceptions", "http", "logs", "routing", "serving")),
+    *(
+        f"nexios_trio.{name}"
+        for name in ("application", "cli", "exceptions", "http", "logs", "publisher", "routing", "serving")
+    ),
     *(f"nexios_trio.{name}" for name in ("status", "testing", "websockets")),
     *(f"nexios_trio.websockets.{name}" for name in ("base", "channels", "consumers", "middleware")),
 ]

@@ -31,6 +31,7 @@ RIGHT = {
     ],
     "guides/observe": ["health", "readyz", "metrics", "Prometheus", "tracing", "OpenTelemetry"],
     "guides/performance": ["performance", "benchmark"],
+    "guides/publish": ["publish", "Django", "Celery", "cron", "mount_api", "Idempotency-Key", "API key", "curl"],
     "guides/security": ["authentication", "login", "token", "rate limit"],
     "guides/serving": ["hypercorn", "lanes"],
     "guides/settings": ["settings", "max_message_size", "NEXIOS_PING_INTERVAL", "environment variables"],

@@ -20,6 +20,7 @@ from ..routing.mounts import MountedRow
 from ..transports.asgi import AsgiTransport
 from ..transports.base import TRANSPORT_EXTENSION, Transport
 from ..transports.server_context import DirectOffer, find_offer
+from .api import ApiRoutes
 from .arguments import bind_lifespan, check_function, check_not_called
 from .asgi_stack import AsgiStack
 from .endpoints import find_endpoint, refusing
@@ -28,7 +29,7 @@ from .host import Host
 from .import_path import import_path_of
 from .lifespan import Lifespan
 from .mounted import foreign_lifespan
-from .observing import ObservedApplication, ObservedRoutes
+from .observing import ObservedApplication
 from .trio_only import fail_startup, is_on_trio, require_trio
 
 __all__ = ["TRANSPORT_EXTENSION", "NexiosApp", "get_application"]
@@ -37,7 +38,7 @@ Function = TypeVar("Function", bound=Callable[[], Any])
 LifespanContext = Callable[["NexiosApp"], AbstractAsyncContextManager[Any]]
 
 
-class NexiosApp(ObservedRoutes):
+class NexiosApp(ApiRoutes):
     """An ASGI application: routes, a lifespan, and the box with the groups of its connections.
 
     Creating it needs no running loop. Served by ``hypercorn --worker-class trio`` or ``nexios-trio run``. Mounted in

@@ -2,12 +2,13 @@
 
 Exit status: 0 when the server was stopped in order, 1 when the application failed while serving or stopping, or
 workers could not start or kept ending, 2 for a mistake on the command line or in a setting, 3 when the application did
-not start.
+not start. `publish` has its own, which its --help names.
 """
 
 import click
 
 from .check import check
+from .publish import publish
 from .routes import routes
 from .run import run
 from .settings import settings
@@ -30,5 +31,5 @@ def main() -> None:
     """The real-time layer for Trio."""
 
 
-for command in (run, check, routes, settings):
+for command in (run, check, routes, settings, publish):
     main.add_command(command)

@@ -1,0 +1,111 @@
+"""Connections to one address that wait for their next request. What both publishers have in common."""
+
+import os
+import select
+import ssl
+from collections import deque
+from typing import Final, Generic, Protocol, Self, TypeVar
+
+from ..core.json import JsonDefault
+from ..exceptions import LifecycleError
+from .address import check_api_key, parse_address
+from .attempts import Attempts, Patience
+from .http11 import HttpConnection
+from .messages import PublishReceipt
+
+__all__ = ["DEFAULT_ATTEMPT_TIMEOUT", "DEFAULT_DEADLINE", "Link", "PublisherBase"]
+
+DEFAULT_DEADLINE: Final = 20.0
+DEFAULT_ATTEMPT_TIMEOUT: Final = 6.0  # engines answer within five
+MAX_IDLE: Final = 8
+
+
+class Link(Protocol):
+    """A connection. It belongs to one call at a time."""
+
+    http: HttpConnection
+
+    def fileno(self) -> int: ...
+
+    def close(self) -> None:
+        """End it, without waiting."""
+
+
+L = TypeVar("L", bound=Link)
+
+
+class PublisherBase(Generic[L]):
+    """An address, and connections to it. See `Publisher`."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str,
+        deadline: float = DEFAULT_DEADLINE,
+        attempt_timeout: float = DEFAULT_ATTEMPT_TIMEOUT,
+        unix_socket: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        json_default: JsonDefault | None = None,
+    ) -> None:
+        self._address = parse_address(url, unix_socket, ssl_context)
+        self._api_key = check_api_key(api_key)
+        self._patience = Patience(deadline, attempt_timeout)
+        self._json_default = json_default
+        self._idle: deque[L] = deque()
+        self._is_closed = False
+        self._pid = os.getpid()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._address}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections, and publish no more. What is under way ends as it would. Idempotent."""
+        self._is_closed = True
+        self._drop_idle()
+
+    def _drop_idle(self) -> None:
+        idle, self._idle = self._idle, deque()
+        for link in idle:
+            link.close()
+
+    def _attempts(self, now: float, key: str | None, before: tuple[PublishReceipt, ...] = ()) -> Attempts:
+        """Raises: LifecycleError after `close`."""
+        if self._is_closed:
+            raise LifecycleError(f"{self!r} is closed")
+        return Attempts(self._patience, now + self._patience.deadline, str(self._address), key, before)
+
+    def _take(self) -> L | None:
+        """Return a connection that waits, for the caller alone."""
+        if self._pid != os.getpid():  # a fork: the connections are the parent's
+            self._drop_idle()
+            self._pid = os.getpid()
+        while self._idle:
+            try:
+                link = self._idle.pop()
+            except IndexError:  # another thread took it
+                break
+            if _is_quiet(link):
+                return link
+            link.close()
+        return None
+
+    def _give_back(self, link: L) -> None:
+        """Keep a connection for the next request, if it can have one."""
+        if link.http.is_reusable and not self._is_closed and len(self._idle) < MAX_IDLE:
+            self._idle.append(link)
+        else:
+            link.close()
+
+
+def _is_quiet(link: Link) -> bool:
+    """Tell whether the server has said nothing: it only would to end the connection."""
+    poll = select.poll()
+    poll.register(link.fileno(), select.POLLIN)
+    return not poll.poll(0)
