@@ -446,10 +446,11 @@ async def test_who_reads_a_long_history_misses_nothing_else(monkeypatch):
         await node.engine.watch("other")
         for number in range(300):
             await publisher.publish("room", [number, BIG], KEPT)
+        beginning = Position(0, (await node.engine.history("room", limit=0)).top.epoch)
         line.stop(to_hub=False)
 
         async def read() -> None:
-            pages.append(await node.engine.history("room"))
+            pages.append(await node.engine.history("room", beginning))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
