@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 
 from nexios_trio import ChannelBox, NexiosApp, WebSocket, WebSocketConsumer, open_channel
 from nexios_trio.core.message import Position
@@ -255,6 +256,22 @@ async def test_what_a_request_s_span_says(method: str, target: str, facts: tuple
     [served] = spans.all
     assert http_facts(served) == facts
     assert [event.name for event in served.events] == ["exception"] * (target == "/fail" and method == "GET")
+
+
+async def test_an_error_behind_the_start_of_a_response_leaves_the_status_that_was_sent() -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"the first part"
+        raise ZeroDivisionError("what a pity")
+
+    spans = Spans()
+    app = shop(spans)
+    app.mount("/export", StreamingResponse(parts()))
+    async with lifespan(app):
+        with pytest.raises(ZeroDivisionError):
+            await request(app, "/export")
+    served = spans.one("GET /export")
+    assert http_facts(served)[3:] == (200, StatusCode.ERROR)
+    assert [event.name for event in served.events] == ["exception"]
 
 
 async def test_a_request_below_a_span_of_somebody_else_s() -> None:

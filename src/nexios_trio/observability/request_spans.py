@@ -48,8 +48,12 @@ def traced_requests(serve: ASGIApp, tracer: Tracer, route_of: Callable[[Scope], 
         kind = SpanKind.INTERNAL if is_below else SpanKind.SERVER
         span = tracer.start_span(_name(scope, route), before, kind, _attributes(scope, route))
 
+        is_started = False
+
         async def noting_send(event: Event) -> None:
+            nonlocal is_started
             if event["type"] == "http.response.start":
+                is_started = True
                 _note_status(span, event["status"])
             await send(event)
 
@@ -57,12 +61,14 @@ def traced_requests(serve: ASGIApp, tracer: Tracer, route_of: Callable[[Scope], 
         try:
             await serve(scope, receive, noting_send)
         except HTTPException as error:
-            _note_status(span, error.status_code)
+            if not is_started:
+                _note_status(span, error.status_code)
             raise
         except ClientDisconnect:
             raise
         except Exception as error:
-            _note_status(span, 500)
+            if not is_started:  # else the client has another one
+                _note_status(span, 500)
             span.record_exception(error)
             span.set_status(Status(StatusCode.ERROR, type(error).__name__))
             raise
