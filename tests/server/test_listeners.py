@@ -57,6 +57,15 @@ async def test_an_address_in_use_is_said_before_the_application_starts():
     assert not started
 
 
+async def test_a_unix_socket_in_use_has_advice_that_knows_of_no_ports(tmp_path):
+    path = tmp_path / "sock"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        with pytest.raises(OSError, match=f"unix:{path}: another program listens there; stop it, or .* another path$"):
+            await serve(make_app(), config(bind=[f"unix:{path}"]), settings=settings())
+
+
 def connects(host, port):
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as client:
         client.settimeout(5)

@@ -148,6 +148,8 @@ def _open(
             return None
         if target.family == socket.AF_UNIX and error.errno == ENOENT:
             advice = f"there is no directory {Path(target.address).parent}; make it first"
+        elif target.family == socket.AF_UNIX and error.errno == EADDRINUSE:
+            advice = "another program listens there; stop it, or bind to another path"
         else:
             advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
         raise OSError(error.errno, f"cannot listen on {target.bind}: {advice}") from None
