@@ -105,6 +105,7 @@ APPLICATION: dict[str, Recipe] = {
     "NexiosApp.on_shutdown": lambda s: s.app.on_shutdown(Router),
     "NexiosApp.on_startup": lambda s: s.app.on_startup(Router),
     "NexiosApp.running": lambda s: NexiosApp().running(),
+    "ReachesUsers.user": lambda s: s.app.user("ann"),
     "NexiosApp.start_soon": lambda s: s.app.start_soon(checkpoint),
     "Settings.describe": lambda s: Settings().describe(),
     "Settings.evolve": lambda s: Settings().evolve(debug=True),

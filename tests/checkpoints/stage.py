@@ -9,6 +9,7 @@ import trio
 
 from nexios_trio import Channel, ChannelBox, ChannelGroup, ChannelRegistry, NexiosApp, WebSocket, WebSocketConsumer
 from nexios_trio.testing import Client, World
+from nexios_trio.websockets import UserConnections
 from tests.wire import House, Wire, house
 
 # Calls the function. Where something has to be prepared first, an async function that returns such a function.
@@ -35,6 +36,12 @@ class Stage:
     @property
     def box(self) -> ChannelBox:
         return self.house.box
+
+    @property
+    def user(self) -> UserConnections:
+        """Somebody whose connection `ws` is."""
+        self.ws.user = "ann"
+        return UserConnections(self.box, "ann")
 
 
 @asynccontextmanager

@@ -14,11 +14,14 @@ import nexios_trio
 from nexios_trio import middleware
 
 # For connections alone: to tell their channels, to wait where there is something to wait for, and to be counted.
-# For applications: to give their box an engine.
+# For applications: to give their box an engine. For `UserConnections`: what they are made of.
 INTERNAL = {
     *("ChannelBox.settle_name", "ChannelBox.share"),
     *("ConnectionBinding.accepted", "ConnectionBinding.disconnected"),
     *("ConnectionBinding.settle_posts", "Memberships.settle_posts"),
+    *("UserBox.enter_user", "UserBox.leave_user", "UserBox.rejoin_user", "UserBox.resume_user"),
+    *("UserBox.connections_here", "UserBox.join_here", "UserBox.post_to_user", "UserBox.wait_for_writers"),
+    *("UserBox.describe_user", "UserBox.disconnect_for_another", "UserBox.unsubscribe_user"),
     *("Memberships.begin_counting", "Memberships.delivery_counts", "Memberships.end_counting"),
 }
 SPECIAL = ("__init__", "__call__", "__aenter__", "__anext__", "__await__")

@@ -158,3 +158,19 @@ async def test_secure_channel() -> None:
     async with connect(app, "/vault") as guesser:
         await guesser.send_json({"token": BAD})
         assert await guesser.receive_close() == (4001, "authentication failed")
+
+
+async def test_inbox(autojump_clock: Any) -> None:
+    app = load("inbox").app
+    async with connect(app, "/inbox?user=ann") as one, connect(app, "/inbox?user=bob") as bob:
+        async with connect(app, "/inbox?user=ann") as two:
+            await bob.send_json({"to": "ann", "text": "hello"})
+            heard = [await device.receive_json() for device in (one, two)]
+            assert [message["data"] for message in heard] == [{"from": "bob", "text": "hello"}] * 2
+        await bob.send_json({"to": "ann", "text": "are you there?"})
+        await one.receive_json()
+        async with connect(app, "/inbox", query={"user": "ann", "since": heard[1]["position"]}) as two:
+            assert (await two.receive_json())["data"]["text"] == "are you there?"
+            await one.send_json({"sign out everywhere": True})
+            for device in (one, two):
+                assert await device.receive_close() == (1000, "signed out")

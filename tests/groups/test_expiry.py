@@ -92,7 +92,7 @@ async def test_what_it_takes(autojump_clock, wrong):
 
 
 def guarded(lifetime, handler):
-    middleware = AuthenticationMiddleware(lambda ws: {"seconds": 5}, lifetime=lifetime)
+    middleware = AuthenticationMiddleware(lambda ws: {"id": "ann", "seconds": 5}, lifetime=lifetime)
 
     async def endpoint(ws):
         await middleware(ws, handler)

@@ -11,6 +11,7 @@ from ..connections.runtime import Runtime
 from ..connections.serve import serve_connection
 from ..connections.websocket import WebSocket
 from ..core.proxy_headers import believe_proxies
+from ..core.user_key import UserId, check_user_id
 from ..exceptions import LifecycleError
 from ..groups.authorization import Authorize
 from ..groups.box import ChannelBox
@@ -30,6 +31,7 @@ from .import_path import import_path_of
 from .lifespan import Lifespan
 from .mounted import foreign_lifespan
 from .observing import ObservedApplication
+from .reaching_users import ReachesUsers
 from .trio_only import fail_startup, is_on_trio, require_trio
 
 __all__ = ["TRANSPORT_EXTENSION", "NexiosApp", "get_application"]
@@ -38,7 +40,7 @@ Function = TypeVar("Function", bound=Callable[[], Any])
 LifespanContext = Callable[["NexiosApp"], AbstractAsyncContextManager[Any]]
 
 
-class NexiosApp(ApiRoutes):
+class NexiosApp(ReachesUsers, ApiRoutes):
     """An ASGI application: routes, a lifespan, and the box with the groups of its connections.
 
     Creating it needs no running loop. Served by ``hypercorn --worker-class trio`` or ``nexios-trio run``. Mounted in
@@ -54,6 +56,7 @@ class NexiosApp(ApiRoutes):
         box: the groups, if they are to be shared with another application.
         authorize: who may join which group, and send to it; see `ChannelBox`. Not together with `box`.
         name: of the box with the groups; see `ChannelBox`. Not together with `box`.
+        user_id: a function (user) -> str that names users. By default they are a str, int or UUID, or have such an id.
         settings: limits and switches; by default from the environment (``NEXIOS_...``).
         limits: single settings, as in ``allowed_origins=["https://example.com"]``, which win.
     Raises: TypeError, ValueError (`SettingsError`), naming what is accepted.
@@ -70,6 +73,7 @@ class NexiosApp(ApiRoutes):
         box: ChannelBox | None = None,
         authorize: Authorize | None = None,
         name: str | None = None,
+        user_id: UserId | None = None,
         settings: Settings | None = None,
         **limits: Any,
     ) -> None:
@@ -77,7 +81,7 @@ class NexiosApp(ApiRoutes):
             limits["debug"] = True
         self.settings = Settings.from_environ(os.environ, **limits) if settings is None else settings.evolve(**limits)
         self.title = title
-        self.runtime = Runtime(self.settings, box, authorize, name, import_path_of(self))
+        self.runtime = Runtime(self.settings, box, authorize, name, import_path_of(self), check_user_id(user_id))
         self._host = Host(self.settings)
         context = bind_lifespan(lifespan, self)
         self._observed = ObservedApplication(self.runtime, lambda: self._lifespan.problem)
@@ -91,11 +95,6 @@ class NexiosApp(ApiRoutes):
     @property
     def debug(self) -> bool:
         return self.settings.debug
-
-    @property
-    def box(self) -> ChannelBox:
-        """The groups of this application's connections."""
-        return self.runtime.box
 
     # What stands around the handlers, or beside them
 

@@ -85,6 +85,8 @@ class Channel(ConnectionBinding):
         self.created = time.time()  # wall clock: for people
         self._expires_at = trio.current_time() + expires if expires is not None else None
         current_box().track(self)
+        if self._session.personal is not None:
+            self._session.personal.renew()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.uuid} {self.payload_type}>"

@@ -11,13 +11,12 @@ import trio
 from trio.lowlevel import checkpoint
 
 from ..connections.last_calls import LastCall, make_last_calls
-from ..connections.session import DROPPED, Session
+from ..connections.session import Session
 from ..core.envelope import ENVELOPE, envelope_of
 from ..core.json import JsonDefault
-from ..core.lifecycle import Cause, End
+from ..core.lifecycle import DROPPED, Cause, End
 from ..core.message import Batch, Frame, FrameIndex, Message, Position
 from ..core.payloads import FRAME_INDEXES, PayloadTypeEnum, encode
-from ..core.user_key import user_key
 from ..engines.base import Receipt
 from ..exceptions import MessageTooBig, WebSocketDisconnect
 from ..groups.box_member import BoxMember, MemberBox
@@ -62,7 +61,7 @@ class ConnectionBinding(BoxMember):
         self._overrides_send = overrides_send
         self._is_connected_told = session.is_accepted
         self._is_over = False
-        self._is_released = False
+        self.is_released = False
         self._told_expiry: float | None = None  # the deadline of the last expiry that was told
         if session.is_released:
             raise self._gone()
@@ -77,7 +76,7 @@ class ConnectionBinding(BoxMember):
     @property
     def is_over(self) -> bool:
         """Either side has closed, or the channel was released."""
-        return self._is_released or self._session.transport.end is not None
+        return self.is_released or self._session.transport.end is not None
 
     @property
     def identity(self) -> object:
@@ -85,7 +84,7 @@ class ConnectionBinding(BoxMember):
 
     @property
     def user_key(self) -> str | None:
-        return user_key(self._session.scope.get("user"))
+        return self._session.user_key
 
     def cancel_on_revoke(self, scope: trio.CancelScope) -> None:
         """A plain channel's identity is read again after each wait; nobody tells it when it changes."""
@@ -216,7 +215,7 @@ class ConnectionBinding(BoxMember):
     def check_joinable(self) -> None:
         """Raises WebSocketDisconnect when there is nobody left who would take the channel out again."""
         end = self._session.transport.lifecycle.end
-        if self._is_released or (end is not None and end.cause in DROPPED):
+        if self.is_released or (end is not None and end.cause in DROPPED):
             raise self._gone()
 
     def leave_groups(self) -> None:
@@ -224,7 +223,7 @@ class ConnectionBinding(BoxMember):
             box.leave_all(self)
 
     def release(self) -> None:
-        self._is_released = True
+        self.is_released = True
         for box in self._boxes:
             box.forget(self)
         for release in self._releases:
@@ -236,6 +235,8 @@ class ConnectionBinding(BoxMember):
         self._override_queue = None
         if self._session.is_released:  # else `on_disconnect` is still to come
             self._events.handlers.clear()  # they may refer to the channel
+        elif self._session.personal is not None:
+            self._session.personal.renew()
 
     def _gone(self) -> WebSocketDisconnect:
         end = self._session.transport.end

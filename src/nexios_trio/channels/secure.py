@@ -64,7 +64,8 @@ class SecureChannel(Channel):
         Args:
             lifetime: seconds after which the connection is closed with 4001; None leaves that as it is.
         Returns: the user. Raises: AuthenticationError for anything but a token that `verify_token` knows, and when
-            `revoke` was called, or another user authenticated, meanwhile.
+            `revoke` was called, or another user authenticated, meanwhile; TypeError for a user without an id, see
+            `NexiosApp(user_id=)`: all is as before.
         """
         await checkpoint()
         self._begun += 1
@@ -81,12 +82,14 @@ class SecureChannel(Channel):
         if user is None:
             self.revoke()
             raise AuthenticationError
+        self._session.set_user(user)  # raises for one that nobody can name
         if user != self._user:
             self._end_identity()
         self._held = max(self._held, number)
         if lifetime is not None:
             self.websocket.expire_after(lifetime)
-        self._user = self.websocket.scope["user"] = user
+        self._user = user
+        self._session.enter_user()
         return user
 
     def revoke(self) -> None:
@@ -100,7 +103,7 @@ class SecureChannel(Channel):
         if self._user is not None:
             self._end_identity()
             self._user = None
-            self.websocket.scope.pop("user", None)
+            self._session.clear_user()
 
     def _end_identity(self) -> None:
         self._identity = object()

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from ..engines.base import Receipt
 from .last_calls import LastCall
@@ -14,6 +14,9 @@ __all__ = ["AttachedChannel", "SendingQueue"]
 
 class AttachedChannel(Protocol):
     """A channel, as its connection knows it."""
+
+    is_personal: ClassVar[bool]
+    is_released: bool  # it has left every group for good, and the connection may go on
 
     def catch_up(self) -> None:
         """Queue the group messages that are on their way, before anything else is sent."""

@@ -11,7 +11,10 @@ from ..config.settings import Settings
 from ..core.asgi_events import received_event
 from ..core.json import decode_json
 from ..core.lifecycle import End, Phase
-from ..exceptions import WebSocketDisconnect, WrongFrameType
+from ..core.message import Position
+from ..exceptions import LifecycleError, WebSocketDisconnect, WrongFrameType
+from ..groups.results import Oldest, Resumed
+from ..groups.resuming import parse_since
 from .session import Session
 from .until_disconnect import UntilDisconnect
 
@@ -55,8 +58,38 @@ class ReceivingConnection(HTTPConnection):
 
     @property
     def user(self) -> Any:
-        """The user that was authenticated, or None."""
+        """The user that was authenticated, or None. An authentication of your own sets it.
+
+        Raises: TypeError when it is set to somebody without an id: see `NexiosApp(user_id=)`.
+        """
         return self.scope.get("user")
+
+    @user.setter
+    def user(self, user: Any) -> None:
+        if user is None:
+            self._session.clear_user()
+        else:
+            self._session.set_user(user)
+            self._session.enter_user()
+
+    def resume_user(self, since: Position | Oldest | str) -> None:
+        """Let `accept` give the peer what was sent to its user after this position, and then what comes, each once.
+
+        Called before `accept`, which then returns when that has been sent: `user_resumed` says whether it was all.
+
+        Args:
+            since: as in `ChannelBox.resume`; positions come with a channel that has `positions=True`.
+        Raises: ValueError for text that is no position; LifecycleError when the connection was accepted.
+        """
+        position = parse_since(since)
+        if self._session.transport.is_open:
+            raise LifecycleError("call resume_user() before accept(): from then on the user's messages come live")
+        self._session.user_since = position
+
+    @property
+    def user_resumed(self) -> Resumed | None:
+        """Return how `resume_user` went; None where nobody has asked for it, or there is no user."""
+        return self._session.user_resumed
 
     @property
     def subprotocols(self) -> list[str]:

@@ -20,6 +20,7 @@ import attrs
 import trio
 
 from ..config.settings import Settings
+from ..core.user_key import UserId
 from ..engines.default import make_shared_engine
 from ..exceptions import LifecycleError
 from ..groups.authorization import Authorize, acting_for, acting_session
@@ -74,18 +75,17 @@ class Runtime:
         authorize: Authorize | None = None,
         name: str | None = None,
         default_name: Callable[[], str] = lambda: "application",
+        user_id: UserId | None = None,
     ) -> None:
-        if box is not None and authorize is not None:
-            raise TypeError("authorize belongs to the box that is given: ChannelBox(authorize=...)")
-        if box is not None and name is not None:
-            raise TypeError("name belongs to the box that is given: ChannelBox(name=...)")
+        given = [what for what, value in (("authorize", authorize), ("name", name)) if value is not None]
+        if box is not None and given:
+            raise TypeError(f"{given[0]} belongs to the box that is given: ChannelBox({given[0]}=...)")
         self.settings = settings
-        self.box = (
-            box
-            if box is not None
-            else ChannelBox(name=name, max_groups_per_channel=settings.max_groups_per_channel, authorize=authorize)
-        )
+        if box is None:
+            box = ChannelBox(name=name, max_groups_per_channel=settings.max_groups_per_channel, authorize=authorize)
+        self.box = box
         self._default_name = default_name
+        self.user_id = user_id
         engine = make_shared_engine() if self.box.has_default_engine else None
         if engine is not None:
             self.box.share(engine)

@@ -19,7 +19,7 @@ import trio
 from attrs import evolve
 
 from ..core.causes import explain_end
-from ..core.lifecycle import Cause, End, Phase
+from ..core.lifecycle import DROPPED, Cause, End, Phase
 from ..groups.authorization import acting_for
 from ..transports.base import Transport
 from .access import ConnectionAccess, find_access_log
@@ -27,7 +27,7 @@ from .handler_errors import end_after, explain, is_reportable, mistake_in
 from .last_calls import make_last_calls
 from .refusal import Refusal, refusal_of
 from .runtime import Runtime
-from .session import DROPPED, Session
+from .session import Session
 from .websocket import WebSocket
 
 logger = logging.getLogger("nexios_trio.connection")

@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from ..asgi_types import Headers
-from ..core.lifecycle import Cause, End, Phase
+from ..core.lifecycle import DROPPED, Cause, End, Phase
 from ..core.message import Frame
 from ..exceptions import LifecycleError, NexiosError
 from ..groups.authorization import acting_session
@@ -22,18 +22,12 @@ from .closed_transport import ClosedTransport
 from .handler_errors import DISCONNECTS
 from .refusal import Refusal
 from .runtime import Runtime
-from .sending_nowait import SendingNowait
+from .user_session import UserSession
 
 logger = logging.getLogger("nexios_trio.connection")
 
-# We dropped the peer: its channels leave their groups at once. After any other end they are members until the handler
-# has run out, so that `on_disconnect` counts the one who leaves.
-DROPPED = frozenset(
-    {Cause.OVERFLOW, Cause.GAP, Cause.WRITE_TIMEOUT, Cause.HEARTBEAT_TIMEOUT, Cause.EXPIRED, Cause.ABORTED}
-)
 
-
-class Session(SendingNowait):
+class Session(UserSession):
     """One connection. Owned by `serve.serve_connection`, whose block it never outlives.
 
     Invariant: after `release` nothing leads from here to the transport, its queues, a task or a channel, so that
@@ -92,11 +86,6 @@ class Session(SendingNowait):
     def is_over(self) -> bool:
         """Nothing can be started any more, or either side has closed."""
         return self._nursery is None or self.transport.end is not None
-
-    @property
-    def identity(self) -> object:
-        """The one the connection acts for: its user, as middleware or the application has it in the scope."""
-        return self.scope.get("user")
 
     def log_fields(self, **more: Any) -> dict[str, Any]:
         """Return what every record about this connection carries (`extra=`)."""
@@ -182,6 +171,8 @@ class Session(SendingNowait):
             self.access.accepted(self.scope, connection=self.id)
         for channel in list(self.channels):
             await channel.accepted()
+        if self.scope.get("user") is not None:
+            await self.accepted_user()
 
     async def refuse_or_close(self, end: End, refusal: Refusal | None = None) -> None:
         """Answer the handshake with `refusal`, or what `end` comes to in HTTP; once it is answered, close.
@@ -242,6 +233,7 @@ class Session(SendingNowait):
             channel.release()
         self.override_queues.clear()
         self.channels.clear()
+        self.personal = None
         self.transport.on_end = do_nothing
         closed: Any = ClosedTransport(self.transport)
         self.transport = closed

@@ -28,6 +28,7 @@ from attrs import field, frozen
 from ..exceptions import LifecycleError
 
 __all__ = [
+    "DROPPED",
     "PEER_LOST",
     "TRANSITIONS",
     "Cause",
@@ -131,6 +132,12 @@ _CLOSE_CODES: Final[Mapping[Cause, int]] = MappingProxyType(
         Cause.RATE_LIMITED: 1008,
         Cause.UNAUTHORIZED: 4001,
     }
+)
+
+# We dropped the peer: its channels leave their groups at once. After any other end they are members until the handler
+# has run out, so that `on_disconnect` counts the one who leaves.
+DROPPED: Final = frozenset(
+    {Cause.OVERFLOW, Cause.GAP, Cause.WRITE_TIMEOUT, Cause.HEARTBEAT_TIMEOUT, Cause.EXPIRED, Cause.ABORTED}
 )
 
 _HTTP_STATUSES: Final[Mapping[Cause, int]] = MappingProxyType(

@@ -87,7 +87,7 @@ def acting_channel() -> tuple[bool, Any]:
     session = _acting.get()
     if session is None:
         return False, None
-    return True, session.channels[0] if session.channels else None
+    return True, next((channel for channel in session.channels if not channel.is_personal), None)
 
 
 def check_authorize(authorize: Any) -> Authorize | None:

@@ -6,6 +6,7 @@ Membership is plain synchronous code, so leaving works in a cancelled `finally`.
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import trio
@@ -13,7 +14,7 @@ from trio.lowlevel import checkpoint
 
 from ..core.json import JsonDefault
 from ..core.message import Position
-from ..core.names import check_box_name, check_group_name
+from ..core.names import check_box_name, check_group_name, is_reserved
 from ..engines.base import Engine, Receipt
 from ..engines.memory import MemoryEngine
 from ..pubsub.history import DEFAULT_MAX_BYTES, HistoryLimits
@@ -30,14 +31,15 @@ from .results import (
     Oldest,
     Resumed,
 )
-from .resuming import Resumption, parse_since
+from .resuming import parse_since, resume_watched
+from .users import WithUsers
 
 logger = logging.getLogger("nexios_trio.box")
 
 _EVERY_GROUP: Any = object()
 
 
-class ChannelBox(WithPresence):
+class ChannelBox(WithPresence, WithUsers):
     """Groups of channels, group messages and their history.
 
     Every method may be called on an instance, or on the class: then it acts on the box of the application that the
@@ -212,16 +214,8 @@ class ChannelBox(WithPresence):
         check_group_name(group_name)
         if not isinstance(channel, BoxMember):
             raise _no_channel(channel)
-        if self.engine.is_local:
-            await self._authorize_join(channel, group_name, None)
-            return await Resumption(self, channel, group_name, position, None).run()
-        with self.engine_client.joining(group_name) as watch:
-            await self._authorize_join(channel, group_name, watch)
-            tail = self.engine_client.tail(group_name)
-            try:
-                return await Resumption(self, channel, group_name, position, tail).run()
-            finally:
-                self.engine_client.unfollow(tail)
+        authorize = partial(self._authorize_join, channel, group_name)
+        return await resume_watched(self, channel, group_name, position, authorize)
 
     # Looking
 
@@ -234,7 +228,8 @@ class ChannelBox(WithPresence):
         """
         if group_name is not _EVERY_GROUP:
             return await self._history_of(check_group_name(group_name))
-        histories = {name: await self._history_of(name) for name in await self.engine.groups_with_history()}
+        names = [name for name in await self.engine.groups_with_history() if not is_reserved(name)]
+        histories = {name: await self._history_of(name) for name in names}
         return {name: messages for name, messages in histories.items() if messages}
 
     async def _history_of(self, group_name: str) -> list[ChannelMessageDC]:
@@ -243,7 +238,9 @@ class ChannelBox(WithPresence):
 
     @OnCurrentBox
     async def flush_history(self, group_name: str | None = None) -> None:
-        """Forget what was sent to one group, or to all. Checkpoint: always."""
+        """Forget what was sent to one group, or to all. Checkpoint: always. Raises: ValueError for a bad name."""
+        if group_name is not None:
+            check_group_name(group_name)
         await self.engine.flush_history(group_name)
 
     @OnCurrentBox

@@ -1,7 +1,7 @@
 """What a box needs of a channel."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
 import trio
@@ -45,6 +45,7 @@ class BoxMember(ABC):
     """What a box needs of a channel."""
 
     overflow: Policy | None = None  # for what its peer has no room for; None: its connection's
+    is_personal: ClassVar[bool] = False  # it stands for a connection in its user's group, and nobody has made it
 
     uuid: UUID
     close_on_expire: bool

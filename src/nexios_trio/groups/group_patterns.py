@@ -3,7 +3,7 @@
 import re
 from typing import Final, Generic, TypeVar
 
-from ..core.names import MAX_NAME_LENGTH
+from ..core.names import MAX_NAME_LENGTH, is_reserved
 
 __all__ = ["GroupPatterns"]
 
@@ -33,12 +33,14 @@ class GroupPatterns(Generic[T]):
         self._found.clear()
 
     def of(self, group: str) -> T | None:
-        """Return what holds for the group; None when it matches nothing."""
+        """Return what holds for the group; None when it matches nothing, as the package's own groups do."""
         try:
             return self._found[group]
         except KeyError:
             pass
-        found = next((value for pattern, value in self.patterns if pattern.fullmatch(group)), None)
+        found = None
+        if not is_reserved(group):
+            found = next((value for pattern, value in self.patterns if pattern.fullmatch(group)), None)
         if len(self._found) >= MAX_REMEMBERED_NAMES:  # names may come from peers
             self._found.clear()
         self._found[group] = found

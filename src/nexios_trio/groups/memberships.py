@@ -81,6 +81,8 @@ class Memberships:
 
     def track(self, channel: BoxMember) -> None:
         """Know a channel, so that `send_to` finds it and its time to live is watched."""
+        if channel.is_personal:  # which is found by its user
+            return
         if self._channels.setdefault(channel.uuid, channel) is not channel:
             raise ValueError(f"another channel has the id {channel.uuid}")
         channel.entered(self)

@@ -8,18 +8,21 @@ Live messages are not collected meanwhile: the history has them. Only between as
 some may be delivered here that the answer does not have; a `Tail` holds those, to be queued right before joining.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 import trio
 
 from ..core.message import Message, Position
-from ..engines.base import Engine, HistoryPage
+from ..engines.base import Engine, HistoryPage, Receipt
 from ..exceptions import LifecycleError, NotAuthorized
-from .engine_client import Tail
+from .engine_client import EngineClient, Tail
 from .memberships import BoxMember
 from .results import ChannelAddStatusEnum, Oldest, Resumed
 
-__all__ = ["RESUME_SECONDS", "Resumption", "parse_since"]
+__all__ = ["RESUME_SECONDS", "Resumption", "parse_since", "resume_watched"]
+
+Authorized = Callable[[Receipt | None], Awaitable[object]]
 
 RESUME_SECONDS: Final = 60.0  # a peer that has not caught up by then reads slower than the group speaks
 PAGE_MESSAGES: Final = 256
@@ -31,10 +34,32 @@ class Box(Protocol):
     """A box, as far as joining is concerned."""
 
     engine: Engine
+    engine_client: EngineClient
 
     def is_member(self, channel: BoxMember, group_name: str) -> bool: ...
 
     def join_watched(self, channel: BoxMember, group_name: str) -> ChannelAddStatusEnum: ...
+
+
+async def resume_watched(
+    box: Box, channel: BoxMember, group: str, since: Position | Oldest, authorize: Authorized | None = None
+) -> Resumed:
+    """Let a channel join at a position, while the engine watches the group.
+
+    Args:
+        authorize: waits for the watch, and for what says that the channel may join.
+    """
+    if box.engine.is_local:
+        if authorize is not None:
+            await authorize(None)
+        return await Resumption(box, channel, group, since, None).run()
+    with box.engine_client.joining(group) as watch:
+        await (watch if authorize is None else authorize(watch))
+        tail = box.engine_client.tail(group)
+        try:
+            return await Resumption(box, channel, group, since, tail).run()
+        finally:
+            box.engine_client.unfollow(tail)
 
 
 class Resumption:

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from typing import Any, Final, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Literal
 from uuid import UUID
 
 import trio
@@ -11,7 +12,7 @@ from trio.lowlevel import checkpoint
 from ..core.close_codes import check_close_code, check_reason
 from ..core.message import Message
 from ..core.message_codec import decode_message, encode_message
-from ..core.names import check_group_name
+from ..core.names import check_group_name, is_reserved
 from ..exceptions import MessageTooBig
 from .current_box import OnCurrentBox, require_trio_run
 from .memberships import NOBODY, as_uuid
@@ -19,7 +20,7 @@ from .publishing import Publishing
 from .questions import Answerer, Question, answer, encode_question, read_answers
 from .views import GroupsView
 
-__all__ = ["Scope", "Scoped"]
+__all__ = ["Scope", "Scoped", "is_node"]
 
 logger = logging.getLogger("nexios_trio.box")
 
@@ -31,6 +32,8 @@ TOO_BIG: Final = "too big"  # an answer
 class Scoped(Publishing):
     """The part of a box whose calls have a scope. `send_to` finds its channel wherever it is."""
 
+    answerers: ClassVar[Mapping[str, Answerer[Any]]]  # of other nodes' questions
+
     async def ask_others(self, ask: str, body: bytes = b"", **details: Any) -> list[Any]:
         """Return the answers of the other nodes that have answered in time.
 
@@ -40,7 +43,7 @@ class Scoped(Publishing):
 
     def _answer(self, question: bytes) -> bytes:
         self.timers.fire_due(trio.current_time())
-        return answer(question, self, _ANSWERERS)
+        return answer(question, self, self.answerers)
 
     # One channel
 
@@ -94,7 +97,7 @@ class Scoped(Publishing):
         Checkpoint: always. Raises: ValueError for a bad name or scope; EngineError.
         """
         check_group_name(group_name)
-        if _is_node(scope):
+        if is_node(scope):
             await checkpoint()
             return self.size_of(group_name)
         others = await self.ask_others("size", group=group_name)
@@ -106,10 +109,14 @@ class Scoped(Publishing):
 
         Channels of other nodes are there by their ids alone, with scope "all". Raises: ValueError for a bad scope.
         """
-        return GroupsView(self._index.groups, None if _is_node(scope) else lambda: self.ask_others("groups"))
+        return GroupsView(self._index.groups, None if is_node(scope) else lambda: self.ask_others("groups"))
 
     def _show_groups_for_another(self, _: Question, __: bytes) -> dict[str, list[str]]:
-        return {name: [str(channel.uuid) for channel in group.members] for name, group in self._index.groups.items()}
+        return {
+            name: [str(channel.uuid) for channel in group.members]
+            for name, group in self._index.groups.items()
+            if not is_reserved(name)
+        }
 
     @OnCurrentBox
     async def flush_groups(self, scope: Scope = "node") -> None:
@@ -117,9 +124,9 @@ class Scoped(Publishing):
 
         Checkpoint: always. Raises: ValueError for a bad scope; EngineError, with this node's groups empty.
         """
-        is_node = _is_node(scope)
+        is_here = is_node(scope)
         self._empty_groups()
-        if is_node:
+        if is_here:
             await checkpoint()
         else:
             await self.ask_others("flush")
@@ -139,7 +146,7 @@ class Scoped(Publishing):
         """
         check_close_code(code)
         check_reason(reason)
-        if _is_node(scope):
+        if is_node(scope):
             await checkpoint()
         else:
             await self.ask_others("close", code=code, reason=reason)
@@ -152,7 +159,7 @@ class Scoped(Publishing):
             self.engine_client.start_soon(channel.shut, asked["code"], asked["reason"])
 
 
-_ANSWERERS: Final[dict[str, Answerer[Scoped]]] = {  # of other nodes' questions
+Scoped.answerers = {
     "size": lambda box, asked, _: box.size_of(asked["group"]),
     "groups": Scoped._show_groups_for_another,
     "send": Scoped._send_for_another,
@@ -161,7 +168,7 @@ _ANSWERERS: Final[dict[str, Answerer[Scoped]]] = {  # of other nodes' questions
 }
 
 
-def _is_node(scope: object) -> bool:
+def is_node(scope: object) -> bool:
     """Tell whether a scope is this node alone. Raises: ValueError for what is none."""
     if scope not in ("node", "all"):
         raise ValueError(f'scope is "node" (this process) or "all" (every one that shares the groups), not {scope!r}')

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from trio.lowlevel import checkpoint
 
+from ..core.names import is_reserved
 from ..pubsub.group import Group
 
 T = TypeVar("T")
@@ -28,9 +29,9 @@ class GroupsView:
     async def _all(self) -> dict[str, dict[Any, UUID]]:
         if self._ask_others is None:
             await checkpoint()
-            return {name: _members_of(group) for name, group in self._groups.items()}
+            return self._here()
         others = await self._ask_others()
-        found = {name: _members_of(group) for name, group in self._groups.items()}
+        found = self._here()
         for name, ids in [(name, ids) for other in others for name, ids in other.items()]:
             found.setdefault(name, {}).update((uuid, uuid) for uuid in map(UUID, ids))
         return found
@@ -46,8 +47,11 @@ class GroupsView:
         if self._ask_others is not None:
             return (await self._all()).get(name, default)
         await checkpoint()
-        group = self._groups.get(name)
+        group = None if is_reserved(name) else self._groups.get(name)
         return default if group is None else _members_of(group)
+
+    def _here(self) -> dict[str, dict[Any, UUID]]:
+        return {name: _members_of(group) for name, group in self._groups.items() if not is_reserved(name)}
 
     def _not_awaited(self, *_: object) -> NoReturn:
         raise TypeError("show_groups() is awaited before it is looked into: (await show_groups())[name]")

@@ -13,6 +13,7 @@ from ..connections.transport_wrapper import TransportWrapper, wrapped_transport
 from ..connections.websocket import WebSocket
 from ..core.lifecycle import Cause, End, Lifecycle
 from ..core.message import Frame
+from ..core.user_key import UserId, check_user_id
 from ..exceptions import LifecycleError, WebSocketDisconnect
 from ..transports.base import Transport
 from .chain import Next, reject_with
@@ -46,11 +47,18 @@ class AuthenticationMiddleware:
             `accept_timeout`, which begins anew afterwards.
         lifetime: seconds, or a function (user) -> seconds, after which the connection is closed with 4001; None for
             never. `websocket.expire_after(seconds)` moves that, as when the client has refreshed its token.
+        user_id: a function (user) -> str that names the user, in place of the application's. A user that nobody can
+            name is an error: see `NexiosApp`.
     Raises: TypeError, ValueError.
     """
 
     def __init__(
-        self, authenticate: Authenticate, *, timeout: float | None = None, lifetime: Lifetime | None = None
+        self,
+        authenticate: Authenticate,
+        *,
+        timeout: float | None = None,
+        lifetime: Lifetime | None = None,
+        user_id: UserId | None = None,
     ) -> None:
         if not callable(authenticate):
             raise TypeError(f"authenticate is a function (websocket) -> user or None, not {authenticate!r}")
@@ -61,6 +69,7 @@ class AuthenticationMiddleware:
             raise ValueError(f"lifetime must be seconds above 0, a function (user) -> seconds, or None: {lifetime!r}")
         self._timeout = timeout
         self._lifetime = lifetime
+        self._user_id = check_user_id(user_id)
 
     async def __call__(self, websocket: WebSocket, call_next: Next) -> Any:
         seconds = websocket.settings.auth_timeout if self._timeout is None else self._timeout
@@ -75,7 +84,7 @@ class AuthenticationMiddleware:
                     websocket, End.of(Cause.AUTH_TIMEOUT, "authentication took too long", UNAUTHORIZED_CODE)
                 )
             return await reject_with(websocket, End.of(Cause.UNAUTHORIZED, "authentication failed"))
-        websocket.scope["user"] = user
+        websocket._session.set_user(user, self._user_id)
         lifetime = self._lifetime(user) if callable(self._lifetime) else self._lifetime
         if lifetime is not None and not lifetime > 0:
             return await reject_with(

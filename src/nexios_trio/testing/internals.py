@@ -84,9 +84,9 @@ def counts_of(channel: Channel) -> DeliveryCounts:
 
 def frame_for(channel: Channel, message: Message) -> Frame:
     """A group message as it is written to this channel's peer."""
-    return message.frame(channel._frame_index)
+    return message.frame(channel.receiver()[1])
 
 
 def overrides_send(channel: Channel) -> bool:
     """Group messages go through a method of the user's."""
-    return channel._has_override
+    return channel.receiver()[0] is not channel._session.transport

@@ -5,6 +5,7 @@ from ..channels.secure import AuthenticationError, SecureChannel
 from ..connections.websocket import WebSocket, WebSocketDisconnect, WebSocketException, WebSocketState
 from ..consumer import WebSocketConsumer, WebSocketEndpoint
 from ..core.payloads import PayloadTypeEnum
+from ..groups.user_connections import UserConnection, UserConnections
 from ..validation.messages import InvalidMessage, valid_messages, validator
 from .channels import (
     OLDEST,
@@ -49,6 +50,8 @@ __all__ = [
     "PresentUser",
     "Resumed",
     "SecureChannel",
+    "UserConnection",
+    "UserConnections",
     "WebSocket",
     "WebSocketConsumer",
     "WebSocketDisconnect",

@@ -36,7 +36,7 @@ async def refuse(websocket: WebSocket, next: Any) -> None:
 
 
 def verify(token: str) -> Any:
-    return SimpleNamespace(name="ada") if token == "right" else None
+    return SimpleNamespace(id=1, name="ada") if token == "right" else None
 
 
 async def greet(ws: WebSocket) -> None:
