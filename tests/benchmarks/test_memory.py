@@ -8,7 +8,7 @@ def test_the_objects_of_a_connection_are_found():
     found = held(connections=30)
     each = {kind.name: kind.each for kind in found.kinds}
     for name in ("Session", "DirectTransport", "Task", "coroutine echo"):
-        assert each[name] == 1.0
+        assert 0.9 < each[name] <= 1.0  # the last one to connect may not have all of it yet
     assert found.kinds == sorted(found.kinds, key=lambda kind: -kind.size)
     assert 0.8 < sum(kind.size for kind in found.kinds) / found.allocated < 1.2
 
