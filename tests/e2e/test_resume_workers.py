@@ -18,7 +18,6 @@ from tests.server.support import Raw, frame
 
 pytestmark = pytest.mark.slow
 
-RECONNECTS = 20
 MEMBERS = 4
 PATIENCE = 120.0  # seconds, on a machine that does much else besides
 OUTBOX_BYTES = 262_144
