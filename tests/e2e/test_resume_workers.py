@@ -18,6 +18,7 @@ from tests.server.support import Raw, frame
 
 pytestmark = pytest.mark.slow
 
+RECONNECTS = 20
 MEMBERS = 4
 PATIENCE = 120.0  # seconds, on a machine that does much else besides
 OUTBOX_BYTES = 262_144
@@ -104,6 +105,31 @@ async def flood(server: Command, size: int) -> AsyncIterator[Flood]:
     async with await server.connect() as raw:
         assert b" 101 " in await raw.handshake(f"/flood?size={size}")
         yield Flood(raw)
+
+
+async def test_twenty_reset_connections_half_of_which_come_back_to_the_other_worker(tmp_path: Path) -> None:
+    async def come_and_go(member: Member, step: int) -> None:
+        for number in range(RECONNECTS):
+            for _ in range(step):
+                await member.take()
+            await member.come(to_another=bool(number % 2))
+
+    async with serving(tmp_path / "log") as server:
+        members = [Member(server) for _ in range(MEMBERS)]
+        for member in members:
+            await member.come(to_another=True)
+        async with flood(server, 10) as flooding:
+            async with trio.open_nursery() as nursery:
+                for number, member in enumerate(members):
+                    nursery.start_soon(come_and_go, member, 17 + number)
+            last = await flooding.stop()
+        for member in members:
+            await member.take_until(last)
+            member.raw.reset()
+    for member in members:
+        changes = [one != other for one, other in zip(member.pids, member.pids[1:], strict=False)]
+        assert changes == [False, True] * (RECONNECTS // 2)
+        member.assert_all(last)
 
 
 async def test_a_member_that_was_too_slow_comes_back_for_megabytes(tmp_path: Path) -> None:

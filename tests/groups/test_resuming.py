@@ -189,6 +189,32 @@ async def test_newcomers_beside_a_talker_who_never_pauses(nodes):
     assert all(result.recovered for result in chat.results)
 
 
+async def test_what_comes_while_the_history_is_read_says_whose_it_is(monkeypatch):
+    """To a node on which the group has no other member."""
+    broker = Broker()
+    here, there = broker.engine(), broker.engine()
+    chat = Chat(here, there)
+    read = here.history
+    meanwhile = ["meanwhile"]
+
+    async def history(*arguments, **bounds):
+        page = await read(*arguments, **bounds)
+        if not page.messages and meanwhile:
+            await say(chat.apps[1], meanwhile.pop())
+            await wait_all_tasks_blocked()
+        return page
+
+    monkeypatch.setattr(here, "history", history)
+    async with run_app(chat.apps[0]), run_app(chat.apps[1]):
+        await say(chat.apps[1], "before")
+        async with connect(chat.apps[0], "/chat") as client:
+            await client.send_json(None)
+            messages = await receive(client, 2)
+    assert numbers(messages) == ["before", "meanwhile"]
+    assert [message["group"] for message in messages] == [ROOM, ROOM]
+    assert meanwhile == []
+
+
 async def _run(app, over, task_status=trio.TASK_STATUS_IGNORED):
     async with run_app(app):
         task_status.started()

@@ -77,12 +77,12 @@ class Broadcaster:
 
     def deliver(self, group_name: str, message: Message) -> None:
         """Give a message to the members of a group, or leave it to the flusher. The box gave this to its engine."""
+        message.group = group_name  # also for those who are about to join
         group: Group[Member] | None = self._index.groups.get(group_name)
         if group is None:
             for listen in tuple(self.listeners.get(group_name, ())):
                 listen(message)
             return
-        message.group = group_name
         excluded: frozenset[Member] = frozenset()
         if message.excluded:
             excluded = frozenset([self._members[uuid] for uuid in message.excluded if uuid in self._members])
