@@ -50,10 +50,10 @@ class Peer:
         self.buffer += self.take()
         self.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
-    async def receive(self) -> str:
-        """Wait for more: "data", "eof" or "reset"."""
+    async def receive(self, size: int = 65536) -> str:
+        """Wait for more, so many bytes at most: "data", "eof" or "reset"."""
         try:
-            data = await self._sock.recv(65536)
+            data = await self._sock.recv(size)
         except ConnectionResetError:
             return "reset"
         self.buffer += data
@@ -195,9 +195,9 @@ class TlsPeer(Peer):
         """What is there, as it comes over the wire."""
         return super().take()
 
-    async def receive(self) -> str:
+    async def receive(self, size: int = 65536) -> str:
         try:
-            data = await self._sock.recv(65536)
+            data = await self._sock.recv(size)
         except ConnectionResetError:
             return "reset"
         self.buffer += self.decrypted(data)
