@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 
 from nexios_trio import serve
 from nexios_trio.server import early_signals, supervisor
@@ -179,9 +180,14 @@ class Shells:
         self.script = ":"
         self.started = 0
         self.ready = trio.Event()
-        self.supervisor = Supervisor(self._command, 2, [], 1, self.ready.set)
+        self.announced = 0
+        self.supervisor = Supervisor(self._command, 2, [], 1, self._announce)
         self._log = log
         log.set_level(logging.DEBUG)
+
+    def _announce(self) -> None:
+        self.announced += 1
+        self.ready.set()
 
     def _command(self, place: WorkerPlace) -> list[str]:
         self.started += 1
@@ -210,6 +216,27 @@ class Shells:
 @pytest.fixture
 def shells(caplog):
     return Shells(caplog)
+
+
+async def test_the_first_workers_are_announced_once_and_together(shells, caplog, tmp_path):
+    class BothAtOnce(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if shells.started == 2 and "has started" in record.getMessage():
+                while len(list(tmp_path.iterdir())) < 2:
+                    pass  # holds the loop, so that it hears of both in one turn
+
+    shells.script = f"printf 'ready\n' >&0; : > {tmp_path}/$$"
+    both = BothAtOnce()
+    logger = logging.getLogger("nexios_trio.workers")
+    logger.addHandler(both)
+    try:
+        async with shells.running(0):
+            await trio.testing.wait_all_tasks_blocked()
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        logger.removeHandler(both)
+    assert shells.announced == 1
+    assert "is ready" not in caplog.text
 
 
 async def test_a_second_sighup_replaces_them_again(shells, caplog):

@@ -181,10 +181,11 @@ class Supervisor:
         return status
 
     async def _await_ready(self, worker: Worker) -> None:
+        is_of_the_first = not self._was_ready
         await worker.settled.wait()
-        if self._was_ready:
+        if not is_of_the_first:
             logger.info("%s is ready", worker.name)
-        elif not self.missing and not self._stopping.is_set():
+        elif not (self._was_ready or self.missing or self._stopping.is_set()):
             self._was_ready = True
             self.on_ready()
 
