@@ -1,5 +1,6 @@
 """A process that is told to stop ends, whatever its handlers do, and says what has held it up."""
 
+import os
 import signal
 
 import pytest
@@ -106,3 +107,29 @@ async def test_a_third_signal_ends_all_workers_at_once(log):
         await enter(client, "/blocking")
         assert await press_until_it_ends(server) in (1, -signal.SIGINT)  # one that came behind the end
     assert "a third SIGINT: the workers are killed" in server.log
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("path", "spot"),
+    [
+        ("/shielded", "await trio.sleep_forever()  # where it stands"),
+        ("/catching", "await trio.sleep_forever()  # where it stands"),
+        ("/blocking", "time.sleep(FOR_EVER)"),
+    ],
+)
+@pytest.mark.parametrize("from_a_terminal", [True, False], ids=["terminal", "supervisor"])
+async def test_with_reload_too_the_log_says_what_has_not_ended_and_the_status_is_1(
+    log, tmp_path, path, spot, from_a_terminal
+):
+    async with serve(log, 10, "--reload", "--reload-dir", str(tmp_path)) as server:
+        async with await server.connect() as client:
+            await enter(client, path)
+            if from_a_terminal:
+                os.killpg(server.process.pid, signal.SIGINT)
+            else:
+                server.signal()
+            assert await server.status() == 1
+    *_, found = [each for each in stacks(server.log, f"path={path} ") if "been blocked" not in each]
+    assert spot in found
+    assert "client=127.0.0.1" in found

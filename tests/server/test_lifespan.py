@@ -110,6 +110,19 @@ async def test_a_failing_shutdown_is_reported():
             pass
 
 
+async def test_a_failing_shutdown_is_reported_when_the_server_is_cancelled_too():
+    app = make_app()
+
+    @app.on_shutdown
+    async def fail():
+        raise RuntimeError("cannot flush")
+
+    with pytest.RaisesGroup(pytest.RaisesExc(ShutdownFailed, match="cannot flush")):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve, app, config())
+            nursery.cancel_scope.cancel()
+
+
 async def test_a_shutdown_that_takes_too_long_is_reported():
     app = make_app()
     app.on_shutdown(trio.sleep_forever)

@@ -59,7 +59,7 @@ def serve_with_reload(
                 [*PATTERNS, *options["reload_include"]],
                 on_ready,
             )
-            trio.run(reloader.run)
+            return trio.run(reloader.run)
     except (OSError, ValueError) as error:
         raise usage_error(error) from None
     except BaseExceptionGroup as group:
@@ -67,7 +67,6 @@ def serve_with_reload(
         if isinstance(failure, CannotWatch):
             raise click.UsageError(str(failure)) from None
         raise
-    return 0
 
 
 def _check(config: Config, options: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ class ForcedEnd:
     """Of the process whose main thread makes this, inside of trio.
 
     Args:
-        limit: returns the seconds from the first signal to the end.
+        limit: returns the seconds from when it is armed to the end.
     """
 
     def __init__(self, limit: Callable[[], float]) -> None:
@@ -43,7 +43,7 @@ class ForcedEnd:
         self._is_told = _thread.allocate_lock()
 
     def arm(self) -> None:
-        """Begin to count. May be called by a signal handler, and again."""
+        """Begin to count. May be called by a signal handler, in any thread, and again."""
         if not self._is_armed:
             self._is_armed = True
             _thread.start_new_thread(self._end_at_limit, ())
@@ -69,7 +69,7 @@ class ForcedEnd:
     def _tell(self, seconds: float) -> None:
         try:
             stack = stack_of_thread(self._thread)
-            text = f"{seconds:g} s after the signal the process has not ended, and is killed"
+            text = f"{seconds:g} s after it was told to stop, the process has not ended, and is killed"
             log_with_stack(logging.CRITICAL, text, stack, fields_of_thread(self._thread) if stack.spot else {})
             if stack.spot is None and self._root is not None:  # else that is why nothing else goes on
                 nurseries = self._root.child_nurseries

@@ -6,9 +6,11 @@
 
 A process is the same command on inherited sockets (`fd://`), with one end of a link to the parent. It waits for the
 parent's word before it imports the application, so that two never run at a time, and says when it serves. When the
-parent's end closes, it sends its clients away (1012) and ends. Nobody closes the sockets: who connects meanwhile waits.
+parent's end closes, it sends its clients away (1012) and ends, or says what holds it up. Nobody closes the sockets: who
+connects meanwhile waits.
 """
 
+import _thread
 import importlib.util
 import logging
 import os
@@ -24,6 +26,8 @@ import attrs
 import trio
 
 from .file_changes import CannotWatch, NextChanges, watch_files
+from .forced_end import FAILED, LOG_SECONDS, ForcedEnd
+from .stop_signals import SignalCount
 
 __all__ = ["CannotWatch", "ReloadLink", "Reloader"]
 
@@ -31,7 +35,8 @@ logger = logging.getLogger("nexios_trio.command")
 
 TURN: Final = b"serve\n"
 READY: Final = b"ready\n"
-STOP_SECONDS: Final = 2.0  # that a process has to end, before it is killed
+STOP_SECONDS: Final = 2.0  # that a process has to end, before it says what holds it up, and ends with that
+KILL_SECONDS: Final = STOP_SECONDS + LOG_SECONDS + 0.5  # before it is killed, because it could not even do that
 NAMES_SHOWN: Final = 3
 _PACKAGE: Final = Path(__file__).parents[1]
 # The terminal's Ctrl-C reaches the processes, too: it says nothing to one that does not serve yet, from its first
@@ -49,10 +54,10 @@ class ServerProcess:
     async def stop(self) -> None:
         """Let it send its clients away and end; kill it when that takes too long."""
         self.link.socket.close()
-        with trio.move_on_after(STOP_SECONDS):
+        with trio.move_on_after(KILL_SECONDS):
             await self.process.wait()
         if self.process.returncode is None:
-            logger.warning("the server did not stop within %g s, and is killed", STOP_SECONDS)
+            logger.warning("the server did not stop within %g s, and is killed", KILL_SECONDS)
             await self.kill()
 
     async def kill(self) -> None:
@@ -81,11 +86,13 @@ class Reloader:
     _all: list[ServerProcess] = attrs.field(factory=list, init=False)
     _started: int = attrs.field(default=0, init=False)
     _next: ServerProcess | None = attrs.field(default=None, init=False)
+    _status: int = attrs.field(default=0, init=False)
 
-    async def run(self) -> None:
-        """Serve until SIGTERM or Ctrl-C, whatever becomes of the servers.
+    async def run(self) -> int:
+        """Serve until SIGTERM or Ctrl-C, whatever becomes of the servers. A second one kills them.
 
-        Cancellation: the server has `STOP_SECONDS` to end.
+        Cancellation: the server has `KILL_SECONDS` to end.
+        Returns: the exit status: 1 where the server did not stop in order.
         Raises: CannotWatch.
         """
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -101,10 +108,14 @@ class Reloader:
                 with trio.CancelScope(shield=True):  # bounded: it cannot be caught
                     for one in self._all:
                         await one.kill()
+        return self._status
 
     async def _end_on_signal(self, signals: AsyncIterator[int], serving: trio.CancelScope) -> None:
-        async for _ in signals:
-            if serving.cancel_called:
+        counted = SignalCount()
+        async for number in signals:
+            if (count := counted.add(number, trio.current_time())) is None:
+                continue
+            if count > 1:
                 for one in self._all:
                     one.process.kill()
             serving.cancel(reason="a signal")
@@ -135,9 +146,11 @@ class Reloader:
         except trio.BrokenResourceError:
             pass  # it has ended before its turn, because of a signal
         finally:
-            with trio.CancelScope(shield=True):  # bounded by STOP_SECONDS
+            is_stopped = one.process.returncode is None  # by us
+            with trio.CancelScope(shield=True):  # bounded by KILL_SECONDS
                 await one.stop()
             self._all.remove(one)
+            self._status = FAILED if is_stopped and one.process.returncode != 0 else 0
 
     async def _await_ready(self, one: ServerProcess, changed_at: float | None) -> None:
         said = b""
@@ -213,6 +226,12 @@ class ReloadLink:
             os.write(self.descriptor, READY)
 
     async def follow(self, serving: trio.CancelScope) -> None:
-        """End `serving` when the parent says so, or is gone."""
+        """End `serving` when the parent says so, or is gone; and the process, when it has not ended then in time."""
+        forced_end = ForcedEnd(lambda: STOP_SECONDS)
+        _thread.start_new_thread(self._arm_at_the_end, (forced_end,))  # not held up by what blocks the event loop
         await trio.lowlevel.wait_readable(self.descriptor)
         serving.cancel(reason="the parent says so")
+
+    def _arm_at_the_end(self, forced_end: ForcedEnd) -> None:
+        os.read(self.descriptor, 1)
+        forced_end.arm()

@@ -71,7 +71,8 @@ async def serve(
 
     WebSockets are served on their sockets; everything else is served by hypercorn.
 
-    Cancellation: clients are sent away and the application shuts down, at once; within `drain_timeout`.
+    Cancellation: clients are sent away and the application shuts down, at once; within `drain_timeout`. What fails then
+        is raised in its place.
 
     Args:
         config: hypercorn's: binds, TLS, root path, logs, timeouts. `workers` is the command's business.
@@ -100,16 +101,18 @@ async def serve(
     ):
         stop = StopRequest()
         server = Server(app, config, adopted, ssl_context, poller, stop, health, parent)
-        with serving_as(server):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(hurry_when_cancelled, stop)
-                forced_end = ForcedEnd(server.longest_stop) if owns_process else None
-                nursery.start_soon(wait_for_stop, stop, shutdown_trigger, forced_end)
-                with trio.CancelScope(shield=True):
-                    await server.run(listeners, task_status)
-                nursery.cancel_scope.cancel(reason="the server has stopped")
-    if (failure := server.lifespan.failure or stop.failure) is not None:
-        raise failure
+        try:
+            with serving_as(server):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(hurry_when_cancelled, stop)
+                    forced_end = ForcedEnd(server.longest_stop) if owns_process else None
+                    nursery.start_soon(wait_for_stop, stop, shutdown_trigger, forced_end)
+                    with trio.CancelScope(shield=True):
+                        await server.run(listeners, task_status)
+                    nursery.cancel_scope.cancel(reason="the server has stopped")
+        finally:
+            if (failure := server.lifespan.failure or stop.failure) is not None:
+                raise failure  # also in place of a cancellation, which has put the stop in a hurry
 
 
 @attrs.define(eq=False)
