@@ -159,11 +159,11 @@ class EngineError(NexiosError):
 
 
 class PublishError(NexiosError):
-    """An application did not publish what it was asked to from outside, or did not say whether it did.
+    """An application did not do what it was asked to from outside, or did not say whether it did.
 
     Args:
-        maybe_published: the message may have been published all the same. Publish it again with `key`, and it reaches
-            nobody twice.
+        maybe_published: the message may have been published all the same, or what else was asked for done. Publish it
+            again with `key`, and it reaches nobody twice.
         status: of the HTTP response; None when there was none.
         key: the message's; None for a batch, each message of which has its own.
         receipts: of a batch: those of the messages before the one that failed; what follows it was not tried.
@@ -184,7 +184,7 @@ class PublishError(NexiosError):
         self.receipts = tuple(receipts)
 
     def __str__(self) -> str:
-        return f"{self.args[0]}{' (perhaps it was published)' if self.maybe_published else ''}"
+        return f"{self.args[0]}{' (perhaps it was done)' if self.maybe_published else ''}"
 
 
 class MessageError(NexiosError, ValueError):

@@ -60,12 +60,28 @@ async def publish_batch(s: Stage) -> Callable[[], Any]:
     return lambda: publisher.publish_batch([GroupMessage("room", 1)])
 
 
+def answered(method: str, body: bytes, *args: Any) -> Recipe:
+    """A call of a method of `TrioPublisher`, which is answered."""
+
+    async def prepare(s: Stage) -> Callable[[], Any]:
+        publisher = await _in_a_task(s, body)
+        return lambda: getattr(publisher, method)(*args)
+
+    return prepare
+
+
 async def publish_nothing(s: Stage) -> Callable[[], Any]:
     publisher = await _in_a_task(s, b"")
     return lambda: publisher.publish_batch([])
 
 
 RECIPES: dict[str, Recipe] = {
+    "Publisher.disconnect": lambda s: _in_a_thread(b'{"connections":1}').disconnect("ann"),
+    "Publisher.presence": lambda s: _in_a_thread(b'{"users":[]}').presence("room"),
+    "Publisher.unsubscribe": lambda s: _in_a_thread(b'{"channels":1}').unsubscribe("ann", "room"),
+    "TrioPublisher.disconnect": answered("disconnect", b'{"connections":1}', "ann"),
+    "TrioPublisher.presence": answered("presence", b'{"users":[]}', "room"),
+    "TrioPublisher.unsubscribe": answered("unsubscribe", b'{"channels":1}', "ann", "room"),
     "Publisher.publish": lambda s: _in_a_thread(_ONE).publish("room", 1),
     "Publisher.publish_batch": lambda s: _in_a_thread(b'{"results":[%b]}' % _ONE).publish_batch([GroupMessage("r", 1)]),
     "PublisherBase.__init__": lambda s: _publisher(Publisher, 1),

@@ -49,6 +49,15 @@ class Either:
     async def publish_batch(self, *args: Any) -> Any:
         return await self._call(self.publisher.publish_batch, *args)
 
+    async def presence(self, *args: Any) -> Any:
+        return await self._call(self.publisher.presence, *args)
+
+    async def disconnect(self, *args: Any) -> Any:
+        return await self._call(self.publisher.disconnect, *args)
+
+    async def unsubscribe(self, *args: Any) -> Any:
+        return await self._call(self.publisher.unsubscribe, *args)
+
     async def _call(self, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
         if isinstance(self.publisher, TrioPublisher):
             return await method(*args, **options)
@@ -102,7 +111,10 @@ class Scripted:
                 if answer == CLOSE:
                     return
                 if answer != HANG:
-                    await stream.send_all(answer)
+                    try:
+                        await stream.send_all(answer)
+                    except trio.BrokenResourceError:  # the client has seen enough
+                        return
 
 
 @asynccontextmanager

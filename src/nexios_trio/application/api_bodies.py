@@ -2,16 +2,31 @@
 
 import binascii
 from base64 import b64decode
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
 
 import attrs
 
+from ..core.close_codes import check_close_code, check_reason
 from ..core.names import check_group_name
+from ..core.user_key import user_key
 from ..engines.base import check_key
 from ..exceptions import InvalidName
 
-__all__ = ["MAX_BATCH", "BadField", "Publish", "read_batch", "read_publish"]
+__all__ = [
+    "MAX_BATCH",
+    "BadField",
+    "Disconnect",
+    "Publish",
+    "Unsubscribe",
+    "read_batch",
+    "read_disconnect",
+    "read_presence",
+    "read_publish",
+    "read_unsubscribe",
+]
+
+T = TypeVar("T")
 
 MAX_BATCH: Final = 1000  # messages of one request; its bytes are bounded by `max_body_size`
 _SHOWN: Final = 40  # characters of what somebody sent that an error repeats
@@ -43,6 +58,23 @@ class Publish:
     transient: bool
 
 
+@attrs.frozen
+class Disconnect:
+    """The connections of a user are to be closed."""
+
+    user: str
+    reason: str
+    code: int
+
+
+@attrs.frozen
+class Unsubscribe:
+    """The connections of a user are to leave a group."""
+
+    user: str
+    group: str
+
+
 def read_publish(body: Any, header_key: str | None = None, at: str = "") -> Publish:
     """Read what one message is to be.
 
@@ -68,6 +100,24 @@ def read_batch(body: Any) -> list[Publish]:
     return [read_publish(message, None, f"messages[{number}].") for number, message in enumerate(messages)]
 
 
+def read_presence(body: Any) -> str:
+    """Read whose presence is asked for: a group. Raises: BadField."""
+    return _group(_object(body, ("group",)))
+
+
+def read_disconnect(body: Any) -> Disconnect:
+    """Raises: BadField."""
+    fields = _object(body, ("user", "reason", "code"))
+    reason = _checked("reason", check_reason, fields.get("reason"))
+    return Disconnect(_user(fields), reason, _checked("code", check_close_code, fields.get("code", 1000)))
+
+
+def read_unsubscribe(body: Any) -> Unsubscribe:
+    """Raises: BadField."""
+    fields = _object(body, ("user", "group"))
+    return Unsubscribe(_user(fields), _group(fields))
+
+
 def _object(body: Any, accepted: Iterable[str], at: str = "") -> Mapping[str, Any]:
     if not isinstance(body, dict):
         raise BadField(at.removesuffix("."), f"accepted is an object with {', '.join(accepted)}, not {_kind(body)}")
@@ -77,7 +127,22 @@ def _object(body: Any, accepted: Iterable[str], at: str = "") -> Mapping[str, An
     return body
 
 
-def _group(fields: Mapping[str, Any], at: str) -> str:
+def _user(fields: Mapping[str, Any]) -> str:
+    user = fields.get("user")
+    key = user_key(user) if isinstance(user, str | int) else None
+    if key is None:
+        raise BadField("user", "accepted is the user's id: a string that is not empty, or a whole number")
+    return key
+
+
+def _checked(name: str, check: Callable[[object], T], value: Any) -> T:
+    try:
+        return check(value)
+    except (TypeError, ValueError) as error:
+        raise BadField(name, str(error)) from None
+
+
+def _group(fields: Mapping[str, Any], at: str = "") -> str:
     try:
         return check_group_name(fields.get("group"))
     except InvalidName as error:

@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from ..core.message import Message, Position
+from ..core.present_user import PresentConnection, PresentUser
 from ..engines.base import Engine
 from ..engines.presence import PresenceEvent, PresencePage, read_event
 from ..exceptions import EngineError
@@ -23,36 +24,6 @@ MAX_QUEUED: Final = 1000  # events that a watcher has not taken; beyond, it comp
 RETRY_SECONDS: Final = 1.0
 
 ChangeKind = Literal["joined", "left", "updated"]
-
-
-@attrs.frozen
-class PresentConnection:
-    """One connection that is present.
-
-    Args:
-        id: of its channel.
-        info: what was said of it.
-    """
-
-    id: UUID
-    info: Any
-
-
-@attrs.frozen
-class PresentUser:
-    """A user who is present in a group; or a connection without a user, which is one by itself.
-
-    Args:
-        id: of the user, as text; of a connection without a user, the channel's.
-        user: the same; None where there is no user.
-        info: what was said last by one of the connections that are there.
-        connections: those, except in what a watch gives. While the grace of the last one runs, it is among them.
-    """
-
-    id: str
-    user: str | None
-    info: Any
-    connections: tuple[PresentConnection, ...] = ()
 
 
 @attrs.frozen

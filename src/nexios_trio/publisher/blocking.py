@@ -4,14 +4,19 @@ import socket
 import ssl
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
+from uuid import UUID
 
+from ..core.present_user import PresentUser
 from .address import Address
+from .calls import Call, batch_call, disconnect_call, presence_call, publish_call, unsubscribe_call
 from .http11 import HttpConnection, UnreadableAnswer
-from .messages import Answer, GroupMessage, PublishReceipt, Refusal, batches, encode_batch, encode_message, read_answer
+from .messages import Answer, GroupMessage, PublishReceipt, Refusal, batches, encode_message
 from .pool import PublisherBase
 
 __all__ = ["Publisher"]
+
+T = TypeVar("T")
 
 READ_BYTES = 65_536
 
@@ -70,7 +75,7 @@ class Publisher(PublisherBase[_Link]):
         Raises: PublishError; TypeError, ValueError for what is not accepted; LifecycleError after `close`.
         """
         message = GroupMessage(group, payload, key, save_history, transient)
-        [receipt] = self._call("publish", encode_message(message, self._json_default), None, message.key, ())
+        [receipt] = self._call(publish_call(message, self._json_default))
         return receipt
 
     def publish_batch(self, messages: Iterable[GroupMessage]) -> list[PublishReceipt]:
@@ -81,17 +86,41 @@ class Publisher(PublisherBase[_Link]):
         encoded = [encode_message(message, self._json_default) for message in messages]
         receipts: tuple[PublishReceipt, ...] = ()
         for batch in batches(encoded):
-            receipts += self._call("batch", encode_batch(batch), len(batch), None, receipts)
+            receipts += self._call(batch_call(batch, receipts))
         return list(receipts)
 
-    def _call(
-        self, name: str, body: bytes, count: int | None, key: str | None, before: tuple[PublishReceipt, ...]
-    ) -> tuple[PublishReceipt, ...]:
-        attempts = self._attempts(time.monotonic(), key, before)
+    def presence(self, group: str) -> list[PresentUser]:
+        """Return who is present in a group whose presence the application keeps, on all of its nodes.
+
+        As `ChannelBox.presence`. Raises: as `disconnect`.
+        """
+        return self._call(presence_call(group))
+
+    def disconnect(self, user: str | int | UUID, reason: str = "", code: int = 1000) -> int:
+        """Close all connections of a user, on all nodes; each peer sees the code and the reason.
+
+        A retry, also one of this call's own, closes those that have come since.
+
+        Args:
+            user: the id, as a str, an int or a UUID.
+        Returns: how many there were, at the attempt that was answered. As `UserConnections.disconnect`.
+        Raises: PublishError; TypeError, ValueError for what is not accepted; LifecycleError after `close`.
+        """
+        return self._call(disconnect_call(user, reason, code))
+
+    def unsubscribe(self, user: str | int | UUID, group: str) -> int:
+        """Let all connections of a user leave a group, on all nodes; how many channels have.
+
+        As `UserConnections.unsubscribe`. Raises: as `disconnect`.
+        """
+        return self._call(unsubscribe_call(user, group))
+
+    def _call(self, call: Call[T]) -> T:
+        attempts = self._attempts(time.monotonic(), call.key, call.before)
         while True:
-            found = self._try(name, body, time.monotonic() + attempts.seconds(time.monotonic()))
+            found = self._try(call.name, call.body, time.monotonic() + attempts.seconds(time.monotonic()))
             if isinstance(found, Answer):
-                read = read_answer(found, count, len(before))
+                read = call.read(found)
                 if not isinstance(read, Refusal):
                     return read
                 found = read

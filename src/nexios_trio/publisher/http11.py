@@ -9,7 +9,7 @@ from .messages import Answer
 
 __all__ = ["HttpConnection", "UnreadableAnswer"]
 
-MAX_ANSWER_BYTES: Final = 1_048_576
+MAX_ANSWER_BYTES: Final = 16_777_216  # a presence of some 50,000 users
 
 
 class UnreadableAnswer(Exception):

@@ -16,6 +16,7 @@ from ..exceptions import InvalidJson
 from ..logs.escaping import printable
 
 __all__ = [
+    "NOT_OURS",
     "Answer",
     "GroupMessage",
     "PublishReceipt",
@@ -24,6 +25,8 @@ __all__ = [
     "encode_batch",
     "encode_message",
     "read_answer",
+    "read_object",
+    "read_refusal",
 ]
 
 MAX_BATCH_MESSAGES: Final = 200  # of one request
@@ -32,7 +35,7 @@ _DEPTH: Final = 8  # levels of an answer
 MAX_TEXT: Final = 500  # characters of an answer's error
 _UNSENT_STATUSES: Final = range(400, 500)  # for which nothing was done
 _RETRIED_STATUSES: Final = (408, 429, 502, 503, 504)
-_NOT_OURS: Final = "the answer is not that of mount_api: is the url its address?"
+NOT_OURS: Final = "the answer is not that of mount_api: is the url its address?"
 
 
 def _given_key(key: str | None) -> str:
@@ -135,27 +138,28 @@ def read_answer(answer: Answer, count: int | None, first: int) -> tuple[PublishR
         first: the number of the first message of this request, among those that the caller knows of.
     """
     if answer.status != 200:
-        return _refusal(answer, first)
+        return read_refusal(answer, first)
     try:
-        found = _json(answer)
+        found = read_object(answer)
         receipts = _receipts([found] if count is None else found.get("results"))
         if len(receipts) == (1 if count is None else count):
             return receipts
     except ValueError:
         pass
-    return Refusal(_NOT_OURS, answer.status, maybe_published=True, may_help=False)
+    return Refusal(NOT_OURS, answer.status, maybe_published=True, may_help=False)
 
 
-def _refusal(answer: Answer, first: int) -> Refusal:
+def read_refusal(answer: Answer, first: int = 0) -> Refusal:
+    """Return what a request was refused with. `first`: as in `read_answer`."""
     try:
-        told = _json(answer)
+        told = read_object(answer)
         receipts = _receipts(told.get("results", []))
     except ValueError:
         told, receipts = {}, ()
     status = answer.status
     text = told.get("error")
     if not isinstance(text, str):
-        text = _NOT_OURS if status in _UNSENT_STATUSES else "a proxy's answer, or that of a server that failed"
+        text = NOT_OURS if status in _UNSENT_STATUSES else "a proxy's answer, or that of a server that failed"
     text = re.sub(r"messages\[(\d{1,6})\]", lambda found: f"messages[{int(found[1]) + first}]", text[:MAX_TEXT])
     maybe = told.get("maybe_published")
     return Refusal(
@@ -168,9 +172,10 @@ def _refusal(answer: Answer, first: int) -> Refusal:
     )
 
 
-def _json(answer: Answer) -> dict[str, Any]:
+def read_object(answer: Answer, depth: int = _DEPTH) -> dict[str, Any]:
+    """Return the object that an answer is. Raises: ValueError."""
     try:
-        found = decode_json(answer.body, _DEPTH)
+        found = decode_json(answer.body, depth)
     except InvalidJson as error:
         raise ValueError(f"the answer is not JSON: {error.msg}") from None
     if isinstance(found, dict):

@@ -3,16 +3,21 @@
 import os
 import ssl
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+from uuid import UUID
 
 import trio
 
+from ..core.present_user import PresentUser
 from .address import Address
+from .calls import Call, batch_call, disconnect_call, presence_call, publish_call, unsubscribe_call
 from .http11 import HttpConnection, UnreadableAnswer
-from .messages import Answer, GroupMessage, PublishReceipt, Refusal, batches, encode_batch, encode_message, read_answer
+from .messages import Answer, GroupMessage, PublishReceipt, Refusal, batches, encode_message
 from .pool import PublisherBase
 
 __all__ = ["TrioPublisher"]
+
+T = TypeVar("T")
 
 READ_BYTES: Final = 65_536
 MAX_CONNECTIONS: Final = 16  # at a time, of one publisher
@@ -61,7 +66,7 @@ class TrioPublisher(PublisherBase[_Link]):
         Raises: PublishError; TypeError, ValueError for what is not accepted; LifecycleError after `close`.
         """
         message = GroupMessage(group, payload, key, save_history, transient)
-        [receipt] = await self._call("publish", encode_message(message, self._json_default), None, message.key, ())
+        [receipt] = await self._call(publish_call(message, self._json_default))
         return receipt
 
     async def publish_batch(self, messages: Iterable[GroupMessage]) -> list[PublishReceipt]:
@@ -74,17 +79,37 @@ class TrioPublisher(PublisherBase[_Link]):
         await trio.lowlevel.checkpoint()
         receipts: tuple[PublishReceipt, ...] = ()
         for batch in batches(encoded):
-            receipts += await self._call("batch", encode_batch(batch), len(batch), None, receipts)
+            receipts += await self._call(batch_call(batch, receipts))
         return list(receipts)
 
-    async def _call(
-        self, name: str, body: bytes, count: int | None, key: str | None, before: tuple[PublishReceipt, ...]
-    ) -> tuple[PublishReceipt, ...]:
-        attempts = self._attempts(trio.current_time(), key, before)
+    async def presence(self, group: str) -> list[PresentUser]:
+        """Return who is present in a group. See `Publisher.presence`.
+
+        Checkpoint: always. Raises: as `disconnect`.
+        """
+        return await self._call(presence_call(group))
+
+    async def disconnect(self, user: str | int | UUID, reason: str = "", code: int = 1000) -> int:
+        """Close all connections of a user, on all nodes. See `Publisher.disconnect`.
+
+        Checkpoint: always. Cancellation: it may be done. Raises: PublishError; TypeError, ValueError for what is not
+            accepted; LifecycleError after `close`.
+        """
+        return await self._call(disconnect_call(user, reason, code))
+
+    async def unsubscribe(self, user: str | int | UUID, group: str) -> int:
+        """Let all connections of a user leave a group, on all nodes. See `Publisher.unsubscribe`.
+
+        Checkpoint: always. Cancellation: it may be done. Raises: as `disconnect`.
+        """
+        return await self._call(unsubscribe_call(user, group))
+
+    async def _call(self, call: Call[T]) -> T:
+        attempts = self._attempts(trio.current_time(), call.key, call.before)
         while True:
-            found = await self._try(name, body, attempts.seconds(trio.current_time()))
+            found = await self._try(call.name, call.body, attempts.seconds(trio.current_time()))
             if isinstance(found, Answer):
-                read = read_answer(found, count, len(before))
+                read = call.read(found)
                 if not isinstance(read, Refusal):
                     return read
                 found = read
