@@ -161,9 +161,9 @@ async def test_sighup_replaces_the_workers_and_refuses_nobody(log):
             assert (await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
         await gone(workers)
         assert not workers & await pids(server)
+        await until_logged(server, "all workers are replaced")
         server.signal()
         assert await server.status() == 0
-    assert "all workers are replaced" in log.read_text()
     assert "ERROR" not in log.read_text()
 
 
