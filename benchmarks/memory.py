@@ -102,7 +102,7 @@ async def _held(path: str, connections: int) -> Holding:
 
 async def _connect(clients: Sequence[socket.socket], address: str, path: str) -> None:
     host, _, port = address.rpartition("/")[2].rpartition(":")
-    request = HANDSHAKE.format(path=path, port=port).encode()
+    request = HANDSHAKE.format(path=path, port=port, more="").encode()
 
     def connect() -> None:
         for client in clients:

@@ -8,7 +8,7 @@ from typing import Final, Self
 RECEIVE_SECONDS: Final = 120.0  # a server under valgrind on a busy machine needs many
 HANDSHAKE: Final = (
     "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Key: bWFrZSBjb3N0IGNvdW50cw==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    "Sec-WebSocket-Key: bWFrZSBjb3N0IGNvdW50cw==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
 )
 TEXT: Final = 1
 CLOSE: Final = 8
@@ -20,11 +20,11 @@ _MASK: Final = b"\1\2\3\4"
 class Client:
     """A connection. Everything that waits raises TimeoutError after two minutes."""
 
-    def __init__(self, port: int, path: str) -> None:
-        """Connect and send the request; the answer is not waited for."""
+    def __init__(self, port: int, path: str, more: str = "") -> None:
+        """Connect and send the request, with whole lines `more`; the answer is not waited for."""
         self._sock = socket.create_connection(("127.0.0.1", port), RECEIVE_SECONDS)
         self._buffer = b""
-        self._sock.sendall(HANDSHAKE.format(path=path, port=port).encode())
+        self._sock.sendall(HANDSHAKE.format(path=path, port=port, more=more).encode())
 
     def __enter__(self) -> Self:
         return self
@@ -95,8 +95,10 @@ class Client:
 
 
 def encode_frame(payload: bytes, opcode: int = TEXT) -> bytes:
-    """Return a whole masked frame of at most 125 bytes. Raises: ValueError for more."""
-    if len(payload) > 125:
-        raise ValueError(f"{len(payload)} bytes are too many for a small frame; at most 125")
+    """Return a whole masked frame of at most 65,535 bytes. Raises: ValueError for more."""
+    size = len(payload)
+    if size > 65535:
+        raise ValueError(f"{size} bytes are too many for a frame of these clients; at most 65,535")
     masked = bytes(byte ^ _MASK[at % 4] for at, byte in enumerate(payload))
-    return bytes([0x80 | opcode, 0x80 | len(payload)]) + _MASK + masked
+    length = bytes([0x80 | size]) if size < 126 else struct.pack("!BH", 0x80 | 126, size)
+    return bytes([0x80 | opcode]) + length + _MASK + masked

@@ -24,8 +24,9 @@ PACKAGES: Final = {
     "picows": ("picows", "uvloop"),
 }
 # Two hundred members have ten pings a second, which is more work than a delivery while valgrind is slow; and on a busy
-# machine a client of ours does not answer in time. No pings, or none within the hour.
-UNDISTURBED: Final = {"NEXIOS_PING_INTERVAL": "inf"}
+# machine a client of ours does not answer in time. No pings, or none within the hour. Compression is for
+# the workloads whose clients offer it.
+UNDISTURBED: Final = {"NEXIOS_PING_INTERVAL": "inf", "NEXIOS_COMPRESSION": "true"}
 UNDISTURBED_UVICORN: Final = ("--ws-ping-interval", "3600", "--ws-ping-timeout", "3600")
 _ASK = """
 import importlib.metadata, json, platform, sys

@@ -20,6 +20,8 @@ BATCH: Final = 32  # echoes that fall into one turn of the loop
 MEMBERS: Final = 200  # of the group that is published to
 ECHO: Final = encode_frame(b"x" * 64)
 PUBLISHED: Final = b'{"t":"' + b"y" * 100 + b'"}'
+PUBLISHED_LONG: Final = b'{"t":"' + b"y" * 1080 + b'"}'  # 1,088 bytes, and 39 compressed
+OFFER: Final = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
 LOWEST: Final = (0.0, 0.2)
 MIDDLE: Final = (0.1, 0.9)
 
@@ -120,11 +122,11 @@ def _connect_and_close(server: CountedServer) -> Iterator[Step]:
 
 
 @contextmanager
-def _delivery(server: CountedServer) -> Iterator[Step]:
+def _delivery(server: CountedServer, published: bytes = PUBLISHED, more: str = "") -> Iterator[Step]:
     with ExitStack() as stack:
-        members = [stack.enter_context(_connected(server, "/sub")) for _ in range(MEMBERS)]
+        members = [stack.enter_context(_connected(server, "/sub", more)) for _ in range(MEMBERS)]
         publisher = stack.enter_context(_connected(server, "/pub"))
-        message = encode_frame(PUBLISHED)
+        message = encode_frame(published)
 
         def step() -> None:
             publisher.send(message)
@@ -135,12 +137,20 @@ def _delivery(server: CountedServer) -> Iterator[Step]:
         yield step
 
 
+def _long_delivery(server: CountedServer) -> Preparation:
+    return _delivery(server, PUBLISHED_LONG)
+
+
+def _compressed_delivery(server: CountedServer) -> Preparation:
+    return _delivery(server, PUBLISHED_LONG, OFFER)
+
+
 @contextmanager
-def _connected(server: CountedServer, path: str) -> Iterator[Client]:
+def _connected(server: CountedServer, path: str, more: str = "") -> Iterator[Client]:
     """A client, connected while the server was held: connection and request arrive together."""
     with ExitStack() as stack:
         with server.held():
-            client = stack.enter_context(Client(server.port, path))
+            client = stack.enter_context(Client(server.port, path, more))
         client.finish_handshake()
         server.wait_until_at_rest()
         yield client
@@ -154,5 +164,14 @@ WORKLOADS: Final = (
     Workload("sync32", "echo of 32, sync", _sync_of_many, units=BATCH, steps=2, slices=16, warm=10, is_ours=True),
     Workload("connect", "connect and close", _connect_and_close, units=1, steps=16, slices=15, warm=32, part=MIDDLE),
     Workload("delivery", "delivery to 200", _delivery, units=MEMBERS, steps=1, slices=24, warm=12),
+    Workload("long", "1,088 bytes to 200", _long_delivery, units=MEMBERS, steps=1, slices=24, warm=12, is_ours=True),
+    Workload(
+        *("deflate", "the same, compressed", _compressed_delivery),
+        units=MEMBERS,
+        steps=1,
+        slices=24,
+        warm=12,
+        is_ours=True,
+    ),
 )
 TITLES: Final = {workload.name: workload.title for workload in WORKLOADS}

@@ -174,16 +174,20 @@ def test_versions_are_of_what_the_counts_depend_on():
     assert list(servers.versions(runner, Kit(None, command.KEPT.parent, 0))) == ["python", "trio"]
 
 
-@pytest.mark.parametrize("size", [0, 125])
-def test_a_frame_is_masked(size):
+@pytest.mark.parametrize(
+    ("size", "length"), [(0, b"\x80"), (125, b"\xfd"), (126, b"\xfe\x00\x7e"), (65535, b"\xfe\xff\xff")]
+)
+def test_a_frame_is_masked(size, length):
+    head = b"\x81" + length + b"\1\2\3\4"
     frame = encode_frame(b"x" * size)
-    assert frame[:6] == bytes([0x81, 0x80 | size]) + b"\1\2\3\4"
-    assert bytes(byte ^ frame[2 + at % 4] for at, byte in enumerate(frame[6:])) == b"x" * size
+    assert frame[: len(head)] == head
+    masked = frame[len(head) :]
+    assert bytes(byte ^ head[-4 + at % 4] for at, byte in enumerate(masked)) == b"x" * size
 
 
-def test_a_frame_is_small():
-    with pytest.raises(ValueError, match="126 bytes are too many"):
-        encode_frame(b"x" * 126)
+def test_a_frame_has_its_bound():
+    with pytest.raises(ValueError, match="65536 bytes are too many"):
+        encode_frame(b"x" * 65536)
 
 
 @pytest.mark.parametrize("command_line", ["import time; time.sleep(60)"])

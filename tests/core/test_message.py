@@ -62,14 +62,17 @@ def test_lengths_take_the_shortest_form(length, header):
 
 def test_small_frames_are_not_compressed():
     frame = text_frame("x" * (MIN_DEFLATE_BYTES - 1))
-    assert frame.deflated is frame.wire
+    assert frame.deflated is frame
 
 
 @given(st.binary(min_size=MIN_DEFLATE_BYTES), st.booleans())
 def test_compression_needs_no_context(data, is_text):
-    first, body = read_frame(Frame(data, text=is_text).deflated)
+    frame = Frame(data, text=is_text)
+    first, body = read_frame(frame.deflated.wire)
     assert first == (0xC1 if is_text else 0xC2)  # final, compressed
     assert zlib.decompressobj(wbits=-15).decompress(body + b"\0\0\xff\xff") == data
+    assert frame.deflated is frame.deflated.deflated  # made once
+    assert (frame.deflated.size, frame.deflated.payload) == (frame.size, data)  # queues count what it was
 
 
 def test_a_frame_as_an_asgi_event():

@@ -44,7 +44,7 @@ async def test_a_history_costs_what_it_is_counted_with(name, kinds):
             frame = message.frame(kind)
             assert frame.wire
             assert frame.event
-            assert frame.deflated
+            assert frame.deflated.wire
 
     engine.attach(write)
     count = 300 if name == "large" else 2000

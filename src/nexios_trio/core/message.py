@@ -30,6 +30,7 @@ BYTES_FORM: Final = 2
 # bookkeeping; `payloads.FRAME_INDEXES` has it by payload type.
 FrameIndex = int
 FIRST_ENCODING: Final = 3
+DEFLATED: Final[FrameIndex] = 1 << 16  # added to an index: the same form, for those who negotiated compression
 
 
 def wire_header(opcode: int, length: int) -> bytes:
@@ -75,18 +76,19 @@ class Frame:
         return wire
 
     @property
-    def deflated(self) -> bytes:
-        """The bytes of the server frame, compressed (RFC 7692) without a context, so one for all; plain if small."""
-        return self._made("deflated", self._deflate)
+    def deflated(self) -> "Frame":
+        """The same, compressed on the wire (RFC 7692) without a context, so one for all; itself if it is small."""
+        return self if self.size < MIN_DEFLATE_BYTES else self._made("deflated", self._deflate)
 
-    def _deflate(self) -> bytes:
-        if self.size < MIN_DEFLATE_BYTES:
-            return self.wire
-        deflater = zlib.compressobj(wbits=-15)
+    def _deflate(self) -> "Frame":
+        bits = self.size.bit_length()  # a window and tables for as much: 32 KiB for 1 KiB, where the default takes 256
+        deflater = zlib.compressobj(wbits=-min(bits + 1, 15), memLevel=min(bits - 6, 8))
         # A sync flush ends with an empty block that the peer adds by itself.
         data = (deflater.compress(self.payload) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
         header = wire_header(1 if self.text else 2, len(data))
-        return bytes((header[0] | 0x40,)) + header[1:] + data
+        frame = _DeflatedFrame(self.payload, self.text)
+        frame._wire = bytes((header[0] | 0x40,)) + header[1:] + data
+        return frame
 
     @property
     def event(self) -> dict[str, Any]:
@@ -104,6 +106,14 @@ class Frame:
         if name not in self._rarer:
             self._rarer[name] = make()
         return cast(T, self._rarer[name])
+
+
+class _DeflatedFrame(Frame):
+    __slots__ = ()
+
+    @property
+    def deflated(self) -> Frame:
+        return self
 
 
 def text_frame(text: str) -> Frame:
@@ -233,6 +243,8 @@ class Message:
         return frame
 
     def _encoded(self, index: FrameIndex) -> Frame:
+        if index >= DEFLATED:
+            return self.frame(index - DEFLATED).deflated
         if self._encodings is None:
             self._encodings = {}
         frame = self._encodings.get(index)

@@ -50,7 +50,10 @@ class Receiver:
     __slots__ = ()
 
     def attach(self, membership: "Membership[Any]") -> WriteNow | None:
-        """Tell `membership.set_write_now` of changes from now on. Returns how it can be written to at present."""
+        """Tell `membership.set_write_now` of changes from now on. Returns how it can be written to at present.
+
+        It may give the membership another `frame_index`: that of the same form, compressed.
+        """
         return None
 
     def detach(self, membership: "Membership[Any]") -> None:

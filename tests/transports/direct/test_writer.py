@@ -11,6 +11,7 @@ from nexios_trio.core.lifecycle import Cause, End
 from nexios_trio.core.message import binary_frame, text_frame
 from nexios_trio.core.overflow import conflate
 from nexios_trio.exceptions import MessageTooBig, WebSocketDisconnect
+from nexios_trio.pubsub.group import Group
 from tests.rawframes import (
     BINARY,
     PING,
@@ -51,7 +52,8 @@ async def test_a_cancelled_send_sends_nothing():
 async def test_compressed_for_those_who_negotiated_it():
     async with direct(deflate=True) as (transport, peer):
         transport.offer(text_frame("short"))
-        transport.offer_batch(PLAIN, batch("z" * 1000))
+        membership = Group("room").add_member("member", transport, frame_index=1)
+        transport.offer_batch(membership, batch("z" * 1000))
         await transport.send(text_frame("y" * 1000))
         short, first, second = await peer.frames(3)
         assert (short, short.rsv) == (ServerFrame(TEXT, b"short"), 0)

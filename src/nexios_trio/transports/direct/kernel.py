@@ -13,6 +13,7 @@ import trio
 
 from ...asgi_types import Scope
 from ...config.settings import Settings
+from ...core.message import DEFLATED
 from ...pubsub.group import Membership
 from ...pubsub.writing import WriteNow
 from ..epoll import WRITE, Poller
@@ -59,10 +60,12 @@ class KernelWriter(DirectSocket):
 
     @property
     def _write_when_clear(self) -> WriteNow | None:
-        """Compressed frames are not the group's, and whether the kernel holds too much it cannot tell."""
-        return None if self._deflate or self._is_bounded else self._sock_send
+        """None where the kernel may hold little: `send` does not look whether it holds too much."""
+        return None if self._is_bounded else self._sock_send
 
     def attach(self, membership: Membership[Any]) -> WriteNow | None:
+        if self._deflate:
+            membership.frame_index += DEFLATED
         self._memberships = (*self._memberships, membership)
         return self._write_when_clear if self.state is _CLEAR else None
 

@@ -97,7 +97,7 @@ class DirectTransport(Reader):
         self.begin()
 
     def use_settings(self, settings: Settings, *, deflate: bool) -> None:
-        """Go by other settings from here on. To be called before the handshake is answered."""
+        """Go by other settings from here on. To be called before a group is joined, and the handshake answered."""
         self.settings = settings
         self.policy = resolve_policy(settings.overflow)
         self.inbox.bound(settings.inbox_messages, settings.inbox_bytes)

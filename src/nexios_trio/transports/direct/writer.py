@@ -24,7 +24,7 @@ from trio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_
 from ...asgi_types import Scope
 from ...config.settings import Settings
 from ...core.lifecycle import PEER_LOST, Cause, End, Occurrence, Phase
-from ...core.message import BINARY_HEADERS, SHORT_BYTES, TEXT_HEADERS, Batch, Frame, wire_header
+from ...core.message import BINARY_HEADERS, MIN_DEFLATE_BYTES, SHORT_BYTES, TEXT_HEADERS, Batch, Frame, wire_header
 from ...core.overflow import Policy
 from ...exceptions import MessageTooBig
 from ...protocol.frames import BINARY, PING, TEXT, control_frame, messages_behind
@@ -71,7 +71,7 @@ class Writer(KernelWriter):
         if self.state is _CLEAR and frame.size <= self._max_size:
             await checkpoint_if_cancelled()  # without yielding: nothing has changed behind it
             self.counts.meant += 1
-            self._write(frame.deflated if self._deflate else frame.wire)
+            self._write((frame.deflated if self._deflate else frame).wire)
             await cancel_shielded_checkpoint()
         else:
             await self._send_queued(frame)
@@ -98,7 +98,7 @@ class Writer(KernelWriter):
 
     def write_nowait(self, payload: bytes, is_text: bool) -> bool:
         size = len(payload)
-        if self.state is not _CLEAR or self._deflate or size > self._max_size:
+        if self.state is not _CLEAR or size > self._max_size or (self._deflate and size >= MIN_DEFLATE_BYTES):
             return False
         self.counts.meant += 1
         if size < SHORT_BYTES:
@@ -109,14 +109,14 @@ class Writer(KernelWriter):
 
     def offer(self, frame: Frame, key: Hashable = None, policy: Policy | None = None) -> None:
         if self.state is _CLEAR:
-            self._write(frame.deflated if self._deflate else frame.wire)
+            self._write((frame.deflated if self._deflate else frame).wire)
         elif self.lifecycle.end is not None:
             self.counts.lost += 1
         elif not self._queue().offer(frame, key, policy):
             self.evict(End.of(Cause.OVERFLOW, "too slow"))
 
     def offer_batch(self, membership: Membership[Any], batch: Batch, written: int = 0) -> None:
-        if self.state is not _CLEAR or self._deflate or self._is_bounded:
+        if self.state is not _CLEAR or self._is_bounded:
             super().offer_batch(membership, batch)
             return
         data = batch.wire(membership.frame_index)
@@ -173,7 +173,7 @@ class Writer(KernelWriter):
         most = self._kernel_limit or MAX_WRITE_BYTES
         while outbox is not None and outbox.messages and size < most:
             frame = outbox.take_nowait()
-            parts.append(frame.deflated if self._deflate else frame.wire)
+            parts.append((frame.deflated if self._deflate else frame).wire)
             size += frame.size
         if not parts and self._goodbye:
             data, self._goodbye = self._goodbye, b""
