@@ -7,6 +7,7 @@ import click
 
 from .checks.everything import find_all
 from .checks.findings import NOTE, OK, WRONG, Finding
+from .command import Command
 from .human import colored
 from .serving_options import serving_options
 
@@ -19,7 +20,7 @@ LOOKS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-@click.command(short_help="What is wrong with an application and its configuration.")
+@click.command(cls=Command, short_help="What is wrong with an application and its configuration.")
 @click.argument("application", metavar="MODULE:APP")
 @serving_options
 @click.option("--through", metavar="URL", help="Ask for a WebSocket there, and see what arrives here: behind a proxy.")

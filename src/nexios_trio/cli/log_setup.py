@@ -5,6 +5,7 @@ import sys
 from typing import Final
 
 import attrs
+import click
 from hypercorn.config import Config
 
 from ..logs import JsonFormatter, TextFormatter
@@ -38,9 +39,18 @@ class LogSetup:
         return JsonFormatter() if self.format == "json" else TextFormatter(colors=colors and colored() is not False)
 
     def use_in(self, config: Config) -> Config:
-        """Write hypercorn's access log, if it has a place of its own, in the chosen format, too. Returns the config."""
+        """Write hypercorn's access log, if it has a place of its own, in the chosen format, too.
+
+        Returns: the config. Raises: click.UsageError.
+        """
         if isinstance(config.accesslog, str) and config.access_log_format == Config.access_log_format:
-            config.accesslog = open_access_log(config.accesslog, self.formatter()).logger
+            try:
+                config.accesslog = open_access_log(config.accesslog, self.formatter()).logger
+            except OSError as error:
+                raise click.UsageError(
+                    f"cannot write the access log {config.accesslog}: {error.strerror}; accepted are a file, and - for"
+                    " standard output"
+                ) from None
         return config
 
     def begin(self) -> None:

@@ -14,7 +14,7 @@ from ..exceptions import SettingsError
 from ..server.hypercorn.options import unknown_options
 from ..server.listeners import DEFAULT_HOST, DEFAULT_PORT
 
-__all__ = ["given_names", "read_options", "read_settings", "read_umask", "usage_error"]
+__all__ = ["given_names", "read_options", "read_root_path", "read_settings", "read_umask", "usage_error"]
 
 
 def read_umask(context: click.Context, option: click.Parameter, value: str | None) -> int | None:
@@ -24,6 +24,13 @@ def read_umask(context: click.Context, option: click.Parameter, value: str | Non
     if re.fullmatch(r"(0o)?[0-7]{1,4}", value) is None:
         raise click.BadParameter(f"{value!r}: accepted are octal digits, as in 007")
     return int(value.removeprefix("0o"), 8)
+
+
+def read_root_path(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Read what every path begins with, for proxies. A callback of click's."""
+    if value and not value.startswith("/"):
+        raise click.BadParameter(f"{value!r}: accepted is a path that begins with /, as in /chat")
+    return value
 
 
 def read_options(options: dict[str, Any]) -> Config:
@@ -38,6 +45,10 @@ def read_options(options: dict[str, Any]) -> Config:
             setattr(config, name, options[name])
     if options["access_log"] is not None:
         config.accesslog = options["access_log"]
+    if options["insecure_bind"] and not config.ssl_enabled:
+        raise click.UsageError(
+            "--insecure-bind is for a server with TLS, and needs --certfile and --keyfile; give --bind"
+        )
     return config
 
 

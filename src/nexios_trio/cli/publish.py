@@ -9,6 +9,7 @@ import click
 from ..core.json import decode_json
 from ..exceptions import InvalidJson
 from ..publisher import Publisher, PublishError
+from .command import Command
 
 __all__ = ["publish"]
 
@@ -21,6 +22,7 @@ MAX_DEPTH: Final = 128  # levels of JSON
 
 
 @click.command(
+    cls=Command,
     short_help="Send a message to a group of a running application.",
     epilog=f"The key of mount_api is read from {KEY_VARIABLE}. Exit status: 0 published, 1 not published, 2 refused or"
     " a mistake on the command line, 4 perhaps published: run it again with the same --key.",

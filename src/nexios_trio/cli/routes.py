@@ -3,13 +3,14 @@
 import click
 
 from ..routing.listing import list_routes
+from .command import Command
 from .human import colored, show_table
 from .loading import find_nexios_app, load
 
 __all__ = ["routes"]
 
 
-@click.command(short_help="What an application serves, where, and by which handler.")
+@click.command(cls=Command, short_help="What an application serves, where, and by which handler.")
 @click.argument("application", metavar="MODULE:APP")
 def routes(application: str) -> None:
     """Show the routes of an application in the order in which they are tried: WebSockets, HTTP, and applications that

@@ -17,6 +17,7 @@ from ..server.parent_link import WorkerPlace
 from ..server.supervisor import Supervisor
 from ..server.workers_health import run_with_health
 from .banner import Banner
+from .command import Command
 from .log_setup import LogSetup
 from .options import read_options, read_settings, usage_error
 from .process import serve_in_this_process, write_pid
@@ -28,6 +29,7 @@ __all__ = ["run"]
 
 
 @click.command(
+    cls=Command,
     short_help="Serve an ASGI application, until it is stopped.",
     epilog="A setting is also read from NEXIOS_NAME in the environment; --show-settings lists them all.",
 )

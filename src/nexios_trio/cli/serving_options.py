@@ -6,8 +6,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from .command import Number
 from .log_setup import LOG_FORMATS, LOG_LEVELS
-from .options import read_umask
+from .options import read_root_path, read_umask
 
 __all__ = ["serving_options"]
 
@@ -22,18 +23,22 @@ def serving_options(command: Command) -> Command:
             "-b", "--bind", multiple=True, metavar="ADDRESS", help="HOST:PORT, unix:PATH or fd://NUMBER; several."
         ),
         click.option("--host", metavar="HOST", help="In place of --bind: a name or an address.  [default: 127.0.0.1]"),
-        click.option("--port", type=click.IntRange(0, 65535), metavar="PORT", help="With it; 0: any.  [default: 8000]"),
         click.option(
-            "--insecure-bind", multiple=True, metavar="ADDRESS", help="The same without TLS, next to --bind with it."
+            "--port", type=Number(0, 65535), metavar="PORT", help="In place of --bind; 0: any.  [default: 8000]"
+        ),
+        click.option(
+            "--insecure-bind", multiple=True, metavar="ADDRESS", help="Without TLS, next to those of --bind with it."
         ),
         click.option("-c", "--config", metavar="FILE", help="hypercorn's: a TOML file, file:PY or python:MODULE."),
-        click.option("-w", "--workers", type=click.IntRange(1), metavar="N", help="Processes on the same addresses."),
+        click.option("-w", "--workers", type=Number(1), metavar="N", help="Processes on the same addresses."),
         click.option("--certfile", metavar="FILE", help="TLS certificate chain."),
         click.option("--keyfile", metavar="FILE", help="TLS private key."),
         click.option(
             "--umask", callback=read_umask, metavar="OCTAL", help="Of a Unix socket: 007 lets its group in, 000 all."
         ),
-        click.option("--root-path", metavar="PATH", help="What a proxy in front cuts off, as in /chat."),
+        click.option(
+            "--root-path", callback=read_root_path, metavar="PATH", help="What a proxy in front cuts off, as in /chat."
+        ),
         click.option("--access-log", metavar="FILE", help="Where requests are logged; - for standard output."),
         click.option(
             "--health-bind", multiple=True, metavar="ADDRESS", help="For /healthz, /readyz and metrics alone."

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import click
 
 from ..config.settings import Settings
+from .command import Command
 from .human import show_table
 from .loading import load, settings_of
 from .options import given_names, read_settings
@@ -14,7 +15,7 @@ from .setting_sources import DEFAULT, find_sources
 __all__ = ["settings", "show_settings"]
 
 
-@click.command(short_help="Each setting, its value, and where that comes from.")
+@click.command(cls=Command, short_help="Each setting, its value, and where that comes from.")
 @click.argument("application", metavar="[MODULE:APP]", required=False)
 @click.option("-s", "--set", "given", multiple=True, metavar="NAME=VALUE", help="As `run` is given it.")
 @click.option("--changed", is_flag=True, help="Only those that are not at their default.")

@@ -63,6 +63,8 @@ class AccessLog:
 def open_access_log(target: str | logging.Logger, formatter: logging.Formatter) -> AccessLog:
     """Make an access log that writes to a file, for ``-`` to standard output, or to a logger of the application's.
 
+    Raises: OSError when the file cannot be written.
+
     Except for the last, its logger is nobody else's: `logging.config.dictConfig` neither finds nor disables it.
     """
     if isinstance(target, logging.Logger):
@@ -74,7 +76,7 @@ def open_access_log(target: str | logging.Logger, formatter: logging.Formatter) 
             sys.stdout.reconfigure(errors="backslashreplace")  # there are arrows in the lines
         handler = logging.StreamHandler(sys.stdout)
     else:
-        handler = logging.FileHandler(target, encoding="utf-8", delay=True)
+        handler = logging.FileHandler(target, encoding="utf-8")
     handler.setFormatter(formatter)
     logger.addHandler(handler)
     return AccessLog(logger)
