@@ -4,6 +4,7 @@ A worker may be of a newer release than the hub in its parent. Whoever changes w
 records it anew: then a worker that says something else is refused, in place of being misunderstood.
 """
 
+import socket
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from nexios_trio.engines.hub_frames import (
     Kind,
     frame,
 )
+from nexios_trio.engines.hub_link import Call, HubLink
 from nexios_trio.engines.presence import LeaseLost
 from nexios_trio.exceptions import EngineError
 from tests.engines.hub_recording import (
@@ -209,6 +211,25 @@ async def test_a_worker_whose_message_has_no_answer_that_it_knows_is_told_at_onc
             await worker.engine.publish("room", made("hello"))
         assert caught.value.maybe_published
         assert worker.engine.state is EngineState.UP  # the hub did answer
+
+
+async def test_a_worker_whose_parent_cannot_be_read_has_no_line_any_more() -> None:
+    theirs, ours = socket.socketpair()
+    link = HubLink(ours, DEADLINE)
+    ended = trio.Event()
+    async with trio.open_nursery() as nursery, trio.SocketStream(trio.socket.from_stdlib_socket(theirs)) as stream:
+        nursery.start_soon(link.run, ended.set)
+        call = Call(Kind.NAMES, 1)
+        link.request(call, Kind.GROUPS)
+        await stream.send_all(b"\0\0\0\x08" + b"\xff" * 20)
+        with trio.fail_after(DEADLINE):
+            await ended.wait()
+            with pytest.raises(EngineError, match="the parent process is gone"):
+                await call.wait()
+            while await stream.receive_some():
+                pass  # to the end: the parent keeps nothing for this worker
+        assert link.is_over
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_page_that_cannot_be_read_is_an_error_of_the_engine() -> None:

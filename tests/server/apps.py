@@ -70,6 +70,12 @@ async def crash(req, res):
     return res.text("it will")
 
 
+@app.get("/garble")
+async def garble(req, res):
+    app.box.engine._link._socket.put(bytes((0, 0, 0, 8)) + b"no frame at all")
+    return res.json(os.getpid())
+
+
 @app.ws_route("/who")
 async def who(ws):
     await ws.accept()

@@ -120,6 +120,26 @@ async def test_a_worker_that_stands_still_holds_up_nobody_and_misses_nothing(tmp
                 assert await member.hear(100) == [str(number) for number in range(100)]
 
 
+async def test_a_worker_that_garbles_its_line_to_the_hub_is_replaced(tmp_path):
+    async with room(tmp_path / "log", 2, 12) as (server, members):
+        victim = await ask(server, "/garble")
+        left = [member for member in members if member.pid != victim]
+        for member in members:
+            if member.pid == victim:
+                assert await member.client.closed() == 1012
+        async with AsyncExitStack() as stack:
+            with trio.fail_after(DEADLINE):
+                while (back := await join(server, stack)).pid in (victim, left[0].pid):
+                    pass
+            await left[0].say("welcome back")
+            for member in (back, *left):
+                assert await member.hear(1) == ["welcome back"]
+        server.signal()
+        assert await server.status() == 0
+    assert "carries no frame" in server.log
+    assert f"process {victim}) ended with status 0" in server.log
+
+
 APP = """
 from pathlib import Path
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import resource
 import signal
 import socket
 from collections import Counter
@@ -177,6 +178,7 @@ class Shells:
     """A supervisor of two workers. `script` is what each does before it is ready."""
 
     def __init__(self, log: pytest.LogCaptureFixture) -> None:
+        self.program = "/bin/sh"
         self.script = ":"
         self.started = 0
         self.ready = trio.Event()
@@ -191,7 +193,7 @@ class Shells:
 
     def _command(self, place: WorkerPlace) -> list[str]:
         self.started += 1
-        return ["/bin/sh", "-c", SHELL.format(self.script)]
+        return [self.program, "-c", SHELL.format(self.script)]
 
     @asynccontextmanager
     async def running(self, status: int) -> AsyncIterator[None]:
@@ -277,6 +279,96 @@ async def test_one_that_cannot_start_in_place_of_another_is_the_end_of_all(shell
         shells.script = "exit 3"
         os.kill((await shells.until_logged("has started", 2))[0], signal.SIGKILL)
     assert "ended with status 3 before it was ready" in caplog.text
+
+
+def descriptors() -> set[int]:
+    """Those that this process has open."""
+    found = os.listdir("/proc/self/fd")
+    return {int(name) for name in found if os.path.lexists(f"/proc/self/fd/{name}")}  # that of the listing is closed
+
+
+class Scarcity(logging.Handler):
+    """When a worker is about to be started again, so many descriptors are left, until that has failed."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__()
+        self.left = left
+        self.before = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "another worker is started" in record.getMessage() and self.left >= 0:
+            used = descriptors()
+            free = [number for number in range(max(used) + 2 + self.left) if number not in used]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free[self.left], self.before[1]))
+            self.left = -1
+        elif "cannot be started" in record.getMessage():
+            self.close()
+
+    def close(self) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, self.before)
+        super().close()
+
+
+@pytest.mark.parametrize("left", [0, 2, 4], ids=["no descriptor", "those of one pair", "those of both"])
+async def test_a_worker_that_cannot_be_started_again_for_want_of_descriptors_is_later(shells, caplog, left):
+    logger = logging.getLogger("nexios_trio.workers")
+    scarcity = Scarcity(left)
+    logger.addHandler(scarcity)
+    try:
+        async with shells.running(0):
+            before = len(descriptors())
+            os.kill((await shells.until_logged("has started", 2))[0], signal.SIGKILL)
+            await shells.until_logged("is ready")
+            assert len(descriptors()) == before
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        logger.removeHandler(scarcity)
+        scarcity.close()
+    assert "cannot be started: [Errno 24]" in caplog.text
+    assert shells.announced == 1
+
+
+async def test_it_is_tried_again_and_again_and_costs_nothing(shells, caplog, monkeypatch):
+    monkeypatch.setattr(supervisor, "RESTART_SECONDS", 0.001)
+    async with shells.running(0):
+        shells.program = "/no/such/program"
+        os.kill((await shells.until_logged("has started", 2))[0], signal.SIGKILL)
+        while caplog.text.count("cannot be started: [Errno 2]") < 6:  # more than there are slots, or ends allowed
+            await trio.sleep(0.01)
+        shells.program = "/bin/sh"
+        await shells.until_logged("is ready")
+        signal.raise_signal(signal.SIGTERM)
+    assert "another worker is started in 0.032 s" in caplog.text
+
+
+async def test_a_stop_while_none_can_be_started_is_in_order(shells, caplog):
+    async with shells.running(0):
+        shells.program = "/no/such/program"
+        os.kill((await shells.until_logged("has started", 2))[0], signal.SIGKILL)
+        while "cannot be started" not in caplog.text:
+            await trio.sleep(0.01)
+        signal.raise_signal(signal.SIGTERM)
+
+
+async def test_workers_stay_where_those_that_shall_replace_them_cannot_be_started(shells, caplog):
+    async with shells.running(0):
+        shells.program = "/no/such/program"
+        signal.raise_signal(signal.SIGHUP)
+        while "no worker is replaced any more" not in caplog.text:
+            await trio.sleep(0.01)
+        shells.program = "/bin/sh"
+        os.kill((await shells.until_logged("has started", 2))[0], signal.SIGKILL)  # has no successor
+        await shells.until_logged("is ready")
+        signal.raise_signal(signal.SIGHUP)
+        await shells.until_logged("is ready", 3)
+        signal.raise_signal(signal.SIGTERM)
+
+
+async def test_a_server_whose_workers_cannot_be_started_ends(shells, caplog):
+    shells.program = "/no/such/program"
+    with trio.fail_after(DEADLINE):
+        assert await shells.supervisor.run() == 1
+    assert "worker 1 cannot be started: [Errno 2]" in caplog.text
 
 
 async def test_one_that_does_not_stop_for_its_successor_is_killed(shells, monkeypatch):

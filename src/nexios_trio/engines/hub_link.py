@@ -2,13 +2,15 @@
 
 A request has a number, and its answer the same one. All answers come on one ordered line with the messages. Who waits
 for one is told after `deadline` seconds that there was none; the line stays as it is, and what is answered late is
-still delivered. The line ends with the parent, and then the worker ends too.
+still delivered. A line that has ended never comes back: it ends with the parent, or because one of the two has said
+what the other cannot read. Either way the worker stops, and where the parent lives another one is started.
 """
 
 import logging
 import socket
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from typing import Final, Protocol
@@ -124,15 +126,22 @@ class HubLink:
         self.is_over = False
         self.is_silent = False  # an answer was due that has not come
 
-    async def run(self) -> None:
-        """Carry frames, also when the parent is gone: then every request fails. Never returns."""
+    async def run(self, on_end: Callable[[], None] = lambda: None) -> None:
+        """Carry frames, also when the line has ended: then every request fails. Never returns.
+
+        Args:
+            on_end: called once the line has ended by itself.
+        """
         with self._sock:
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._expire)
                     nursery.start_soon(self._socket.write)
                     await self._socket.read()
+                    with suppress(OSError):
+                        self._sock.shutdown(socket.SHUT_RDWR)  # the parent queues nothing more
                     self._end()
+                    on_end()
                     await trio.sleep_forever()
             finally:
                 self._end()

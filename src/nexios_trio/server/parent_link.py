@@ -62,6 +62,7 @@ class ParentLink:
     hub: HubLink
     _stream: trio.SocketStream
     is_retired: bool = attrs.field(default=False, init=False)
+    _is_lost: bool = attrs.field(default=False, init=False)  # the parent, or its hub
     overview: ServerOverview = attrs.field(init=False)  # the server's, about which it is asked
     _questions: Questions = attrs.field(init=False)
 
@@ -103,15 +104,24 @@ class ParentLink:
             self.hub.note_silence()
         return None
 
+    async def carry(self) -> None:
+        """Carry what boxes and the hub say to each other. Stop as if by a signal when that line ends."""
+        await self.hub.run(self._stop)
+
     async def follow(self) -> None:
         """Ask, and answer the parent. Stop as if by a signal when it says so, or is gone."""
         async with self._stream:
             await self._questions.run(self._obey)
-            if not self.is_retired:
-                signal.raise_signal(signal.SIGTERM)
+            self._stop()
             await trio.sleep_forever()
 
     def _obey(self, line: bytes) -> None:
         if line == RETIRE.strip():
+            self._stop()
             self.is_retired = True
+
+    def _stop(self) -> None:
+        """Stop, unless that was said already: the two lines to the parent end together."""
+        if not self.is_retired and not self._is_lost:
+            self._is_lost = True
             signal.raise_signal(signal.SIGTERM)

@@ -166,7 +166,7 @@ class Server:
             services.start_soon(self.timers.run, name="timers")
             services.start_soon(watch_event_loop, self.settings, name="watchdog")
             if self.parent is not None:
-                services.start_soon(self.parent.hub.run, name="line to the hub")
+                services.start_soon(self.parent.carry, name="line to the hub")
             pages = overview_pages(self.overview)
             services.start_soon(
                 serve_health, self.health, pages, self.config, self.adopted, self.poller, self.timers, name="health"

@@ -9,6 +9,7 @@ application's that blocks the event loop does not keep them from being heard.
 """
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -23,7 +24,7 @@ from . import early_signals
 from .forced_end import ForcedEnd
 from .shutdown import StopRequest
 
-__all__ = ["SignalCount", "Trigger", "hurry_when_cancelled", "wait_for_stop"]
+__all__ = ["SignalCount", "Trigger", "has_terminal", "hurry_when_cancelled", "wait_for_stop"]
 
 logger = logging.getLogger("nexios_trio.server")
 
@@ -111,3 +112,12 @@ def _obey(stop: StopRequest, number: int, count: int, hint: str) -> None:
     else:
         logger.info("hurrying because of %s%s", name, hint)
         stop.hurry()
+
+
+def has_terminal() -> bool:
+    """Tell whether this process has a controlling terminal, which is gone once its window is closed."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -7,12 +7,13 @@ its parent. What waits to be accepted is in the shared sockets, and outlives any
     a worker that was ready ends            another one is started in its place, at first soon, then less so
     five of them end within a minute        the server ends, with status 1
     one fails before it is ready            the same; if it was to replace another one, that one stays
+    no process can be started               tried again, after a longer and longer time; the first workers, and those
+                                            in place of one that still serves, are as above
     SIGHUP                                  one worker after the other is replaced: the old one stops once the new one
                                             is ready
 """
 
 import logging
-import os
 import signal
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -24,7 +25,7 @@ import trio
 
 from ..engines.hub import Hub
 from .parent_link import NEWCOMERS_SECONDS, WorkerPlace
-from .stop_signals import SignalCount
+from .stop_signals import SignalCount, has_terminal
 from .worker_loads import WorkerLoads
 from .worker_process import Worker, describe_end, start_worker
 from .worker_reports import FindAnswer
@@ -37,6 +38,7 @@ SLACK_SECONDS: Final = 2.0  # that a process may take to end, besides the drain
 MAX_ENDS: Final = 5  # of workers within `ENDS_SECONDS`, and the server ends
 ENDS_SECONDS: Final = 60.0
 RESTART_SECONDS: Final = 0.1  # until a worker is started again; twice as long after each further end
+MAX_RESTART_SECONDS: Final = 10.0  # where there are no descriptors, or processes, to be had
 
 
 @attrs.define(eq=False)
@@ -92,7 +94,7 @@ class Supervisor:
 
     async def run(self) -> int:
         """Run until every worker has ended. Returns the exit status: 0 if all were asked to end and did so in order."""
-        had_terminal = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _has_terminal()
+        had_terminal = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and has_terminal()
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             try:
                 async with trio.open_nursery() as nursery:
@@ -113,7 +115,7 @@ class Supervisor:
     async def _obey(self, signals: AsyncIterator[int], places: trio.Nursery, had_terminal: bool) -> None:
         counted = SignalCount()
         async for number in signals:
-            if number != signal.SIGHUP or (had_terminal and not _has_terminal()):
+            if number != signal.SIGHUP or (had_terminal and not has_terminal()):
                 self._stop(signal.Signals(number).name)
                 if counted.add(number, trio.current_time()) == 3:
                     logger.critical("a third %s: the workers are killed", signal.Signals(number).name)
@@ -144,26 +146,38 @@ class Supervisor:
         number: int,
         predecessor: Worker | None = None,
         *,
-        task_status: trio.TaskStatus[Worker] = trio.TASK_STATUS_IGNORED,
+        task_status: trio.TaskStatus[Worker | None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Have a worker with this number until the server stops, or a successor has its place."""
-        go_on = True
+        go_on, seconds = True, RESTART_SECONDS
         while go_on:
-            worker = await self._start(number, predecessor)
+            try:
+                worker = await self._start(number, predecessor)
+            except OSError as error:
+                task_status.started(None)
+                task_status = trio.TASK_STATUS_IGNORED
+                go_on = self._is_needed(number, predecessor, error) and await self._pause(seconds)
+                seconds = min(2 * seconds, MAX_RESTART_SECONDS)
+                continue
             task_status.started(worker)
-            task_status, predecessor = trio.TASK_STATUS_IGNORED, None
+            task_status, predecessor, seconds = trio.TASK_STATUS_IGNORED, None, RESTART_SECONDS
             try:
                 status = await self._wait(worker)
             finally:
                 worker.end()
                 self._alive.discard(worker)
                 self._loads.give_slot_back(worker.place.slot)
-            go_on = self._judge(worker, status) and await self._pause()
+            go_on = self._judge(worker, status) and await self._pause(RESTART_SECONDS * 2 ** (self._recent_ends() - 1))
 
     async def _start(self, number: int, predecessor: Worker | None) -> Worker:
+        """Start a worker. Raises: OSError."""
         slot, loads = self._loads.take_slot(), self._loads.descriptor
         make_place = partial(WorkerPlace, number, slot, loads)
-        worker = await start_worker(self.command, make_place, [*self.descriptors, loads], predecessor, self.answer)
+        try:
+            worker = await start_worker(self.command, make_place, [*self.descriptors, loads], predecessor, self.answer)
+        except OSError:
+            self._loads.give_slot_back(slot)
+            raise
         logger.debug("%s has started", worker.name)
         self._alive.add(worker)
         self._workers[number] = worker
@@ -215,13 +229,23 @@ class Supervisor:
             return False
         return not worker.has_successor
 
+    def _is_needed(self, number: int, predecessor: Worker | None, error: OSError) -> bool:
+        """Say that no process could be started. Returns whether that has to be tried again."""
+        if predecessor is not None and not predecessor.ended.is_set():
+            logger.error("worker %d cannot be started: %s; no worker is replaced any more", number, error)
+            predecessor.has_successor = False
+            return False
+        logger.error("worker %d cannot be started: %s", number, error)
+        if not self._was_ready:
+            self._fail("a worker that cannot start")
+        return not self._stopping.is_set()
+
     def _recent_ends(self) -> int:
         since = trio.current_time() - ENDS_SECONDS
         return sum(when >= since for when in self._ends)
 
-    async def _pause(self) -> bool:
+    async def _pause(self, seconds: float) -> bool:
         """Wait before another worker is started. Returns whether it still has to be."""
-        seconds = RESTART_SECONDS * 2 ** (self._recent_ends() - 1)
         logger.info("another worker is started in %g s", seconds)
         with trio.move_on_after(seconds):
             await self._stopping.wait()
@@ -250,6 +274,8 @@ class Supervisor:
             return True
         old.has_successor = True
         new = await places.start(self._keep, old.place.number, old)
+        if new is None:
+            return False
         await new.settled.wait()
         if not new.is_ready or self._stopping.is_set():
             return False
@@ -271,12 +297,3 @@ def _who_serves(worker: Worker | None) -> Worker | None:
     if worker is not None and not worker.is_ready:
         worker = worker.predecessor
     return worker if worker is not None and worker.is_ready and not worker.ended.is_set() else None
-
-
-def _has_terminal() -> bool:
-    """Tell whether this process has a controlling terminal, which is gone once its window is closed."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True

@@ -3,6 +3,7 @@
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import attrs
 import trio
@@ -78,19 +79,25 @@ async def start_worker(
         make_place: called with the descriptor of its line to the hub.
         inherited: other descriptors.
         answer: finds what the worker asks.
+
+    Raises: OSError, for want of descriptors, processes, memory or the program: nothing is left of it.
     """
-    ours, theirs = socket.socketpair()
-    our_hub, their_hub = socket.socketpair()
-    with theirs, their_hub:
+    with ExitStack() as ours_too, ExitStack() as theirs:
+        link, their_link = socket.socketpair()
+        ours_too.enter_context(link)
+        theirs.enter_context(their_link)
+        hub, their_hub = socket.socketpair()
+        ours_too.enter_context(hub)
+        theirs.enter_context(their_hub)
         place = make_place(their_hub.fileno())
         process = await trio.lowlevel.open_process(
             command(place),
-            stdin=theirs.fileno(),
+            stdin=their_link.fileno(),
             pass_fds=[*inherited, place.hub],
             process_group=0,  # the terminal's Ctrl-C reaches the parent alone
         )
-    link = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
-    return Worker(place, process, link, our_hub, predecessor, answer)
+        ours_too.pop_all()
+    return Worker(place, process, trio.SocketStream(trio.socket.from_stdlib_socket(link)), hub, predecessor, answer)
 
 
 def describe_end(status: int) -> str:
