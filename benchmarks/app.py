@@ -5,7 +5,7 @@
 """
 
 from nexios_trio import NexiosApp
-from nexios_trio.websockets import ChannelBox, WebSocket, WebSocketConsumer, open_channel
+from nexios_trio.websockets import WebSocket, WebSocketConsumer, open_channel
 
 app = NexiosApp()
 
@@ -36,4 +36,4 @@ async def sub(ws: WebSocket) -> None:
 async def pub(ws: WebSocket) -> None:
     await ws.accept()
     async for message in ws.iter_json():
-        await ChannelBox.group_send("room", message)
+        app.box.post("room", message)

@@ -58,6 +58,17 @@ def growth(comparison: Comparison, servers: Sequence[Server]) -> str | None:
     return aligned(rows)
 
 
+def sharing(comparison: Comparison) -> str | None:
+    """What a delivery costs where the members are spread over workers, with that of one process as 1."""
+    rows = [["workload", "workers", "their parent"]]
+    for (server, name), _ in comparison.seen.items():
+        one, several = comparison.median("runner", name), comparison.median("workers", name)
+        if server == "workers" and one is not None and several is not None and one.get("cpu_us"):
+            parent = several["parent_us"]
+            rows.append([name, f"{(several['cpu_us'] - parent) / one['cpu_us']:.2f}", f"{parent / one['cpu_us']:.2f}"])
+    return aligned(rows) if len(rows) > 1 else None
+
+
 def print_report(comparison: Comparison, workloads: Sequence[Workload], servers: Sequence[Server]) -> None:
     """All tables that there are figures for, and what went wrong."""
     for workload in workloads:
@@ -66,6 +77,9 @@ def print_report(comparison: Comparison, workloads: Sequence[Workload], servers:
     curve = growth(comparison, servers)
     if curve is not None:
         print(f"\nCPU per delivery, as it grows with the group\n\n{curve}")
+    shared = sharing(comparison)
+    if shared is not None:
+        print(f"\nCPU per message of workers and of their parent, with that of one process as 1\n\n{shared}")
     for problem in comparison.problems:
         print(f"\nFAILED  {problem}")
 

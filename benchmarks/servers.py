@@ -19,7 +19,9 @@ import attrs
 from .machine import HERE, Missing, build, pinned
 
 START: Final = 20.0  # seconds in which a server must listen
-REST: Final = 0.3  # seconds that it then has to finish what it does at the start
+REST: Final = 0.3  # seconds in which it then does next to nothing: what it does at the start is over
+NEXT_TO_NOTHING: Final = 0.03  # seconds of CPU time in that time
+WORKERS: Final = 2
 
 
 @attrs.frozen
@@ -88,6 +90,10 @@ def _our_runner(kit: Kit, port: int) -> list[str]:
     return [sys.executable, "-m", "nexios_trio.cli", "run", "benchmarks.app:app", "-b", f"127.0.0.1:{port}"]
 
 
+def _our_workers(kit: Kit, port: int) -> list[str]:
+    return [*_our_runner(kit, port), "--workers", str(WORKERS)]
+
+
 def _our_hypercorn(kit: Kit, port: int) -> list[str]:
     options = ["--worker-class", "trio", "--log-level", "ERROR", "-b", f"127.0.0.1:{port}"]
     return [sys.executable, "-m", "hypercorn", *options, "benchmarks.app:app"]
@@ -95,6 +101,7 @@ def _our_hypercorn(kit: Kit, port: int) -> list[str]:
 
 SERVERS: Final = (
     Server("runner", "`nexios-trio run`", _our_runner, is_ours=True, is_quick=True),
+    Server("workers", f"the same with `--workers {WORKERS}`", _our_workers, is_ours=True),
     Server("takeover", "hypercorn, trio worker", _our_hypercorn, is_ours=True, is_quick=True),
     Server(
         *("asgi", "the same with takeover off", _our_hypercorn),
@@ -125,8 +132,8 @@ class Running:
 
     @property
     def pids(self) -> list[int]:
-        """Of the server and of whatever it has started: they share its session."""
-        return sorted(session(self.process.pid))
+        """Of the server, first, and of whatever it has started: they share its session."""
+        return sorted(session(self.process.pid), key=lambda pid: (pid != self.process.pid, pid))
 
 
 @contextmanager
@@ -185,9 +192,29 @@ def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, seconds:
         except OSError:
             time.sleep(0.05)
         else:
-            time.sleep(REST)
+            _wait_until_it_rests(process, deadline)
             return
     raise RuntimeError(f"it does not listen after {seconds:g} s")
+
+
+def _wait_until_it_rests(process: subprocess.Popen[bytes], deadline: float) -> None:
+    """Workers are still starting when their parent listens."""
+    used = _cpu_seconds(process)
+    while time.monotonic() < deadline:
+        time.sleep(REST)
+        before, used = used, _cpu_seconds(process)
+        if used - before <= NEXT_TO_NOTHING:
+            return
+
+
+def _cpu_seconds(process: subprocess.Popen[bytes]) -> float:
+    """Of the whole session."""
+    ticks = 0
+    for pid in session(process.pid):
+        with suppress(OSError):
+            *_, user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:13]
+            ticks += int(user) + int(system)
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def session(leader: int) -> set[int]:

@@ -72,6 +72,7 @@ class Workload:
 MESSAGES: Final = (
     Column("messages/s", "rate"),
     Column("CPU µs", "cpu_us", 2),
+    Column("the parent's", "parent_us", 2),
     Column("p50 ms", "p50_us", 2, 1e-3),
     Column("p99 ms", "p99_us", 2, 1e-3),
     Column("KiB each", "kib", 1),

@@ -8,7 +8,8 @@
    fanout   n clients of /sub, and one of /pub that keeps `window` messages of `size` bytes on their way to all;
             with stalled=k, k clients stop reading after `time`, and the others are watched for `stall` more
 
-   Times are milliseconds; `warm` passes before anything is measured. `pids` are the server's processes.
+   Times are milliseconds; `warm` passes before anything is measured. `pids` are the server's processes,
+   the parent of the others first.
    What was seen goes to standard output, as one JSON object. */
 
 #define _GNU_SOURCE
@@ -167,9 +168,10 @@ static void measure(void) {
     measured_from = published;
     messages = 0;
     forget_latencies();
-    u64 began = now(), cpu = cpu_time();
+    u64 began = now(), cpu = cpu_time(), parent = parent_cpu_time();
     run_for(duration);
     double seconds = (double)(now() - began) / 1e9, used = (double)(cpu_time() - cpu);
+    printf(",\"parent_us\":%.3f", per((double)(parent_cpu_time() - parent) / 1e3, messages));
     printf(",\"messages\":%llu,\"rate\":%.1f,\"cpu_us\":%.3f,\"cpu_share\":%.5f", (unsigned long long)messages,
            (double)messages / seconds, per(used / 1e3, messages), used / 1e9 / seconds);
     if (recorded)

@@ -62,9 +62,9 @@ static void read_pids(char *list) {
         pids[pid_count++] = atoi(pid);
 }
 
-static u64 cpu_time(void) { /* nanoseconds, of all its threads */
+static u64 cpu_time_of(int count) { /* nanoseconds, of all threads of so many processes */
     u64 total = 0;
-    for (int i = 0; i < pid_count; i++) {
+    for (int i = 0; i < count; i++) {
         clockid_t clock;
         struct timespec t;
         if (clock_getcpuclockid(pids[i], &clock) == 0 && clock_gettime(clock, &t) == 0)
@@ -72,6 +72,11 @@ static u64 cpu_time(void) { /* nanoseconds, of all its threads */
     }
     return total;
 }
+
+static u64 cpu_time(void) { return cpu_time_of(pid_count); }
+
+/* That of the first, where it has others that do the work. */
+static u64 parent_cpu_time(void) { return pid_count > 1 ? cpu_time_of(1) : 0; }
 
 static double resident(void) { /* KiB */
     double total = 0;

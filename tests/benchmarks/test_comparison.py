@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.comparison import Comparison, Load, Run, compare, plan
 from benchmarks.machine import Missing, build, processors
-from benchmarks.report import aligned, growth, plot, print_report, table
+from benchmarks.report import aligned, growth, plot, print_report, sharing, table
 from benchmarks.servers import SERVERS, Kit, Server, session
 from benchmarks.workloads import WORKLOADS
 
@@ -20,7 +20,16 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 BY_NAME = {server.name: server for server in SERVERS}
 F100, F1000 = (next(one for one in WORKLOADS if one.name == name) for name in ("f100", "f1000"))
-SEEN = {"rate": 1000.0, "cpu_us": 4.0, "p50_us": 100.0, "p99_us": 2000.0, "kib": 20.0, "wrong": 0, "lost": 0}
+SEEN = {
+    "rate": 1000.0,
+    "cpu_us": 4.0,
+    "parent_us": 0.0,
+    "p50_us": 100.0,
+    "p99_us": 2000.0,
+    "kib": 20.0,
+    "wrong": 0,
+    "lost": 0,
+}
 LISTEN = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); "
 
 
@@ -55,8 +64,18 @@ def cells(text):
 def test_ratios_are_those_of_medians():
     comparison = compared(("runner", 5.0, 5.5), ("nexios", 10.0, 12.1))
     rows = cells(table(comparison, F1000, [BY_NAME["runner"], BY_NAME["nexios"], BY_NAME["limit"]]))
-    assert rows[0] == ["server", "messages/s", "CPU µs", "p50 ms", "p99 ms", "KiB each", "/ nexios", "/ limit"]
-    assert rows[2] == ["runner", "181,818", "5.50", "0.10", "2.00", "20.0", "2.20 (2.20)", "-"]
+    assert rows[0] == [
+        "server",
+        "messages/s",
+        "CPU µs",
+        "the parent's",
+        "p50 ms",
+        "p99 ms",
+        "KiB each",
+        "/ nexios",
+        "/ limit",
+    ]
+    assert rows[2] == ["runner", "181,818", "5.50", "0.00", "0.10", "2.00", "20.0", "2.20 (2.20)", "-"]
     assert rows[3][-2] == "1.00 (1.00)"
     assert len(rows) == 4  # none for the one that was not measured
 
@@ -65,7 +84,7 @@ def test_a_figure_that_one_round_lacks_is_not_shown():
     comparison = Comparison()
     comparison.add("runner", F100, SEEN)
     comparison.add("runner", F100, {key: value for key, value in SEEN.items() if key != "p50_us"})
-    assert cells(table(comparison, F100, [BY_NAME["runner"]]))[2][3:5] == ["-", "2.00"]
+    assert cells(table(comparison, F100, [BY_NAME["runner"]]))[2][4:6] == ["-", "2.00"]
 
 
 def test_growth_is_from_the_smallest_group():
@@ -73,6 +92,14 @@ def test_growth_is_from_the_smallest_group():
     assert rows[0] == ["server", "100 members", "1,000 members"]
     assert rows[2] == ["runner", "1.00", "1.10"]
     assert growth(Comparison(), SERVERS) is None
+
+
+def test_workers_cost_what_the_nodes_do_and_their_parent_beside_it():
+    comparison = compared(("runner", 5.0, 4.0))
+    assert sharing(comparison) is None
+    for factor in (0.5, 1.0, 9.0):
+        comparison.add("workers", F1000, {**SEEN, "cpu_us": 5.4 * factor, "parent_us": 0.4 * factor})
+    assert cells(sharing(comparison))[2:] == [["f1000", "1.25", "0.10"]]
 
 
 def test_columns_are_aligned():
@@ -110,7 +137,7 @@ def test_every_round_has_everybody_in_another_order():
     assert [sorted(names) for names in rounds] == [sorted(BY_NAME)] * 3
     assert len({tuple(names) for names in rounds}) == 3
     idle = [run.server.name for run in runs if run.workload.name == "idle10k"]
-    assert sorted(idle) == ["asgi", "runner", "takeover"]
+    assert sorted(idle) == ["asgi", "runner", "takeover", "workers"]
 
 
 def test_a_run_asks_the_load_generator_about_the_servers_processes(kit):
