@@ -3,11 +3,12 @@
 import json
 import os
 import re
+import subprocess
 
 import pytest
 import trio
 
-from tests.server.processes import COMMAND, PROJECT, QUICK, command
+from tests.server.processes import COMMAND, PROJECT, QUICK, command, kill
 from tests.server.support import DEADLINE
 
 APP = "tests.server.apps:app"
@@ -28,6 +29,45 @@ async def test_a_summary_on_standard_error_and_one_line_on_standard_output(tmp_p
             "drain_timeout 2 s (command line), drain_jitter 0 s (command line), max_connections 500 (command line)",
         ],
     ]
+
+
+WAITS = """
+import time
+from pathlib import Path
+from nexios_trio import NexiosApp
+
+while not Path("go").exists():  # from another process, which has no condition to wait for
+    time.sleep(0.01)
+app = NexiosApp()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [[], ["--workers", "2"], ["--reload"]], ids=" ".join)
+async def test_its_first_line_comes_before_the_application_is_imported(tmp_path, options):
+    (tmp_path / "waits.py").write_text(WAITS)
+    process = await trio.lowlevel.open_process(
+        [COMMAND, "run", "waits:app", "--port", "0", *QUICK, *options],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    shown = b""
+    try:
+        async with process.stderr:
+            with trio.fail_after(DEADLINE):
+                while b"\n" not in shown:
+                    shown += await process.stderr.receive_some()
+                assert re.fullmatch(rb"nexios-trio \S+  Python \S+, trio \S+\n", shown)
+                (tmp_path / "go").touch()
+                while b"\n  settings " not in shown:
+                    shown += await process.stderr.receive_some()
+    finally:
+        kill(process)
+        with trio.CancelScope(shield=True):
+            await process.wait()
+    assert shown.count(b"nexios-trio ") == 1
 
 
 async def test_no_summary_of_what_is_no_application_of_ours(tmp_path):

@@ -41,6 +41,13 @@ class Banner:
     has_summary: bool
     is_json: bool
 
+    def begin(self) -> None:
+        """Say on standard error who is at work, before the application is imported, which may take a while."""
+        if self.has_summary and not self.is_json:
+            python, trio = platform.python_version(), version("trio")
+            click.secho(f"nexios-trio {version('nexios-trio')}", err=True, bold=True, nl=False, color=colored())
+            click.secho(f"  Python {python}, trio {trio}", err=True, dim=True, color=colored())
+
     def summarize(self, app: ASGIApp, workers: int | None) -> None:
         """Say on standard error what is served.
 
@@ -49,9 +56,6 @@ class Banner:
         """
         if not self.has_summary or self.is_json:
             return
-        python, trio = platform.python_version(), version("trio")
-        click.secho(f"nexios-trio {version('nexios-trio')}", err=True, bold=True, nl=False, color=colored())
-        click.secho(f"  Python {python}, trio {trio}", err=True, dim=True, color=colored())
         ours = find_nexios_app(app)
         if ours is not None:
             _show("routes", _count_routes(ours))

@@ -49,6 +49,8 @@ def serve_in_this_process(
         reload_link: the parent that starts this process anew when files change.
     """
     parent = None if worker is None else ParentLink.take(worker)  # before the application starts processes of its own
+    if worker is None and reload_link is None:  # else the parent has done so
+        banner.begin()
     app = load(application)
     logs.settle()
     _check_settings(app, banner.given)

@@ -59,6 +59,7 @@ def serve_with_reload(
                 [*PATTERNS, *options["reload_include"]],
                 on_ready,
             )
+            banner.begin()
             return trio.run(reloader.run)
     except (OSError, ValueError) as error:
         raise usage_error(error) from None

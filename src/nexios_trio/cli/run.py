@@ -81,6 +81,7 @@ def _supervise(config: Config, settings: Settings, count: int, banner: Banner, o
             settings.drain_timeout,
             lambda: banner.announce(addresses, f" with {count} workers"),
         )
+        banner.begin()
         return trio.run(run_with_health, supervisor, health, ours, settings)
 
 
