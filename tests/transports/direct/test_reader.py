@@ -52,6 +52,33 @@ async def test_a_ping_before_a_close_is_answered():
         assert [frame.opcode for frame in await peer.frames(2)] == [PONG, CLOSE]
 
 
+class EchoSink:
+    """Answers each message in the turn that it comes in."""
+
+    turn_calls = 0
+
+    def __init__(self, transport):
+        self.transport = transport
+
+    def put(self, item):
+        self.transport.offer(text_frame(item))
+
+
+async def test_pings_before_a_message_are_answered_before_what_is_said_to_the_message_in_its_turn():
+    async with direct() as (transport, peer):
+        transport.divert(EchoSink(transport))
+        ping = client_frame(PING, b"!")
+        fragments = client_frame(TEXT, b"o", fin=False) + ping + client_frame(0, b"k")
+        await peer.send(text("a") + ping + ping + text("b") + text("c") + fragments + ping)
+        pong = ServerFrame(PONG, b"!")
+        a, b, c, ok = [ServerFrame(TEXT, payload) for payload in (b"a", b"b", b"c", b"ok")]
+        assert await peer.frames(8) == [a, pong, pong, b, c, pong, ok, pong]
+        transport.divert(None)
+        await peer.send(ping + text("d"))
+        assert await peer.frames(1) == [pong]
+        assert await transport.inbox.get() == "d"
+
+
 async def test_a_pong_goes_between_two_frames_ahead_of_what_is_queued():
     async with direct(small=True) as (transport, peer):
         count = stall(transport)

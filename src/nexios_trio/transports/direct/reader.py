@@ -140,12 +140,21 @@ class Reader(ClosingWriter):
         if pongs is None:
             pongs = self._pongs = []
         pongs.append(payload)
+        if self._sink is not None:
+            self.on_message = self._put_behind_pongs
         if len(pongs) >= 2 * MAX_PONGS_PER_READ:
             del pongs[:MAX_PONGS_PER_READ]
+
+    def _put_behind_pongs(self, item: str | bytes) -> None:
+        """Answer the pings that came before a message, ahead of what the sink says to it."""
+        self._answer_pings()
+        self.on_message(item)
 
     def _answer_pings(self) -> None:
         pongs = [control_frame(PONG, payload) for payload in (self._pongs or ())[-MAX_PONGS_PER_READ:]]
         self._pongs = None
+        if self._sink is not None:
+            self.on_message = self._sink.put
         if self.state is State.CLEAR:
             self._write(b"".join(pongs))
         elif self.state is State.BACKLOG:
