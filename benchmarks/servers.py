@@ -52,6 +52,7 @@ class Server:
     is_ours: bool = False
     is_quick: bool = False  # part of a quick run
     environment: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    is_tls: bool = False
 
     def missing(self, kit: Kit) -> str | None:
         """Why it cannot be started here."""

@@ -51,10 +51,12 @@ class CountedServer:
     Args:
         running: the server.
         prefix: where valgrind and `vgdb` meet; nobody else uses it.
+        is_tls: it speaks TLS.
     """
 
     running: Running
     prefix: str
+    is_tls: bool = False
 
     @property
     def port(self) -> int:
@@ -162,7 +164,7 @@ def counted_server(server: Server, kit: Kit) -> Iterator[CountedServer]:
             *(f"--callgrind-out-file={directory}/out", f"--vgdb-prefix={prefix}"),
         ]
         with serving(server, kit, wrapper=wrapper, environment=ENVIRONMENT, seconds=START_SECONDS) as running:
-            counted = CountedServer(running, prefix)
+            counted = CountedServer(running, prefix, server.is_tls)
             counted.wait_until_at_rest()
             counted.begin_to_count()
             yield counted

@@ -5,6 +5,8 @@ import struct
 from types import TracebackType
 from typing import Final, Self
 
+from .tls_link import TlsLink
+
 RECEIVE_SECONDS: Final = 120.0  # a server under valgrind on a busy machine needs many
 HANDSHAKE: Final = (
     "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -20,9 +22,10 @@ _MASK: Final = b"\1\2\3\4"
 class Client:
     """A connection. Everything that waits raises TimeoutError after two minutes."""
 
-    def __init__(self, port: int, path: str, more: str = "") -> None:
+    def __init__(self, port: int, path: str, more: str = "", *, tls: bool = False) -> None:
         """Connect and send the request, with whole lines `more`; the answer is not waited for."""
-        self._sock = socket.create_connection(("127.0.0.1", port), RECEIVE_SECONDS)
+        sock = socket.create_connection(("127.0.0.1", port), RECEIVE_SECONDS)
+        self._sock: socket.socket | TlsLink = TlsLink(sock) if tls else sock
         self._buffer = b""
         self._sock.sendall(HANDSHAKE.format(path=path, port=port, more=more).encode())
 

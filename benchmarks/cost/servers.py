@@ -7,15 +7,19 @@ from typing import Final
 
 import attrs
 
+from benchmarks.machine import HERE
 from benchmarks.servers import SERVERS, Kit, Server
 
-OURS: Final = ("runner", "takeover", "asgi")
+OVER_TLS: Final = "tls"
+OURS: Final = ("runner", OVER_TLS, "takeover", "asgi")
+CERTIFICATES: Final = HERE.parent / "tests" / "server" / "certificates"
 APP: Final = "benchmarks.app:app"
 WITH_METRICS: Final = "benchmarks.app_with_metrics:app"
 PEERS: Final = ("starlette", "nexios", "trio-websocket", "picows")
 # On which the counts of each depend, beside Python.
 PACKAGES: Final = {
     "runner": ("trio",),
+    OVER_TLS: ("trio", "openssl"),
     "takeover": ("trio", "hypercorn"),
     "asgi": ("trio", "hypercorn", "wsproto", "h11"),
     "starlette": ("starlette", "uvicorn", "uvloop", "websockets"),
@@ -29,10 +33,10 @@ PACKAGES: Final = {
 UNDISTURBED: Final = {"NEXIOS_PING_INTERVAL": "inf", "NEXIOS_COMPRESSION": "true"}
 UNDISTURBED_UVICORN: Final = ("--ws-ping-interval", "3600", "--ws-ping-timeout", "3600")
 _ASK = """
-import importlib.metadata, json, platform, sys
+import importlib.metadata, json, platform, ssl, sys
 versions = {"python": platform.python_version()}
 for name in sys.argv[1:]:
-    versions[name] = importlib.metadata.version(name)
+    versions[name] = ssl.OPENSSL_VERSION.split()[1] if name == "openssl" else importlib.metadata.version(name)
 print(json.dumps(versions))
 """
 
@@ -40,6 +44,7 @@ print(json.dumps(versions))
 def counted() -> list[Server]:
     """Return the servers, ours first."""
     by_name = {server.name: server for server in SERVERS}
+    by_name[OVER_TLS] = _over_tls(by_name["runner"])
     return [_ours(by_name[name]) for name in OURS] + [_peer(by_name[name]) for name in PEERS]
 
 
@@ -79,6 +84,17 @@ def _peer(server: Server) -> Server:
         return [*plain, *UNDISTURBED_UVICORN] if "uvicorn" in plain else plain
 
     return attrs.evolve(server, command=command)
+
+
+def _over_tls(server: Server) -> Server:
+    files = ["--certfile", str(CERTIFICATES / "certificate.pem"), "--keyfile", str(CERTIFICATES / "key.pem")]
+    return attrs.evolve(
+        server,
+        name=OVER_TLS,
+        is_=f"{server.is_}, over TLS",
+        command=lambda kit, port: [*server.command(kit, port), *files],
+        is_tls=True,
+    )
 
 
 def _ours(server: Server) -> Server:

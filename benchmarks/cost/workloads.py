@@ -147,10 +147,10 @@ def _compressed_delivery(server: CountedServer) -> Preparation:
 
 @contextmanager
 def _connected(server: CountedServer, path: str, more: str = "") -> Iterator[Client]:
-    """A client, connected while the server was held: connection and request arrive together."""
+    """A client, connected while the server was held: connection and request, or ClientHello, arrive together."""
     with ExitStack() as stack:
         with server.held():
-            client = stack.enter_context(Client(server.port, path, more))
+            client = stack.enter_context(Client(server.port, path, more, tls=server.is_tls))
         client.finish_handshake()
         server.wait_until_at_rest()
         yield client

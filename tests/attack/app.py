@@ -14,7 +14,7 @@ import trio
 
 from nexios_trio import NexiosApp, Router, WebSocket, open_channel
 from nexios_trio.middleware import AuthenticationMiddleware, MessageRateLimitMiddleware, token_in_first_message
-from nexios_trio.websockets import Channel, ChannelBox
+from nexios_trio.websockets import Channel, ChannelBox, WebSocketConsumer
 
 SECRET = "xyzzy-internal-detail"
 TOKEN = "correct horse"
@@ -57,6 +57,16 @@ async def echo(ws: WebSocket) -> None:
     await ws.accept(subprotocol=(ws.subprotocols or [None])[0])
     async for message in ws:
         await (ws.send_text(message) if isinstance(message, str) else ws.send_bytes(message))
+
+
+class Echo(WebSocketConsumer):
+    """The same, called in the turns of its connections."""
+
+    def on_receive(self, ws: WebSocket, data: str | bytes) -> None:
+        ws.send_nowait(data)
+
+
+router.add_ws_route("/sync", Echo)
 
 
 @router.ws_route("/room/{name}")

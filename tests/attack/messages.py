@@ -112,6 +112,26 @@ async def echoes_unread(target: Target) -> None:
 
 
 @attack("floods")
+async def echoes_of_a_synchronous_consumer_unread(target: Target) -> None:
+    """Nothing of it waits for room, so that the overflow policy ends it."""
+    async with target.websocket("/sync", receive_buffer=4096) as client:
+        with trio.move_on_after(10) as scope:
+            while await sent(client, b"\x82\xfe\xff\xff" + MASK + bytes(65_535)):
+                pass
+        assert not scope.cancelled_caught or not target.is_runner
+
+
+@attack("floods")
+async def many_small_messages_to_a_synchronous_consumer(target: Target) -> None:
+    """In one turn it is called so often and no more; everything is answered."""
+    async with target.websocket("/sync") as client:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sent, client, frame(1, b"x") * 20_000)
+            for _ in range(20_000):
+                assert await client.frame() == (1, b"x")
+
+
+@attack("floods")
 async def messages_that_nobody_receives(target: Target) -> None:
     async with target.websocket("/busy") as client:
         with trio.move_on_after(2):

@@ -51,9 +51,14 @@ def request(topic: str, name: str, data: bytes, *statuses: int | None, servers: 
 
 
 def frames(topic: str, name: str, code: int, *data: bytes, path: str = "/echo") -> None:
-    """Frames on an open WebSocket that the runner closes with this code."""
+    """Frames on an open WebSocket that the runner closes with this code; an echo is also a synchronous consumer."""
 
-    async def run(target: Target) -> None:
-        await target.closes(path, *data, code=code)
+    def register(name: str, path: str) -> None:
+        async def run(target: Target) -> None:
+            await target.closes(path, *data, code=code)
 
-    ATTACKS.append(Attack(name, topic, BOTH, run))
+        ATTACKS.append(Attack(name, topic, BOTH, run))
+
+    register(name, path)
+    if path == "/echo":
+        register(f"{name}, to a synchronous consumer", "/sync")

@@ -160,6 +160,12 @@ def test_lanes_of_ours_run_in_the_process_that_is_counted():
         servers.launched(["python", "app.py"])
 
 
+def test_over_tls_the_counts_depend_on_openssl_too():
+    [lane] = [server for server in servers.counted() if server.is_tls]
+    assert list(servers.versions(lane, Kit(None, command.KEPT.parent, 0))) == ["python", "trio", "openssl"]
+    assert "--certfile" in lane.command(Kit(None, command.KEPT.parent, 0), 80)
+
+
 def test_nobody_is_pinged_meanwhile():
     kit = Kit(command.KEPT, command.KEPT.parent, 0)  # any file, in place of the peers' Python
     for server in servers.counted():
@@ -231,12 +237,12 @@ class Uncounted(CountedServer):
         pass
 
 
-@pytest.fixture(scope="module")
-def runner(tmp_path_factory):
+@pytest.fixture(scope="module", params=["runner", "tls"])
+def runner(request, tmp_path_factory):
     kit = Kit(None, tmp_path_factory.mktemp("cost"), processors()[1])
-    lane = next(server for server in servers.counted() if server.name == "runner")
+    lane = next(server for server in servers.counted() if server.name == request.param)
     with serving(lane, kit) as running:
-        yield Uncounted(running, "")
+        yield Uncounted(running, "", lane.is_tls)
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
@@ -246,7 +252,10 @@ def test_a_workload_runs_against_our_runner(workload, runner):
 
 
 def test_a_client_says_what_it_was_answered(runner):
-    with Client(runner.port, "/nowhere") as client, pytest.raises(RuntimeError, match="answered with: HTTP/1.1 404"):
+    with (
+        Client(runner.port, "/nowhere", tls=runner.is_tls) as client,
+        pytest.raises(RuntimeError, match="answered with: HTTP/1.1 404"),
+    ):
         client.finish_handshake()
 
 

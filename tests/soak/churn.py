@@ -14,6 +14,7 @@ from tests.server.support import Raw, frame, upgrade
 ROOMS: Final = 25
 OVER_TLS: Final = 0.15  # of the connections
 OVER_HTTP: Final = 0.15
+TO_SYNCHRONOUS: Final = 0.2
 GET: Final = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 LIMIT: Final = 20.0  # seconds for one cycle
 
@@ -83,18 +84,34 @@ async def cycle(target: Target, counts: Counts) -> None:
             await sent(client, upgrade()[: random.randrange(1, 60)])
             client.reset()
             return
+        if random.random() < TO_SYNCHRONOUS:
+            await _echoes(client, counts)
+            return
         await client.send(upgrade(f"/room/{random.randrange(ROOMS)}"))
         if b" 101 " not in await head(client):
             counts.refused += 1
             return
-        for number in range(random.randrange(6)):
-            await client.send(dumped({"number": number, "text": "x" * random.randrange(60)}))
-            counts.sent += 1
-            await client.frame()
-            counts.heard += 1
-        ending = random.choice(ENDINGS)
-        counts.endings[ending.__name__] = counts.endings.get(ending.__name__, 0) + 1
-        await ending(client)
+        await _talk(client, counts)
+
+
+async def _echoes(client: Raw, counts: Counts) -> None:
+    """The life of one to a synchronous consumer."""
+    await client.send(upgrade("/sync"))
+    if b" 101 " in await head(client):
+        await _talk(client, counts)
+    else:
+        counts.refused += 1
+
+
+async def _talk(client: Raw, counts: Counts) -> None:
+    for number in range(random.randrange(6)):
+        await client.send(dumped({"number": number, "text": "x" * random.randrange(60)}))
+        counts.sent += 1
+        await client.frame()
+        counts.heard += 1
+    ending = random.choice(ENDINGS)
+    counts.endings[ending.__name__] = counts.endings.get(ending.__name__, 0) + 1
+    await ending(client)
 
 
 async def churn(target: Target, counts: Counts) -> None:
