@@ -5,6 +5,7 @@ records it anew: then a worker that says something else is refused, in place of 
 """
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,6 +46,8 @@ from tests.engines.hub_recording import (
     made,
     worker_of,
 )
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "workers.md"
 
 
 @pytest.mark.parametrize("name", SAID)
@@ -168,6 +171,13 @@ async def test_what_the_hub_does_not_understand_it_refuses_and_goes_on(
         await peer.says_frame(Kind.ANSWER, 7, 1, "", b"to nothing")
         await peer.says_frame(Kind.GROUPS, 6, 1)
         assert (await peer.next()).kind == Kind.NAMES
+
+
+async def test_the_guide_says_what_a_worker_of_another_release_is_told() -> None:
+    async with hub_with(1) as (peer,):
+        await peer.says_frame(Kind.OPEN, 5, 0, "", bytes((HUB_VERSION + 1,)))
+        [why, _] = unpack_text((await peer.next()).body)
+    assert why in " ".join(GUIDE.read_text().split())
 
 
 async def test_a_line_that_carries_no_frames_ends_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
