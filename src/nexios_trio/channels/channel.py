@@ -277,8 +277,8 @@ class Channel(ConnectionBinding):
     def on_gap(self, handler: Callback) -> Callback:
         """Call `handler(channel, group, after, upto)` when messages of a group are lost to this process for good.
 
-        In a task of its own: messages that come after the gap do not wait for it, and the first of them may reach the
-        peer before what it sends. The channel stays in the group: it has everything up to the position `after`, and the
+        In a task for each gap, in no order: what comes after the gap does not wait for it, and may reach the peer
+        before what it sends. The channel stays in the group: it has everything up to the position `after`, and the
         next message comes after `upto`; None for what nobody knows. A channel without such a handler leaves the group,
         and its connection is closed with 1012 within two seconds: the peer comes back and loads anew what it shows.
         """
