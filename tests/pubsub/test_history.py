@@ -1,5 +1,7 @@
 """History against a list, its bounds, and what "nothing was missed" means."""
 
+import sys
+import weakref
 from math import nan
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from nexios_trio.core.message import Message, Position
 from nexios_trio.core.message_codec import SavedMessage
-from nexios_trio.pubsub.history import DEFAULT_MAX_BYTES, History, HistoryLimits, HistoryOverflow
+from nexios_trio.pubsub.history import DEFAULT_MAX_BYTES, MIN_DROPPED, History, HistoryLimits, HistoryOverflow
 
 
 @frozen
@@ -91,6 +93,15 @@ class HistoryMachine(RuleBasedStateMachine):
             assert found == [one for _, one in self.kept if one.position.offset > offset]
             missed = [one for one in self.published if one > offset]
             assert complete is (offset <= self.top and offsets(found) == missed)
+            assert self.history.has_after(offset) is bool(found)
+            for limit in (0, 1, 3):
+                assert self.history.since(offset, self.now, limit=limit) == (found[:limit], complete)
+            for bound in (0, 5, 20):
+                some = found[:1]
+                while len(some) < len(found) and sum(one.size for one in found[: len(some) + 1]) <= bound:
+                    some = found[: len(some) + 1]
+                assert self.history.since(offset, self.now, max_bytes=bound) == (some, complete)
+        assert self.history.has_any(self.now) is bool(self.kept)
 
     @rule()
     def snapshot(self):
@@ -229,6 +240,49 @@ def test_offsets_must_rise(position):
 def test_bounds_are_checked(bounds, text):
     with pytest.raises(ValueError, match=text):
         HistoryLimits(**bounds)
+
+
+@pytest.mark.parametrize("count", [1_000, 100_000])
+def test_a_page_costs_what_is_in_it_wherever_it_begins(count: int):
+    """In lines, which are the same on every machine."""
+    history = filled(count, max_bytes=100 * count)
+    for after in (0, count // 2, count - 200):
+        for bounds in ({"limit": 100}, {"max_bytes": 1000}):
+            (found, _), lines = with_lines(history.since, after, 0.0, **bounds)
+            assert offsets(found) == list(range(after + 1, after + 101))
+            assert lines < 500
+
+
+def with_lines(function, *arguments, **named):
+    """Call it. Returns its result, and how many lines of code were executed."""
+    lines = 0
+
+    def count(frame, event, arg):
+        nonlocal lines
+        lines += event == "line"
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        result = function(*arguments, **named)
+    finally:
+        sys.settrace(before)
+    return result, lines
+
+
+def test_what_is_dropped_is_gone_at_once_and_its_places_are_in_time():
+    history = filled(1_000, max_messages=10)
+    assert len(history) == 10
+    assert len(history._rows) <= 2 * MIN_DROPPED
+    last = entry(1001)
+    seen = weakref.ref(last)
+    history.append(last, 0.0)
+    del last
+    for offset in range(1002, 1012):
+        assert seen() is not None
+        history.append(entry(offset), 0.0)
+    assert seen() is None
 
 
 @given(st.lists(st.binary(max_size=50), max_size=30))

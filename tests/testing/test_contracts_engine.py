@@ -1,6 +1,5 @@
 """`check_engine` passes what keeps the contract, and says which rule is broken."""
 
-from collections import deque
 from contextlib import asynccontextmanager
 
 import pytest
@@ -181,7 +180,8 @@ class AgeOfTheNewest(BrokerServer):
 
         def save_all(group, log, message, limits):
             save(group, log, message, limits)
-            log.history._rows = deque((trio.current_time(), *row[1:]) for row in log.history._rows)
+            rows = log.history._rows
+            rows[:] = [row and (trio.current_time(), *row[1:]) for row in rows]
 
         store._save = save_all
         return store

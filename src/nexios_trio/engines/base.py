@@ -211,6 +211,9 @@ class Engine(ABC):
         With `since`, the first `limit` messages, or so many as have `max_bytes` of payloads, at least one: who reads on
         from the last of each page gets all of them. Without, the newest.
 
+        An engine with a server may have to ask it several times for what is long; each answer is due in `deadline`
+        seconds.
+
         Checkpoint: always. Raises: EngineError.
         """
 

@@ -33,7 +33,7 @@ from .base import (
 )
 from .clock import ContinuousClock
 from .presence import LeaseLost, PresencePage, event_message, presence_group
-from .saved_page import SavedPage, first_messages
+from .saved_page import SavedPage, last_messages
 
 HISTORY_OVERHEAD_BYTES = 1000  # what one group's history costs beside its messages
 MAX_RECEIPTS: Final = 100_000
@@ -216,19 +216,20 @@ class MemoryEngine(Engine):
         if log is None:
             top = Position(0, self._epoch())
             return SavedPage((), since is None or since == top, top)
-        messages: list[SavedMessage] = []
-        complete = since is None or since == log.top
-        if log.history is not None:
-            if since is None or since.epoch != log.top.epoch:
-                messages = log.history.snapshot(self.clock())
-            else:
-                messages, complete = log.history.since(since.offset, self.clock())
-            self._count(log)
-        page = first_messages(messages if since is not None else messages[::-1], limit, max_bytes)
-        has_more = since is not None and len(page) < len(messages)
+        history = log.history
+        if history is None:
+            return SavedPage((), since is None or since == log.top, log.top)
         if since is None:
-            page.reverse()
-        return SavedPage(tuple(page), complete, log.top, has_more)
+            page = last_messages(history.snapshot(self.clock()), limit, max_bytes)
+            self._count(log)
+            return SavedPage(tuple(page), True, log.top)
+        is_of_now = since.epoch == log.top.epoch
+        after = since.offset if is_of_now else 0
+        page, complete = history.since(after, self.clock(), limit=limit, max_bytes=max_bytes)
+        self._count(log)
+        last = page[-1].position if page else None
+        has_more = history.has_after(after if last is None else last.offset)
+        return SavedPage(tuple(page), complete and is_of_now, log.top, has_more)
 
     async def groups_with_history(self) -> list[str]:
         await checkpoint()
@@ -238,7 +239,7 @@ class MemoryEngine(Engine):
         """Do what `groups_with_history` does, now."""
         now = self.clock()
         logs = self._logs.items()
-        return [name for name, log in logs if log.history is not None and log.history.snapshot(now)]
+        return [name for name, log in logs if log.history is not None and log.history.has_any(now)]
 
     async def flush_history(self, group: str | None = None) -> None:
         await checkpoint()

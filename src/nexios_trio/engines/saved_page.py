@@ -5,7 +5,7 @@ import attrs
 from ..core.message import Position
 from ..core.message_codec import SavedMessage
 
-__all__ = ["SavedPage", "first_messages"]
+__all__ = ["SavedPage", "last_messages"]
 
 
 @attrs.frozen
@@ -18,14 +18,13 @@ class SavedPage:
     has_more: bool = False
 
 
-def first_messages(messages: list[SavedMessage], limit: int | None, max_bytes: int | None) -> list[SavedMessage]:
+def last_messages(messages: list[SavedMessage], limit: int | None, max_bytes: int | None) -> list[SavedMessage]:
     """Return as many as the two allow; of those that `max_bytes` cuts, one at least."""
-    page = messages[:] if limit is None else messages[:limit]
+    page = messages if limit is None else messages[len(messages) - min(limit, len(messages)) :]
     if max_bytes is None:
         return page
-    total = 0
-    for number, message in enumerate(page):
-        total += message.size
-        if total > max_bytes:
-            return page[: max(number, 1)]
+    for place in range(len(page) - 1, -1, -1):
+        max_bytes -= page[place].size
+        if max_bytes < 0:
+            return page[min(place + 1, len(page) - 1) :]
     return page

@@ -1,6 +1,8 @@
 """The bounded history of one group.
 
-Theory of operation. `_rows` holds saved messages, oldest first, each with the time at which it was saved.
+Theory of operation. `_rows` holds saved messages, oldest first, each with the time at which it was saved. It is a
+list, so that a page from its middle costs what is in the page. What is dropped is None until half of the list is:
+`_first` is the place of the oldest message.
 Three bounds apply: bytes (checked when a message is saved, with the bound given then, since it may change
 between two saves), a number of messages, and an age. Over its number or age, a history drops its oldest
 messages. Over its bytes it does what its overflow mode says: "clear" drops everything before the newest,
@@ -15,10 +17,11 @@ Invariants: offsets rise strictly, ``bytes`` and ``cost`` are sums over the rows
 ``floor`` unless a hole lies between them, ``floor <= top + 1``.
 """
 
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Iterator
 from enum import Enum
 from math import inf, isnan
+from operator import itemgetter
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import attrs
@@ -26,6 +29,10 @@ import attrs
 __all__ = ["DEFAULT_MAX_BYTES", "History", "HistoryLimits", "HistoryOverflow", "Saved"]
 
 DEFAULT_MAX_BYTES: Final = 1_048_576
+MIN_DROPPED: Final = 64  # before the list is shortened
+
+_DROPPED: Final[Any] = None  # in place of a row
+_offset_of: Final = itemgetter(1)  # a row
 
 
 class HasOffset(Protocol):
@@ -102,21 +109,22 @@ E = TypeVar("E", bound=Saved)
 class History(Generic[E]):
     """Saved messages of one group within bounds of bytes, number and age. Time is always an argument."""
 
-    __slots__ = ("_limits", "_rows", "bytes", "cost", "floor", "top")
+    __slots__ = ("_first", "_limits", "_rows", "bytes", "cost", "floor", "top")
 
     def __init__(self, limits: HistoryLimits) -> None:
         self._limits = limits
-        self._rows: deque[tuple[float, int, E]] = deque()  # (saved, offset, entry)
+        self._rows: list[tuple[float, int, E]] = []  # (saved, offset, entry)
+        self._first = 0  # where the oldest one is
         self.bytes = 0  # of the serialized messages
         self.cost = 0  # in bytes of memory
         self.top = 0
         self.floor = 1
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows) - self._first
 
     def __iter__(self) -> Iterator[E]:
-        return iter([entry for _, _, entry in self._rows])
+        return iter([entry for _, _, entry in self._rows[self._first :]])
 
     def append(self, entry: E, now: float, limits: HistoryLimits | None = None) -> int:
         """Save `entry`, whose offset is above every earlier one. Returns how many messages were dropped,
@@ -143,21 +151,40 @@ class History(Generic[E]):
             self.top = offset
             self.floor = offset + 1
 
-    def since(self, offset: int, now: float | None = None) -> tuple[list[E], bool]:
-        """The messages after `offset`, and whether that is everything that was missed.
+    def since(
+        self, offset: int, now: float | None = None, *, limit: int | None = None, max_bytes: int | None = None
+    ) -> tuple[list[E], bool]:
+        """The messages after `offset`, and whether everything that was missed is here.
 
         Args:
             now: messages too old at this time are dropped first; ``None`` to leave them.
+            limit: only so many, the oldest of them.
+            max_bytes: only so many as have so many bytes, one at least.
         """
         if now is not None:
             self.expire(now)
-        found: list[E] = []
-        for _, number, entry in reversed(self._rows):
-            if number <= offset:
-                break
-            found.append(entry)
-        found.reverse()
-        return found, self.floor - 1 <= offset <= self.top
+        first = bisect_right(self._rows, offset, self._first, key=_offset_of)
+        last = len(self._rows) if limit is None else min(first + limit, len(self._rows))
+        if max_bytes is not None:
+            last = self._within(max_bytes, first, last)
+        return [entry for _, _, entry in self._rows[first:last]], self.floor - 1 <= offset <= self.top
+
+    def _within(self, max_bytes: int, first: int, last: int) -> int:
+        """Return up to where the rows between two places have so many bytes."""
+        for place in range(first, last):
+            max_bytes -= self._rows[place][2].size
+            if max_bytes < 0:
+                return max(place, first + 1)
+        return last
+
+    def has_any(self, now: float) -> bool:
+        """Tell whether a message is here that is not too old."""
+        self.expire(now)
+        return self._first < len(self._rows)
+
+    def has_after(self, offset: int) -> bool:
+        """Tell whether a message after `offset` is here."""
+        return self._first < len(self._rows) and self._rows[-1][1] > offset
 
     def snapshot(self, now: float | None = None) -> list[E]:
         """A new list of all messages, oldest first; `now` as for `since`."""
@@ -169,15 +196,16 @@ class History(Generic[E]):
         """Drop what is `max_age` seconds old or older at `now`. Returns how many messages that were."""
         count = 0
         ttl = inf if self._limits.max_age is None else self._limits.max_age
-        while self._rows and now - self._rows[0][0] >= ttl:
+        while self._first < len(self._rows) and now - self._rows[self._first][0] >= ttl:
             self._drop_oldest()
             count += 1
         return count
 
     def clear(self) -> int:
         """Drop everything; offsets go on. Returns how many messages there were."""
-        count = len(self._rows)
+        count = len(self)
         self._rows.clear()
+        self._first = 0
         self.bytes = self.cost = 0
         self.floor = self.top + 1
         return count
@@ -185,11 +213,11 @@ class History(Generic[E]):
     def _fit(self) -> int:
         limits = self._limits
         count = 0
-        while limits.max_messages is not None and len(self._rows) > limits.max_messages:
+        while limits.max_messages is not None and len(self._rows) - self._first > limits.max_messages:
             self._drop_oldest()
             count += 1
         if self.bytes > limits.max_bytes and limits.overflow == HistoryOverflow.CLEAR:
-            while len(self._rows) > 1:
+            while len(self) > 1:
                 self._drop_oldest()
                 count += 1
         while self.bytes > limits.max_bytes:
@@ -203,7 +231,12 @@ class History(Generic[E]):
         self.top = offset
 
     def _drop_oldest(self) -> None:
-        _, offset, entry = self._rows.popleft()
+        _, offset, entry = self._rows[self._first]
+        self._rows[self._first] = _DROPPED
+        self._first += 1
+        if self._first >= MIN_DROPPED and self._first * 2 >= len(self._rows):
+            del self._rows[: self._first]
+            self._first = 0
         self.bytes -= entry.size
         self.cost -= entry.cost
         self.floor = max(self.floor, offset + 1)
