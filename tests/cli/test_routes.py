@@ -20,6 +20,10 @@ app = NexiosApp(middleware=[check])
 app.add_middleware(CORSMiddleware, allow_origins=["https://a.example"])
 empty = NexiosApp()
 starlette = Starlette()
+ours = NexiosApp()
+ours.mount_health()
+ours.mount_metrics()
+ours.mount_api("/api", key="k" * 32)
 
 @app.ws_route("/ws/{room}")
 async def chat(ws, room):
@@ -41,6 +45,11 @@ def test_the_command_as_a_process(tmp_path):
         ["GET", "/rooms", "main.rooms", "-"],
         ["Around", "all", "of", "it:", "CORSMiddleware"],
     ]
+    done = subprocess.run([*command, "main:ours"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    handlers = {line.split()[1]: line.split()[2] for line in done.stdout.splitlines()[1:]}
+    assert handlers["/healthz"] == handlers["/readyz"] == "nexios_trio.NexiosApp.mount_health"
+    assert handlers["/metrics"] == "nexios_trio.NexiosApp.mount_metrics"
+    assert handlers["/api/publish"] == handlers["/api/batch"] == "nexios_trio.NexiosApp.mount_api"
     done = subprocess.run([*command, "main:starlette"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "'main:starlette' is of type Starlette; routes are shown of a NexiosApp" in done.stderr

@@ -14,6 +14,7 @@ from ..groups.user_connections import UserConnections
 from ..http import Request, Response, error_response
 from ..logs.fields import connection_fields
 from ..routing.entries import HttpRoute, check_prefix
+from ..routing.listing import made_by
 from .api_bodies import (
     BadField,
     Publish,
@@ -118,6 +119,7 @@ class ApiRoutes(ObservedRoutes):
 def _guarded(keys: ApiKeys, serve: Serve) -> Callable[..., Awaitable[Any]]:
     """Return a handler that serves those who have a key. Nothing of others is read."""
 
+    @made_by("mount_api")
     async def answer(request: Request, response: Any) -> Any:
         problem = keys.problem(request.headers.get("authorization"))
         if problem is not None:

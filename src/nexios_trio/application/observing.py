@@ -15,6 +15,7 @@ from ..observability.health import LIVE_PATH, READY_PATH, live_response, ready_r
 from ..observability.merging import CONTENT_TYPE
 from ..observability.readiness import ReadinessChecks
 from ..routing.entries import HttpRoute
+from ..routing.listing import made_by
 from ..routing.paths import BadPath, request_path
 from ..routing.routes import Routes
 from ..transports.server_context import current_server
@@ -102,9 +103,11 @@ class ObservedRoutes(Routes):
         if live == ready:
             raise ValueError(f"live and ready are two paths, not {live!r} for both")
 
+        @made_by("mount_health")
         async def answer_live(request: Any, response: Any) -> Response:
             return live_response({})
 
+        @made_by("mount_health")
         async def answer_ready(request: Any, response: Any) -> Response:
             await self._observed.look_for_parent()
             return ready_response(await self._observed.problems())
@@ -159,6 +162,7 @@ class ObservedRoutes(Routes):
         async def show() -> Response:
             return Response(await metrics.render(), headers={"content-type": CONTENT_TYPE})
 
+        @made_by("mount_metrics")
         async def answer(request: Request, response: Any) -> Response:
             await _authorize(request, authorize)
             return await self._observed.page_of_all(path) or await show()

@@ -1,7 +1,7 @@
 """A tree of routes as a list, for people."""
 
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, cast
 
 from attrs import frozen
 
@@ -11,7 +11,9 @@ from .entries import HttpRoute
 from .mounts import MountedApplication
 from .tree import Mount, RouteTree
 
-__all__ = ["MOUNT", "WEBSOCKET", "ListedRoute", "list_routes"]
+__all__ = ["MOUNT", "WEBSOCKET", "ListedRoute", "list_routes", "made_by"]
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 WEBSOCKET = "WebSocket"
 MOUNT = "mount"
@@ -50,6 +52,16 @@ def _listed(tree: RouteTree, prefix: str, outer: tuple[Middleware, ...]) -> Iter
             else:
                 names = tuple(map(describe, (*around, *entry.middleware)))
                 yield ListedRoute(WEBSOCKET, path, _name_of(route.handler), names, route.name)
+
+
+def made_by(method: str) -> Callable[[Handler], Handler]:
+    """Have a handler that an application's method makes be shown as that, which the user has called."""
+
+    def name(handler: Handler) -> Handler:
+        handler.__module__, handler.__qualname__ = "nexios_trio", f"NexiosApp.{method}"
+        return handler
+
+    return name
 
 
 def _name_of(function: Any) -> str:
