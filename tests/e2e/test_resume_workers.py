@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 
 RECONNECTS = 20
 MEMBERS = 4
+NEWCOMERS = 60
 PATIENCE = 120.0  # seconds, on a machine that does much else besides
 OUTBOX_BYTES = 262_144
 MESSAGE_BYTES = 4000
@@ -130,6 +131,35 @@ async def test_twenty_reset_connections_half_of_which_come_back_to_the_other_wor
         changes = [one != other for one, other in zip(member.pids, member.pids[1:], strict=False)]
         assert changes == [False, True] * (RECONNECTS // 2)
         member.assert_all(last)
+
+
+async def test_newcomers_beside_a_talker_who_never_pauses(tmp_path: Path) -> None:
+    said = 0
+
+    async def talk(server: Command) -> None:
+        nonlocal said
+        async with await server.connect() as raw:
+            assert b" 101 " in await raw.handshake("/say")
+            while True:
+                await raw.send(frame(1, str(said + 1).encode()))
+                said = json.loads((await raw.frame())[1])
+
+    pids = set()
+    async with serving(tmp_path / "log") as server, trio.open_nursery() as nursery:
+        nursery.start_soon(talk, server)
+        before = await server.connect()  # each stays until the next is there, which therefore comes to the other worker
+        for _ in range(NEWCOMERS):
+            member = Member(server)
+            member.raw, pid = await member.connect()
+            pids.add(pid)
+            await member.take_until(said + 20)
+            assert not member.was_told
+            assert member.numbers == list(range(1, member.numbers[-1] + 1))
+            before.reset()
+            before = member.raw
+        before.reset()
+        nursery.cancel_scope.cancel()
+    assert len(pids) == 2
 
 
 async def test_a_member_that_was_too_slow_comes_back_for_megabytes(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ async def test_newcomers_beside_a_talker_who_never_pauses(nodes):
         enough = trio.Event()
         async with trio.open_nursery() as talking:  # ends before the applications: what is on its way then would fail
             talking.start_soon(talk_without_a_pause, chat.apps[-1], enough)
-            for _ in range(30):
+            for _ in range(60):
                 async with connect(chat.apps[0], "/chat") as client:
                     await client.send_json(None)
                     got = numbers(await receive(client, 60))
