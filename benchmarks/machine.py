@@ -59,6 +59,17 @@ def allow_descriptors() -> int:
     return most
 
 
+def raise_descriptors(needed: int) -> int:
+    """Have at least as many as are needed, for us and for what we start: root may raise its limit. Returns how many."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most < needed:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, needed))
+        except (OSError, ValueError):
+            return allow_descriptors()
+    return allow_descriptors()
+
+
 def description() -> str:
     """For the top of a report."""
     load, server = processors()
