@@ -54,7 +54,8 @@ async def test_a_generator_is_a_place_too():
 
 
 async def test_a_task_of_nobody_stands_nowhere():
-    assert await look_at(trio.sleep_forever) == (Stack(), False)
+    stack, waits = await look_at(trio.sleep_forever)
+    assert (stack.spot, stack.text, waits) == (None, "", False)
 
 
 async def test_a_task_that_waits_for_a_thread():

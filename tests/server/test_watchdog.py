@@ -1,9 +1,11 @@
 """What blocks the event loop is named, once for each place, while it does."""
 
+import bdb
 import os
 import threading
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -142,3 +144,13 @@ async def test_a_debugger_may_stop_the_world(caplog, monkeypatch):
         monkeypatch.setattr("nexios_trio.server.watchdog.stack_of_thread", lambda _, stack=stack: stack)
         assert watchdog._tell(1.0) is told
     assert len(caplog.records) == 1
+
+
+async def test_so_may_one_that_ctrl_c_has_opened_outside_of_the_users_code(caplog, monkeypatch):
+    place: dict[str, Any] = {}
+    exec(compile("import sys; frame = sys._getframe()", bdb.__file__, "exec"), place)
+    stack = Stack.of([(place["frame"], 1)])
+    assert stack.spot is None
+    monkeypatch.setattr("nexios_trio.server.watchdog.stack_of_thread", lambda _: stack)
+    assert not Watchdog(1.0)._tell(1.0)
+    assert caplog.records == []

@@ -53,7 +53,8 @@ class Stack:
         files = [frame.f_code.co_filename for frame, _ in places]
         first = next((index for index, file in enumerate(files) if not is_callers_file(file)), None)
         if first is None:
-            return cls(library_text="\n".join(_line(*place) for place in places[-FRAMES_SHOWN:]))
+            text = "\n".join(_line(*place) for place in places[-FRAMES_SHOWN:])
+            return cls(files=frozenset(files), library_text=text)
         own = [index for index, file in enumerate(files) if is_own_file(file)]
         innermost = own[-1] if own else first
         shown = [index for index in range(first, len(places)) if not is_framework_file(files[index])][-FRAMES_SHOWN:]
