@@ -6,6 +6,7 @@ The type says whose mistake it was, the text says what was wrong and what is acc
     ├── WebSocketDisconnect            the peer (or the network) ended the connection: a normal end
     ├── WebSocketException             the application asks to close with this code and reason
     │   ├── NotAuthorized              `authorize` said no to a join or a send
+    │   ├── QuotaExceeded              the user is in too many groups, or publishes too fast
     │   └── AuthenticationError        nobody is authenticated on this connection
     ├── HandshakeError                 the client's opening request is refused with an HTTP status
     ├── LifecycleError (RuntimeError)  the program called something in the wrong state
@@ -39,6 +40,7 @@ __all__ = [
     "NotAuthorized",
     "PayloadError",
     "PublishError",
+    "QuotaExceeded",
     "SettingsError",
     "WebSocketDisconnect",
     "WebSocketException",
@@ -105,6 +107,27 @@ class NotAuthorized(WebSocketException):
 
     def __str__(self) -> str:
         return f"not allowed to {'send to' if self.action == 'send' else self.action} group {self.group!r}"
+
+
+class QuotaExceeded(WebSocketException):
+    """A user is in as many groups as one may be, or publishes too fast. Uncaught, it closes the connection with 1008.
+
+    The settings `max_groups_per_user` and `max_publishes_per_user` say how many.
+
+    Args:
+        reason: for the peer.
+        text: what is allowed, for the log.
+    """
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(1008, reason)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.text}"
+
+    def __reduce__(self) -> tuple[type["QuotaExceeded"], tuple[str, str]]:
+        return type(self), (self.reason, self.text)
 
 
 class AuthenticationError(WebSocketException):

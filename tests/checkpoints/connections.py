@@ -3,11 +3,13 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 import trio
 from trio.lowlevel import checkpoint
 from trio.testing import wait_all_tasks_blocked
 
 from nexios_trio.core.message import Message, Position
+from nexios_trio.exceptions import LifecycleError
 from nexios_trio.websockets import (
     OLDEST,
     Channel,
@@ -33,6 +35,11 @@ def heard(message: str | bytes, receive: Callable[[Stage], Awaitable[Any]]) -> R
         return lambda: receive(s)
 
     return prepare
+
+
+def in_trios_own_thread(s: Stage) -> None:
+    with pytest.raises(LifecycleError):
+        s.box.from_thread(s.box.group_send)
 
 
 async def known(s: Stage) -> Callable[[], Awaitable[Any]]:
@@ -215,6 +222,7 @@ GROUPS: dict[str, Recipe] = {
     "Publishing.post": lambda s: s.box.post("room", "x"),
     "Publishing.group_send, with a key": lambda s: s.box.group_send("room", "x", key="7"),
     "Memberships.users_of": lambda s: s.box.users_of([s.channel.uuid]),
+    "FromThread.from_thread": in_trios_own_thread,
     "Publishing.bound_messages": lambda s: s.box.bound_messages(1000),
     "GroupsView.__init__": lambda s: GroupsView({}),
     "GroupsView.__await__": lambda s: s.box.show_groups(),

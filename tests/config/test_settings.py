@@ -197,6 +197,7 @@ def test_describe_has_a_full_row_for_each_setting():
         "bytes per second",
         "seconds",
         "messages",
+        "messages per second",
         "frames",
         "connections",
         "groups",

@@ -175,6 +175,7 @@ async def test_who_may_see_them(caplog: pytest.LogCaptureFixture) -> None:
 
 async def test_the_page_of_the_documents_has_all_of_them_and_no_others() -> None:
     app = make_app()
+    app.box.keep_presence(ROOM)
     app.mount_metrics(authorize=may_see, registry=CollectorRegistry())
     async with running(app) as server:
         _, _, body = (await server.get("/metrics", f"Authorization: {TOKEN}")).partition(b"\r\n\r\n")

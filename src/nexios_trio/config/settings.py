@@ -117,6 +117,18 @@ class Settings:
         None, Count(optional=True), "connections", "from one address (of IPv6, one /64); behind a proxy all look alike"
     )
     max_groups_per_channel: int = _field(128, Count(), "groups", "that one channel may be in")
+    max_connections_per_user: int | None = _field(
+        None, Count(optional=True), "connections", "of one user to this process; one more ends the oldest with 4002"
+    )
+    max_groups_per_user: int | None = _field(
+        None, Count(optional=True), "groups", "that all connections of one user to this process may be in"
+    )
+    max_publishes_per_user: int | None = _field(
+        None,
+        Count(optional=True),
+        "messages per second",
+        "that one user's connections may publish; at once, twice as many",
+    )
 
     # whom to believe
     allowed_origins: tuple[str, ...] = attrs.field(

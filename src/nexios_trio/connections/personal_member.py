@@ -142,6 +142,9 @@ class PersonalMember(UserMember):
     def fail_join(self) -> None:
         self._box.rejoin_user(self)
 
+    def evict(self, end: End) -> None:
+        self._session.transport.evict(end)
+
     def come_back(self) -> None:
         self._session.transport.evict(End.of(Cause.GAP, "messages were missed"))
 

@@ -86,8 +86,7 @@ class Runtime:
         self.box = box
         self._default_name = default_name
         self.user_id = user_id
-        engine = make_shared_engine() if self.box.has_default_engine else None
-        if engine is not None:
+        if self.box.has_default_engine and (engine := make_shared_engine()) is not None:
             self.box.share(engine)
         broadcaster = self.box.broadcaster
         broadcaster.max_pending = min(broadcaster.max_pending, max(settings.outbox_messages // 2, 1))
@@ -95,6 +94,7 @@ class Runtime:
         if self.box.json_default is None:
             self.box.json_default = settings.json_default
         self.box.bound_messages(settings.outbox_bytes)
+        self.box.limit_users(settings)
         # For connections. What expires has the box's own: who publishes fires those, and must not pay for heartbeats.
         self.timers = Timers()
         self.timeouts = HandlerTimeouts(self.timers, settings)

@@ -273,6 +273,8 @@ class Session(UserSession):
         if end.cause in DROPPED:
             for channel in self.channels:
                 channel.leave_groups()
+        if self.personal is not None:
+            self.runtime.box.ended_user(self.personal)
         if self._nursery is not None:
             if not self.is_accepted:
                 self.runtime.timeouts.accept.end(self)

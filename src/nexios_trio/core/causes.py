@@ -70,7 +70,10 @@ ENDS: Final[Mapping[Cause, Words]] = MappingProxyType(
         ),
         Cause.INVALID_DATA: Words("the peer sent text that is not UTF-8", "look at the client"),
         Cause.MESSAGE_TOO_BIG: Words("the peer sent too much in one message", "raise max_message_size"),
-        Cause.RATE_LIMITED: Words("the peer came, or sent, too often", "raise the limits of the rate limit middleware"),
+        Cause.RATE_LIMITED: Words(
+            "the peer came, or sent, too often",
+            "raise the limits of the rate limit middleware, or max_connections_per_user",
+        ),
         Cause.UNAUTHORIZED: Words("authentication failed", "look at the token or cookie that the client has"),
     }
 )

@@ -49,6 +49,10 @@ class Acting(Protocol):
     def identity(self) -> object:
         """The connection's user; another one, by `is`, when it is somebody else's."""
 
+    @property
+    def user_key(self) -> str | None:
+        """That user as text."""
+
     def log_fields(self) -> dict[str, Any]:
         """For the log."""
         ...

@@ -19,7 +19,8 @@ from ..engines.base import Engine, Receipt
 from ..engines.memory import MemoryEngine
 from ..pubsub.history import DEFAULT_MAX_BYTES, HistoryLimits
 from .authorization import Authorize, acting_channel, check_authorize, require, require_now
-from .current_box import OnCurrentBox, find_box
+from .current_box import OnCurrentBox, check_thread, find_box
+from .from_thread import FromThread
 from .memberships import BoxMember
 from .present import WithPresence
 from .publishing import MAX_KEPT_MESSAGES
@@ -39,12 +40,13 @@ logger = logging.getLogger("nexios_trio.box")
 _EVERY_GROUP: Any = object()
 
 
-class ChannelBox(WithPresence, WithUsers):
+class ChannelBox(WithPresence, WithUsers, FromThread):
     """Groups of channels, group messages and their history.
 
     Every method may be called on an instance, or on the class: then it acts on the box of the application that the
     calling task belongs to; elsewhere on the box of the one application that runs, or on one for the whole process
-    where none does. Where several run, or in a thread that is not trio's, that raises LifecycleError.
+    where none does. Where several run, or in a thread that is not trio's, that raises LifecycleError: there,
+    `from_thread` calls a method in the right one.
 
     Args:
         engine: carries messages to other processes, and keeps them. By default the workers of `nexios-trio run` share
@@ -141,6 +143,7 @@ class ChannelBox(WithPresence, WithUsers):
         Returns: as `add_channel_to_group`, or CHANNEL_PENDING.
         Raises: as that; TypeError when the box's `authorize` is asynchronous.
         """
+        check_thread(self)
         check_group_name(group_name)
         if not isinstance(channel, BoxMember):
             raise _no_channel(channel)
@@ -175,6 +178,7 @@ class ChannelBox(WithPresence, WithUsers):
     @OnCurrentBox
     def leave_nowait(self, channel: BoxMember, group_name: str) -> ChannelRemoveStatusEnum:
         """Do what `remove_channel_from_group` does. A join that is pending does not happen."""
+        check_thread(self)
         return self.leave_group(channel, group_name)
 
     @OnCurrentBox

@@ -21,15 +21,24 @@ import trio
 from ..engines.memory import MemoryEngine
 from ..exceptions import LifecycleError
 
-__all__ = ["OnCurrentBox", "announce_box", "find_box", "require_trio_run", "use_box", "withdraw_box"]
+__all__ = [
+    "OnCurrentBox",
+    "announce_box",
+    "check_thread",
+    "find_box",
+    "require_trio_run",
+    "run_of",
+    "use_box",
+    "withdraw_box",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _FOREIGN_THREAD: Final = (
-    "this thread is not trio's, and boxes belong to the thread that their application runs in: there, take"
-    " token = trio.lowlevel.current_trio_token(); here, call trio.from_thread.run(ChannelBox.group_send, ...,"
-    " trio_token=token)"
+    "this thread is not trio's, and boxes belong to the thread that their application runs in: call"
+    " app.box.from_thread(app.box.group_send, ...), or, without the application, trio.from_thread.run("
+    "ChannelBox.group_send, ..., trio_token=token), with token = trio.lowlevel.current_trio_token() of that thread"
 )
 
 _current: ContextVar[Any] = ContextVar("nexios_trio.current_box")
@@ -62,6 +71,17 @@ def require_trio_run() -> None:
     """Raise LifecycleError, with the next step, in a thread that is not trio's."""
     if not trio.lowlevel.in_trio_run():
         raise LifecycleError(_FOREIGN_THREAD) from None
+
+
+def check_thread(box: object) -> None:
+    """Raise LifecycleError, with the next step, in a thread that is not trio's, while the box's application runs."""
+    if not trio.lowlevel.in_trio_run() and run_of(box) is not None:
+        raise LifecycleError(_FOREIGN_THREAD)
+
+
+def run_of(box: object) -> trio.lowlevel.TrioToken | None:
+    """Return the trio run in which the box's application runs. Any thread may ask."""
+    return next((token for token, boxes in list(_running.items()) if box in boxes), None)
 
 
 def announce_box(box: object) -> trio.lowlevel.TrioToken:

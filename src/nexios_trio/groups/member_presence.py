@@ -27,6 +27,7 @@ InfoOf = Callable[[Any], Any]
 class PresencePolicy:
     """What holds for groups whose presence is kept."""
 
+    pattern: str
     grace: float  # seconds
     info: InfoOf | None
 
@@ -42,6 +43,7 @@ class MemberPresence:
     def __init__(self, node: PresenceNode, json_default: Callable[[], JsonDefault | None]) -> None:
         self.node = node
         self.policies: GroupPatterns[PresencePolicy] = GroupPatterns()
+        self.counts: dict[str, int] = {}  # pattern -> memberships of this node that are present by it
         self._json_default = json_default
 
     def add(self, pattern: str, grace: float, lease: float, info: InfoOf | None) -> None:
@@ -52,7 +54,8 @@ class MemberPresence:
             raise ValueError(f"lease is more than 0 seconds, not {lease!r}")
         if info is not None and not callable(info):
             raise TypeError(f"info is a function (channel) -> something for JSON, or None, not {info!r}")
-        self.policies.add(pattern, PresencePolicy(grace, info))
+        self.policies.add(pattern, PresencePolicy(pattern, grace, info))
+        self.counts.setdefault(pattern, 0)
         self.node.lease = min(self.node.lease, lease)
 
     def check_kept(self, group: str) -> str:
@@ -73,10 +76,20 @@ class MemberPresence:
         info = None if policy.info is None else policy.info(channel)
         return PresenceEdit(group, str(channel.uuid), True, channel.user_key, self._encode(info), policy.grace)
 
+    def enter(self, edit: PresenceEdit) -> None:
+        """Say that a channel has joined a group. `left` must follow."""
+        self._count(edit.group, 1)
+        self.node.enter(edit)
+
     def left(self, channel: BoxMember, group: str) -> None:
         """Say that a channel has left a group. A no-op where nothing is kept."""
-        if self.node.entries:
-            self.node.leave(group, str(channel.uuid))
+        if self.node.entries and self.node.leave(group, str(channel.uuid)):
+            self._count(group, -1)
+
+    def _count(self, group: str, change: int) -> None:
+        policy = self.policies.of(group)
+        assert policy is not None  # a pattern that matches does so for ever
+        self.counts[policy.pattern] += change
 
     def update(self, channel: BoxMember, group: str, info: Any) -> None:
         """Say something else of a channel that is present. Raises: ValueError, LifecycleError."""

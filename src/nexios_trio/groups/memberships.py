@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any, cast
 from uuid import UUID
 
+from ..config.settings import Settings
 from ..core.names import check_group_name
 from ..core.overflow import Decide, Policy, resolve_policy
 from ..engines.base import Engine, Receipt
@@ -19,6 +20,7 @@ from .engine_client import EngineClient
 from .member_presence import MemberPresence
 from .pending_joins import PendingJoins
 from .results import ChannelAddStatusEnum, ChannelRemoveStatusEnum
+from .user_quotas import UserQuotas
 
 NOBODY = UUID(int=0)
 _ADDED = {True: ChannelAddStatusEnum.CHANNEL_ADDED, False: ChannelAddStatusEnum.CHANNEL_EXIST}
@@ -39,6 +41,7 @@ class Memberships:
     def __init__(self, engine: Engine, max_groups_per_channel: int) -> None:
         self.timers = Timers()
         self._presence: MemberPresence | None = None  # where a policy names groups whose presence is kept
+        self.quotas: UserQuotas | None = None  # where settings limit what one user may have
         self._index: GroupIndex[Any] = GroupIndex()
         self._channels: dict[UUID, BoxMember] = {}
         self.broadcaster = Broadcaster(self._index, self._channels)
@@ -110,11 +113,14 @@ class Memberships:
         joined = self._index.of.get(channel, ())
         if len(joined) >= self._max_groups_per_channel and group_name not in joined:
             raise self._too_many_groups()
-        presence = self._presence
+        presence, quotas = self._presence, self.quotas
+        user = None if quotas is None or group_name in joined else quotas.check_join(channel, group_name)
         edit = None if presence is None or group_name in joined else presence.prepare(channel, group_name)
         added = self._index.add(channel, group_name, *channel.receiver())
         if presence is not None and edit is not None:
-            presence.node.enter(edit)
+            presence.enter(edit)
+        if quotas is not None and user is not None:
+            quotas.joined(user, channel, group_name)
         if added:
             self.engine_client.joined(group_name)
         if channel.overflow is not None or self._group_policies:
@@ -133,8 +139,25 @@ class Memberships:
         if group_name not in pending.of(channel):
             if len(self._index.of.get(channel, ())) + len(pending.of(channel)) >= self._max_groups_per_channel:
                 raise self._too_many_groups()
+            if self.quotas is not None and not self.is_member(channel, group_name):
+                self.quotas.check_join(channel, group_name, pending.of(channel))
             pending.begin(self.engine_client, channel, group_name, self.join_watched)
         return self.is_member(channel, group_name)
+
+    def limit_users(self, settings: Settings) -> None:
+        """Limit what one user may have and do on this node, from now on."""
+        quotas = UserQuotas(
+            settings.max_connections_per_user, settings.max_groups_per_user, settings.max_publishes_per_user
+        )
+        if not quotas.is_unlimited:
+            self.quotas = quotas
+            self._index.on_leave = self._left
+
+    def _left(self, channel: BoxMember, group_name: str) -> None:
+        if self._presence is not None:
+            self._presence.left(channel, group_name)
+        if self.quotas is not None:
+            self.quotas.left(channel, group_name)
 
     def _too_many_groups(self) -> ValueError:
         return ValueError(f"a channel may be in {self._max_groups_per_channel} groups at a time")
@@ -203,6 +226,11 @@ class Memberships:
         """Return the users of those channels that are here, as far as they have any."""
         found = [self._channels[uuid].user_key for uuid in channel_ids if uuid in self._channels]
         return frozenset([user for user in found if user is not None])
+
+    def presence_counts(self) -> tuple[dict[str, int], int]:
+        """Return how many memberships are present here, by pattern, and how often the node was taken for dead."""
+        presence = self._presence
+        return ({}, 0) if presence is None else (dict(presence.counts), presence.node.lost_leases)
 
     def unsettled_posts(self, channel: BoxMember) -> list[Receipt]:
         """Return what the caller has posted to the channel's groups, and has no receipt yet."""

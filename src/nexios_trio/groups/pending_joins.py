@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ..engines.base import Receipt
-from ..exceptions import NexiosError
+from ..exceptions import NexiosError, QuotaExceeded
 from .box_member import BoxMember
 from .engine_client import EngineClient, Watch
 
@@ -31,7 +31,7 @@ class PendingJoins:
         return frozenset(self.groups.get(channel, ()))
 
     def begin(self, client: EngineClient, channel: BoxMember, group: str, join: Join) -> None:
-        """Call `join` as soon as the group is watched; where it cannot be, the channel's connection ends with 1013."""
+        """Call `join` as soon as the group is watched; or end its connection with 1013."""
         watch = client.begin_joining(group)
         self.groups.setdefault(channel, {})[group] = client, watch
         settled = partial(self._settled, channel, group, watch, channel.identity, join)
@@ -69,6 +69,9 @@ class PendingJoins:
                 channel.fail_join()
             elif channel.identity is identity:
                 join(channel, group)
+        except QuotaExceeded as error:  # the user's other channels have joined meanwhile
+            logger.warning("channel %s does not join group %s: %s", channel.uuid, group, error)
+            channel.fail_join()
         except NexiosError as error:  # it is over, or has expired, meanwhile
             logger.info("channel %s does not join group %s: %s", channel.uuid, group, error)
         except Exception:

@@ -45,6 +45,7 @@ class PresenceNode:
         self.engine = engine
         self.lease = inf  # seconds: the shortest that any policy names
         self.watches = 0  # of groups whose changes somebody follows here
+        self.lost_leases = 0  # with somebody present
         self.entries: dict[Key, PresenceEdit] = {}  # who is present by way of this node
         self._edits: dict[Key, PresenceEdit] = {}  # what is to be said
         self._flight: Renewal | None = None
@@ -62,11 +63,12 @@ class PresenceNode:
         self.entries[edit.group, edit.client] = edit
         self._say(edit)
 
-    def leave(self, group: str, client: str) -> None:
-        """Say that it is not any more; a no-op for one that is not."""
+    def leave(self, group: str, client: str) -> bool:
+        """Say that it is not any more. Returns False for one that is not."""
         edit = self.entries.pop((group, client), None)
         if edit is not None:
             self._say(attrs.evolve(edit, is_present=False))
+        return edit is not None
 
     def follow(self, count: int) -> None:
         """Note that so many more follow changes here."""
@@ -139,6 +141,7 @@ class PresenceNode:
                     self._expect(edit.grace)
         elif isinstance(receipt.error, LeaseLost):
             if len(self.entries) > len(flight.edits):  # else it was idle, and let the lease go
+                self.lost_leases += 1
                 logger.warning("this process was taken for dead: its %d presences begin anew", len(self.entries))
             self._node, self._number, self._is_known = uuid4().hex, 0, False
             self._edits = dict(self.entries)

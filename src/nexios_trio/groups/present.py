@@ -7,7 +7,7 @@ from typing import Any
 from ..engines.presence import presence_group
 from ..exceptions import LifecycleError
 from .box_member import BoxMember
-from .current_box import OnCurrentBox
+from .current_box import OnCurrentBox, check_thread
 from .member_presence import HOW_TO_KEEP, InfoOf, MemberPresence
 from .presence_changes import PresenceChanges, PresentUser, users_on
 from .presence_node import PresenceNode
@@ -54,7 +54,7 @@ class WithPresence(Scoped):
             presence = MemberPresence(PresenceNode(self.engine, self.timers), lambda: self.json_default)
         presence.add(pattern, grace, lease, info)
         self._presence = presence
-        self._index.on_leave = presence.left
+        self._index.on_leave = self._left
 
     @OnCurrentBox
     async def presence(self, group_name: str = "default") -> list[PresentUser]:
@@ -110,6 +110,7 @@ class WithPresence(Scoped):
         Raises: ValueError, for a bad name, or what JSON cannot carry; LifecycleError for a group whose presence nobody
             keeps, or where the channel is not.
         """
+        check_thread(self)
         self._kept_presence(group_name).update(channel, group_name, info)
 
     def _kept_presence(self, group_name: str) -> MemberPresence:

@@ -21,12 +21,13 @@ from ..engines.base import Engine, Receipt
 from ..exceptions import MessageTooBig
 from ..pubsub.history import DEFAULT_MAX_BYTES, HistoryLimits
 from ..transports.timers import Timer
-from .authorization import Authorize, is_async, require_sender, require_sender_now
-from .current_box import OnCurrentBox, require_trio_run
+from .authorization import Authorize, acting_session, is_async, require_sender, require_sender_now
+from .current_box import OnCurrentBox, check_thread, require_trio_run
 from .group_patterns import GroupPatterns
 from .history_size import history_size
 from .memberships import Memberships, excluded_ids
 from .results import GroupSendStatusEnum
+from .user_quotas import UserQuotas
 
 logger = logging.getLogger("nexios_trio.box")
 
@@ -155,6 +156,8 @@ class Publishing(Memberships):
             if message.size > self._max_message_size:
                 await checkpoint()
                 raise self._too_big(message)
+            if self.quotas is not None:
+                self._count_publish(self.quotas)
             if self._authorize is not None:
                 await require_sender(self._authorize, group_name)
             if self._timers:
@@ -204,9 +207,12 @@ class Publishing(Memberships):
         Raises: as `group_send`; EngineError also when too much is on its way already; TypeError when the box's
             `authorize` is asynchronous.
         """
+        check_thread(self)
         message, limits = self._prepare(group_name, payload, save_history, exclude, transient)
         if message.size > self._max_message_size:
             raise self._too_big(message)
+        if self.quotas is not None:
+            self._count_publish(self.quotas)
         if self._authorize is not None:
             require_sender_now(self._authorize, group_name)
         if self._timers:
@@ -244,6 +250,12 @@ class Publishing(Memberships):
         if limits is not None and exclude is not None:
             message.excluded_users = self.users_of(message.excluded)
         return message, limits
+
+    def _count_publish(self, quotas: UserQuotas) -> None:
+        """Count what a connection publishes as its user's. Raises: QuotaExceeded."""
+        session = acting_session()
+        if session is not None:
+            quotas.check_publish(session.user_key, trio.current_time())
 
     def _too_big(self, message: Message) -> MessageTooBig:
         return MessageTooBig(f"a group message of {message.size} bytes: outboxes hold {self._max_message_size:g}")

@@ -10,18 +10,20 @@ from typing import Any, ClassVar, Final
 
 import trio
 
+from ..core.lifecycle import End
 from ..core.message import Message, Position
 from ..core.names import personal_group
 from ..engines.base import Receipt
 from ..pubsub.history import DEFAULT_MAX_BYTES, HistoryLimits
 from ..transports.timers import Timer
 from .box_member import BoxMember
-from .current_box import OnCurrentBox
+from .current_box import OnCurrentBox, check_thread
 from .publishing import MAX_KEPT_MESSAGES
 from .questions import Question
 from .results import ChannelRemoveStatusEnum, Oldest, Resumed
 from .resuming import resume_watched
 from .scoped import Scoped
+from .user_quotas import TOO_MANY_CONNECTIONS
 
 __all__ = ["UserBox", "UserMember", "WithUsers"]
 
@@ -48,6 +50,10 @@ class UserMember(BoxMember):
         """The channels of the connection."""
 
     @abstractmethod
+    def evict(self, end: End) -> None:
+        """End the connection at once."""
+
+    @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Return `id`, `path` and `client`."""
 
@@ -63,6 +69,10 @@ class UserBox(Scoped):
     def enter_user(self, member: UserMember) -> None:
         """Know a connection of a user. `leave_user` must follow."""
         self._users.setdefault(member.key, {})[member] = None
+        if self.quotas is not None:
+            surplus = self.quotas.enter(member.key, member)
+            if surplus is not None:
+                surplus.evict(TOO_MANY_CONNECTIONS)
         if not self.engine.is_local and not member.is_resuming:
             self._join_when_user_is_watched(member)
 
@@ -75,6 +85,7 @@ class UserBox(Scoped):
 
     def leave_user(self, member: UserMember) -> None:
         """It is a connection of this user's no longer. A no-op for one that has left."""
+        self.ended_user(member)
         connections = self._users.get(member.key, {})
         connections.pop(member, None)
         if not connections:
@@ -83,6 +94,11 @@ class UserBox(Scoped):
             self.timers.stop(member.rejoin)
             member.rejoin = None
         self.forget(member)
+
+    def ended_user(self, member: UserMember) -> None:
+        """Its connection is closed, though its handler may go on: it counts no more."""
+        if self.quotas is not None:
+            self.quotas.leave(member.key, member)
 
     def rejoin_user(self, member: UserMember) -> None:
         """Try later to join: the engine could not watch the group."""
@@ -107,8 +123,11 @@ class UserBox(Scoped):
         self, key: str, group: str, message: Message, limits: HistoryLimits | None, name: str | None
     ) -> Receipt:
         """Give a message for a user to the engine. Raises: MessageTooBig, EngineError."""
+        check_thread(self)
         if message.size > self._max_message_size:
             raise self._too_big(message)
+        if self.quotas is not None:
+            self._count_publish(self.quotas)
         if self._timers:
             self.timers.fire_due(trio.current_time())
         if self.engine.is_local:

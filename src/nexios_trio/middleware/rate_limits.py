@@ -12,6 +12,7 @@ from ..connections.transport_wrapper import TransportWrapper, wrapped_transport
 from ..connections.websocket import WebSocket
 from ..core.lifecycle import Cause, End
 from ..core.proxy_headers import client_key
+from ..core.token_bucket import TokenBucket
 from ..engines.clock import ContinuousClock
 from ..exceptions import WebSocketDisconnect
 from ..transports.base import Transport
@@ -19,35 +20,11 @@ from .chain import Next, reject_with
 
 logger = logging.getLogger("nexios_trio.connection")
 
-__all__ = ["ConnectionRateLimitMiddleware", "MessageRateLimitMiddleware", "TokenBucket"]
+__all__ = ["ConnectionRateLimitMiddleware", "MessageRateLimitMiddleware"]
 
 CONNECTION_LIMIT_CODE: Final = 4002  # document 004's
 MESSAGE_LIMIT_CODE: Final = 1008
 TOO_MANY_MESSAGES: Final = End.of(Cause.RATE_LIMITED, "too many messages", MESSAGE_LIMIT_CODE)
-
-
-class TokenBucket:
-    """`rate` tokens a second flow in, up to `burst`; who takes one may go on. Time is an argument, in seconds.
-
-    Raises: ValueError, TypeError.
-    """
-
-    __slots__ = ("_burst", "_rate", "_tokens", "_updated")
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._tokens = float(burst)
-        self._updated = now
-
-    def take(self, now: float) -> bool:
-        """Take a token, if there is one."""
-        self._tokens = min(self._burst, self._tokens + (now - self._updated) * self._rate)
-        self._updated = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
 
 
 class MessageRateLimitMiddleware:

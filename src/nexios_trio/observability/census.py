@@ -34,6 +34,8 @@ class Census:
     groups: int = 0
     channels: int = 0
     members: int = 0
+    presences: dict[str, int] = attrs.field(factory=dict)  # by the pattern of `keep_presence`
+    lost_leases: int = 0
     published: int = 0
     delivered: int = 0
     undelivered: DeliveryCounts = attrs.field(factory=DeliveryCounts)
@@ -58,6 +60,7 @@ async def take_census(runtime: Runtime) -> Census:
     census.accepted, census.refused, census.ended = dict(counted.accepted), dict(counted.refused), dict(counted.ended)
     census.groups, census.members = len(box._index), box._index.size
     census.channels = len(box._channels)
+    census.presences, census.lost_leases = box.presence_counts()
     census.published, census.delivered = box._published, box.broadcaster.deliveries
     census.engine = box.engine.state
     server = runtime.server

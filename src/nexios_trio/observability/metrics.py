@@ -123,6 +123,11 @@ class Families(Collector):
             "members", "Memberships in this process: a channel in two groups counts twice.", (), census.members
         )
         yield self._gauge("channels", "Channels in this process, in groups or not.", (), census.channels)
+        if census.presences:
+            text = "Memberships in this process that are present, by the pattern of keep_presence."
+            yield self._gauge("presences", text, ("pattern",), census.presences)
+            text = "Times that the others took this process for dead, with somebody present: its lease was over."
+            yield self._counter("presence_leases_lost", text, (), census.lost_leases)
         text = "Messages that group_send and post gave to the engine in this process."
         yield self._counter("published", text, (), census.published)
         text = "Group messages written to members in this process, or queued for them; once for each member."
