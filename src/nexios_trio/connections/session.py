@@ -164,11 +164,12 @@ class Session(UserSession):
         self.use(transport)
         if transport.end is None:
             self.runtime.timeouts.accept.end(self)
-        self.is_accepted = True
-        accepted = self.runtime.counts.accepted
-        accepted[transport.name] = accepted.get(transport.name, 0) + 1
-        if self.access is not None:
-            self.access.accepted(self.scope, connection=self.id)
+        if not self.is_accepted:  # authentication by the first message has accepted ahead of the handler
+            self.is_accepted = True
+            accepted = self.runtime.counts.accepted
+            accepted[transport.name] = accepted.get(transport.name, 0) + 1
+            if self.access is not None:
+                self.access.accepted(self.scope, connection=self.id)
         for channel in list(self.channels):
             await channel.accepted()
         if self.scope.get("user") is not None:
