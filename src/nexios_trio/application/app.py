@@ -12,6 +12,7 @@ from ..connections.serve import serve_connection
 from ..connections.websocket import WebSocket
 from ..core.proxy_headers import believe_proxies
 from ..core.user_key import UserId, check_user_id
+from ..engines.base import Engine
 from ..exceptions import LifecycleError
 from ..groups.authorization import Authorize
 from ..groups.box import ChannelBox
@@ -55,7 +56,7 @@ class NexiosApp(ReachesUsers, ApiRoutes):
         middleware: runs around all WebSocket handlers; the first is outermost.
         box: the groups, if they are to be shared with another application.
         authorize: who may join which group, and send to it; see `ChannelBox`. Not together with `box`.
-        name: of the box with the groups; see `ChannelBox`. Not together with `box`.
+        name, engine: of the box with the groups; see `ChannelBox`. Not together with `box`.
         user_id: a function (user) -> str that names users. By default they are a str, int or UUID, or have such an id.
         settings: limits and switches; by default from the environment (``NEXIOS_...``).
         limits: single settings, as in ``allowed_origins=["https://example.com"]``, which win.
@@ -73,6 +74,7 @@ class NexiosApp(ReachesUsers, ApiRoutes):
         box: ChannelBox | None = None,
         authorize: Authorize | None = None,
         name: str | None = None,
+        engine: Engine | str | None = None,
         user_id: UserId | None = None,
         settings: Settings | None = None,
         **limits: Any,
@@ -81,7 +83,8 @@ class NexiosApp(ReachesUsers, ApiRoutes):
             limits["debug"] = True
         self.settings = Settings.from_environ(os.environ, **limits) if settings is None else settings.evolve(**limits)
         self.title = title
-        self.runtime = Runtime(self.settings, box, authorize, name, import_path_of(self), check_user_id(user_id))
+        path = import_path_of(self)
+        self.runtime = Runtime(self.settings, box, authorize, name, engine, path, check_user_id(user_id))
         self._host = Host(self.settings)
         context = bind_lifespan(lifespan, self)
         self._observed = ObservedApplication(self.runtime, lambda: self._lifespan.problem)

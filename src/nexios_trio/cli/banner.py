@@ -98,4 +98,7 @@ def _engine(app: NexiosApp) -> str:
     name = type(engine).__name__.removesuffix("Engine").lower() or "unnamed"
     if engine.is_local:
         return f"{name}, for the groups of one process"
-    return f"{name}, for the groups of all workers" if isinstance(engine, HubEngine) else name
+    if isinstance(engine, HubEngine):
+        return f"{name}, for the groups of all workers"
+    address = getattr(engine, "address", None)
+    return name if address is None else f"{name}, {address}"

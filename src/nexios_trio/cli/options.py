@@ -10,11 +10,20 @@ import click
 from hypercorn.config import Config
 
 from ..config.settings import Settings
+from ..engines.default import ENGINE_VARIABLE, make_engine
 from ..exceptions import SettingsError
 from ..server.hypercorn.options import unknown_options
 from ..server.listeners import DEFAULT_HOST, DEFAULT_PORT
 
-__all__ = ["given_names", "read_options", "read_root_path", "read_settings", "read_umask", "usage_error"]
+__all__ = [
+    "given_names",
+    "read_options",
+    "read_root_path",
+    "read_settings",
+    "read_umask",
+    "usage_error",
+    "use_engine",
+]
 
 
 def read_umask(context: click.Context, option: click.Parameter, value: str | None) -> int | None:
@@ -105,6 +114,17 @@ def read_settings(given: Sequence[str]) -> Settings:
         return Settings.from_environ(os.environ)
     except SettingsError as error:
         raise click.UsageError(_as_given(str(error), given, rows)) from None
+
+
+def use_engine(url: str | None) -> None:
+    """Put the engine of the command line into the environment, where applications and workers find it."""
+    if url is None:
+        return
+    try:
+        make_engine(url)
+    except (ValueError, ModuleNotFoundError) as error:
+        raise click.UsageError(f"--engine: {error}") from None
+    os.environ[ENGINE_VARIABLE] = url
 
 
 def given_names(given: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from hypercorn.config import Config
 from ..application import NexiosApp
 from ..asgi_types import ASGIApp
 from ..config.settings import Settings
+from ..exceptions import EngineError
 from ..observability.workers import be_worker
 from ..server import ServerError, StartupFailed, early_signals, serve
 from ..server.errors import sole
@@ -77,7 +78,8 @@ def _status_of(failure: BaseException, was_ready: bool) -> int:
     """The exit status of a server that failed. What cannot be the configuration's fault is raised."""
     match failure:
         case StartupFailed():
-            logger.critical("%s", failure, exc_info=for_user(failure.__cause__))
+            cause = failure.__cause__
+            logger.critical("%s", failure, exc_info=None if isinstance(cause, EngineError) else for_user(cause))
             return NOT_STARTED
         case ServerError():
             logger.critical("%s", failure, exc_info=failure.__cause__)

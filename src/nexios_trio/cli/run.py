@@ -19,7 +19,7 @@ from ..server.workers_health import run_with_health
 from .banner import Banner
 from .command import Command
 from .log_setup import LogSetup
-from .options import read_options, read_settings, usage_error
+from .options import read_options, read_settings, usage_error, use_engine
 from .process import serve_in_this_process, write_pid
 from .reload import serve_with_reload, take_reload_link
 from .serving_options import serving_options
@@ -42,6 +42,7 @@ def run(application: str | None, **options: Any) -> None:
     """Serve an ASGI application, such as chat.main:app, until SIGTERM or Ctrl-C."""
     reload_link = take_reload_link(options["link"])  # waits for this process' turn
     settings = read_settings(options["given"])
+    use_engine(options["engine"])
     if options["show_settings"]:
         show_settings(settings, options["given"])
         return

@@ -30,6 +30,7 @@ def serving_options(command: Command) -> Command:
             "--insecure-bind", multiple=True, metavar="ADDRESS", help="Without TLS, next to those of --bind with it."
         ),
         click.option("-c", "--config", metavar="FILE", help="hypercorn's: a TOML file, file:PY or python:MODULE."),
+        click.option("--engine", metavar="URL", help="Shares groups with other machines, as in redis://HOST."),
         click.option("-w", "--workers", type=Number(1), metavar="N", help="Processes on the same addresses."),
         click.option("--certfile", metavar="FILE", help="TLS certificate chain."),
         click.option("--keyfile", metavar="FILE", help="TLS private key."),

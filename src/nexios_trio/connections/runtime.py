@@ -21,11 +21,12 @@ import trio
 
 from ..config.settings import Settings
 from ..core.user_key import UserId
-from ..engines.default import make_shared_engine
+from ..engines.base import Engine
 from ..exceptions import LifecycleError
 from ..groups.authorization import Authorize, acting_for, acting_session
 from ..groups.box import ChannelBox
 from ..groups.current_box import announce_box, use_box, withdraw_box
+from ..groups.own_box import own_box
 from ..transports.epoll import IS_AVAILABLE, Poller
 from ..transports.server_context import ServerContext, current_server
 from ..transports.timers import Timers
@@ -74,20 +75,15 @@ class Runtime:
         box: ChannelBox | None = None,
         authorize: Authorize | None = None,
         name: str | None = None,
+        engine: Engine | str | None = None,
         default_name: Callable[[], str] = lambda: "application",
         user_id: UserId | None = None,
     ) -> None:
-        given = [what for what, value in (("authorize", authorize), ("name", name)) if value is not None]
-        if box is not None and given:
-            raise TypeError(f"{given[0]} belongs to the box that is given: ChannelBox({given[0]}=...)")
+        own = {"authorize": authorize, "name": name, "engine": engine}
         self.settings = settings
-        if box is None:
-            box = ChannelBox(name=name, max_groups_per_channel=settings.max_groups_per_channel, authorize=authorize)
-        self.box = box
+        self.box = own_box(box, settings.max_groups_per_channel, **own)
         self._default_name = default_name
         self.user_id = user_id
-        if self.box.has_default_engine and (engine := make_shared_engine()) is not None:
-            self.box.share(engine)
         broadcaster = self.box.broadcaster
         broadcaster.max_pending = min(broadcaster.max_pending, max(settings.outbox_messages // 2, 1))
         broadcaster.max_pending_bytes = min(broadcaster.max_pending_bytes, max(settings.outbox_bytes // 2, 1))

@@ -7,7 +7,7 @@ from typing import Final
 from ..core.message import Message, Position
 from .base import HistoryPage
 
-__all__ = ["bound_page", "read_in_pages"]
+__all__ = ["bound_page", "newest_of", "read_in_pages"]
 
 PAGE_MESSAGES: Final = 4096
 PAGE_BYTES: Final = 4_194_304  # of payloads; a message that is larger is a page of its own
@@ -38,7 +38,7 @@ async def read_in_pages(ask: Ask, since: Position | None, limit: int | None, max
         return await _read_on(ask, since, limit, deque())
     newest = (await ask(None, 0, None)).top
     page = await _read_on(ask, Position(0, newest.epoch), None, deque(maxlen=limit))
-    return HistoryPage(_newest_of(page.messages, max_bytes), True, page.top)
+    return HistoryPage(newest_of(page.messages, max_bytes), True, page.top)
 
 
 async def _read_on(ask: Ask, since: Position, limit: int | None, found: deque[Message]) -> HistoryPage:
@@ -46,7 +46,7 @@ async def _read_on(ask: Ask, since: Position, limit: int | None, found: deque[Me
     is_complete = True
     while True:
         page = await ask(since, None if limit is None else limit - len(found), None)
-        if page.top.epoch != since.epoch:  # the group has begun anew
+        if page.top.epoch != since.epoch and not page.complete:  # the group has begun anew
             found.clear()
         found.extend(page.messages)
         is_complete = is_complete and page.complete
@@ -56,7 +56,7 @@ async def _read_on(ask: Ask, since: Position, limit: int | None, found: deque[Me
         since = last
 
 
-def _newest_of(messages: tuple[Message, ...], max_bytes: int | None) -> tuple[Message, ...]:
+def newest_of(messages: tuple[Message, ...], max_bytes: int | None) -> tuple[Message, ...]:
     """Return so many of the last as have so many bytes, one at least."""
     if max_bytes is None:
         return messages

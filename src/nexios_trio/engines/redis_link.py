@@ -133,6 +133,18 @@ class RedisLink:
         self._send(call, words)
         return await call.wait()
 
+    async def call_subscribe(self, channel: bytes) -> None:
+        """Subscribe, and wait until that holds. Checkpoint: always. Raises: RedisRefusal, LinkLost."""
+        call = _Call()
+        self.subscribe(channel, call)
+        await call.wait()
+
+    async def call_unsubscribe(self, channel: bytes) -> None:
+        """Do that again the other way round. Checkpoint: always. Raises: RedisRefusal, LinkLost."""
+        call = _Call()
+        self.unsubscribe(channel, call)
+        await call.wait()
+
     def _send(self, then: Then, words: tuple[Word, ...]) -> None:
         if self.lost is not None:
             then(self.lost)

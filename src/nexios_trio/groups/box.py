@@ -16,6 +16,7 @@ from ..core.json import JsonDefault
 from ..core.message import Position
 from ..core.names import check_box_name, check_group_name, is_reserved
 from ..engines.base import Engine, Receipt
+from ..engines.default import make_engine
 from ..engines.memory import MemoryEngine
 from ..pubsub.history import DEFAULT_MAX_BYTES, HistoryLimits
 from .authorization import Authorize, acting_channel, check_authorize, require, require_now
@@ -49,8 +50,9 @@ class ChannelBox(WithPresence, WithUsers, FromThread):
     `from_thread` calls a method in the right one.
 
     Args:
-        engine: carries messages to other processes, and keeps them. By default the workers of `nexios-trio run` share
-            the groups of the boxes that applications have, and elsewhere there is only this process.
+        engine: carries messages to other processes, and keeps them; or the URL of a Redis or Valkey server. By default
+            that is `NEXIOS_ENGINE` of the environment for the boxes that applications have; without it the workers of
+            `nexios-trio run` share the groups of those, and elsewhere there is only this process.
         name: of the box, in all processes that share its groups; boxes of other names have groups of their own. By
             default it is the import path of the application, such as "chat.main:app".
         history_overflow: what a history does when it is over its size: "clear" (keep the newest only) or "trim".
@@ -69,7 +71,7 @@ class ChannelBox(WithPresence, WithUsers, FromThread):
 
     def __init__(
         self,
-        engine: Engine | None = None,
+        engine: Engine | str | None = None,
         *,
         name: str | None = None,
         history_overflow: str = "clear",
@@ -83,7 +85,7 @@ class ChannelBox(WithPresence, WithUsers, FromThread):
         self.name = None if name is None else check_box_name(name)
         self.has_default_engine = engine is None
         super().__init__(
-            engine if engine is not None else MemoryEngine(),
+            _engine_of(engine),
             # With `history_bytes` of None, the bytes of each saved message's time take the place of the ones here.
             HistoryLimits(
                 max_bytes=DEFAULT_MAX_BYTES if history_bytes is None else history_bytes,
@@ -266,6 +268,18 @@ class ChannelBox(WithPresence, WithUsers, FromThread):
             undelivered=self.undelivered,
             policy_errors=self.policy_errors,
         )
+
+
+def _engine_of(engine: Engine | str | None) -> Engine:
+    match engine:
+        case None:
+            return MemoryEngine()
+        case str():
+            return make_engine(engine)
+        case Engine():
+            return engine
+        case _:
+            raise TypeError(f"engine is an Engine, or a URL such as redis://host, not {type(engine).__name__}")
 
 
 def _no_channel(what: object) -> TypeError:

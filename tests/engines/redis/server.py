@@ -10,11 +10,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+import hiredis
 import pytest
 
 START_SECONDS = 30.0
@@ -96,6 +97,23 @@ class RedisProcess:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
+    @contextmanager
+    def talk(self) -> Iterator[Callable[..., Any]]:
+        """A function that sends a command and returns its answer, for what tests do to the server itself."""
+        reader = hiredis.Reader(notEnoughData=Ellipsis)
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(self.path)
+
+            def ask(*words: str | bytes | int) -> Any:
+                sock.sendall(hiredis.pack_command(words))
+                while (answer := reader.gets()) is Ellipsis:
+                    reader.feed(sock.recv(65_536))
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer
+
+            yield ask
+
     def _answers(self) -> bool:
         try:
             with socket.socket(socket.AF_UNIX) as sock:
@@ -114,11 +132,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_server(request: pytest.FixtureRequest) -> Iterator[RedisProcess]:
+def running_server(request: pytest.FixtureRequest, *options: str) -> Iterator[RedisProcess]:
     """One server for a fixture that is parametrized with `SERVERS`."""
     if request.param is None:
         pytest.skip(MISSING)
-    with RedisProcess(BINARIES[request.param], has_port=True) as server:
+    with RedisProcess(BINARIES[request.param], *options, has_port=True) as server:
         yield server
 
 

@@ -10,7 +10,7 @@ from hypercorn.config import Config
 from ...config.settings import Settings
 from ...server.hypercorn.http_server import prepare
 from ..loading import settings_of
-from ..options import given_names, read_options, read_settings
+from ..options import given_names, read_options, read_settings, use_engine
 from .addresses import binds_of, check_addresses, is_local
 from .application import check_application
 from .findings import Finding, ok, wrong
@@ -26,6 +26,7 @@ def find_all(application: str, options: Mapping[str, Any]) -> Iterator[Finding]:
     """Check what `run` with these options would serve. What cannot be checked because of what is wrong is left out."""
     try:
         asked = read_settings(options["given"])
+        use_engine(options["engine"])
     except click.UsageError as error:
         yield wrong("settings", error.message)
         asked = None

@@ -1,0 +1,200 @@
+"""The engine whose nodes share a Redis or Valkey server, in one version or the other.
+
+    post        a script: it numbers the message, keeps it, publishes it. The node that posts delivers what comes back
+    watch       a subscription, and the number that it begins with
+    history     a script, page by page
+    ask         a channel of all nodes, and one of each node for its answers
+
+All of it goes over one link, in one order (`redis_link`). `redis_scripts` says what is at the server, `redis_watches`
+how a node has every message once.
+"""
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final
+
+import trio
+
+from ..core.message import Message, Position
+from ..core.message_codec import UnreadableMessage, decode_message, encode_message
+from ..exceptions import EngineError, MessageTooBig
+from .base import (
+    Answer,
+    Deliver,
+    Engine,
+    EngineState,
+    Gap,
+    HistoryLimits,
+    HistoryPage,
+    Receipt,
+    check_key,
+    no_answer,
+    no_gap,
+)
+from .hub_history import bound_page, newest_of, read_in_pages
+from .redis_address import RedisAddress, parse_redis_url
+from .redis_client import PROBE_SECONDS, RedisClient
+from .redis_keys import LIFE_MS, RedisKeys
+from .redis_link import RedisLink
+from .redis_posts import Post, Posts, keep_words
+from .redis_questions import Questions
+from .redis_rights import check_rights
+from .redis_watches import Watches
+
+__all__ = ["RedisEngine"]
+
+logger = logging.getLogger("nexios_trio.box")
+
+MAX_MESSAGE_BYTES: Final = 1_048_576
+DEFAULT_PREFIX: Final = "nx"
+
+
+class RedisEngine(Engine):
+    """Carries the messages of boxes of one name, and of one prefix, by a Redis or Valkey server.
+
+    Args:
+        address: of the server; as an URL, see `parse_redis_url`.
+        probe_seconds: between two questions whether the server is there, and nothing was lost.
+    Raises: ValueError for an URL that names no server.
+    Concurrency: any task of the run of trio that it runs in. Cancellation: a publish may have happened.
+    """
+
+    def __init__(self, address: RedisAddress | str, *, probe_seconds: float = PROBE_SECONDS) -> None:
+        self.address = address = parse_redis_url(address) if isinstance(address, str) else address
+        self.client = client = RedisClient(address, lambda: self.deadline, probe_seconds)
+        self._posts = posts = Posts(client)
+        self._watches = Watches(client, posts.settle)
+        posts.on_answer = self._watches.answered
+        self._questions = Questions(client)
+        self._is_running = False
+        client.on_link, client.on_loss, client.on_message = self._on_link, self._on_loss, self._on_message
+        client.probe = self._watches.probe
+        client.check = self._check
+
+    @property
+    def state(self) -> EngineState:
+        return self.client.state
+
+    def health(self) -> str:
+        problem = self.client.problem
+        return self.state.value if problem is None else f"{self.state.value}: {problem}"
+
+    @asynccontextmanager
+    async def run(self) -> AsyncGenerator[None]:
+        """Live for the length of the block. Raises: EngineError when no server answers within the deadline."""
+        keys = RedisKeys(f"{self.address.prefix or DEFAULT_PREFIX}:{self.name}")
+        self._keys = self._posts.keys = self._watches.repairs.keys = self._questions.keys = keys
+        self._watches.rename()
+        self._is_running = True
+        try:
+            async with self.client.run() as nursery:
+                nursery.start_soon(self._posts.keep_deadlines, name="redis engine: deadlines of posts")
+                nursery.start_soon(self._watches.keep_deadlines, name="redis engine: deadlines of watches")
+                yield
+        finally:
+            self._is_running = False
+            self._posts.end()
+            self._watches.end()
+
+    def attach(self, deliver: Deliver, gap: Gap = no_gap, answer: Answer = no_answer) -> None:
+        self._watches.repairs.deliver, self._watches.repairs.gap = deliver, gap
+        self._questions.answer = answer
+
+    async def _check(self, link: RedisLink) -> None:
+        await check_rights(self.client, link, self._keys)
+
+    def _on_link(self) -> None:
+        self._questions.listen()
+        self._watches.watch_again()
+        self._posts.send_all()
+
+    def _on_loss(self) -> None:
+        self._watches.lose()
+
+    def _on_message(self, channel: bytes, payload: bytes) -> None:
+        if not self._questions.take(channel, payload):
+            self._watches.take(channel, payload)
+
+    # Messages
+
+    def post(
+        self, group: str, message: Message, *, keep: HistoryLimits | None = None, key: str | None = None
+    ) -> Receipt:
+        if not self._is_running:
+            raise EngineError(_NOT_RUNNING)
+        key = None if key is None else check_key(key)
+        data = encode_message(message)
+        if len(data) > MAX_MESSAGE_BYTES:
+            raise MessageTooBig(f"a group message of {len(data)} bytes; at most {MAX_MESSAGE_BYTES} are carried")
+        self._posts.check_room(len(data))
+        deadline = trio.current_time() + self.deadline
+        post = Post(group, message, data, keep_words(message, keep), key, deadline)
+        if message.is_transient:
+            self._watches.expect(post)
+        self._posts.add(post)
+        return post.receipt
+
+    def watch(self, group: str) -> Receipt:
+        if not self._is_running:
+            receipt = Receipt()
+            receipt.fail(EngineError(_NOT_RUNNING))
+            return receipt
+        return self._watches.watch(group, trio.current_time() + self.deadline)
+
+    def unwatch(self, group: str) -> None:
+        self._watches.unwatch(group)
+
+    # History
+
+    async def history(
+        self, group: str, since: Position | None = None, *, limit: int | None = None, max_bytes: int | None = None
+    ) -> HistoryPage:
+        ask = partial(self._read_page, group)
+        if since is not None or max_bytes is None:
+            return await read_in_pages(ask, since, limit, max_bytes)
+        page = await read_in_pages(ask, None, limit, None)
+        return HistoryPage(newest_of(page.messages, max_bytes), True, page.top)
+
+    async def _read_page(
+        self, group: str, since: Position | None, limit: int | None, max_bytes: int | None
+    ) -> HistoryPage:
+        asked = Position(0, "") if since is None else since
+        count, most = bound_page(asked, limit, max_bytes)
+        args = (self._keys.nonce, LIFE_MS, asked.epoch, asked.offset, count or 0, most or 0)
+        answer = await self.client.call("history", self._keys.of_group(group), *args)
+        return _page_of(answer, asked)
+
+    async def groups_with_history(self) -> list[str]:
+        names = await self.client.call("groups", [self._keys.index], self._keys.prefix)
+        return [name.decode(errors="surrogatepass") for name in names]
+
+    async def flush_history(self, group: str | None = None) -> None:
+        groups = () if group is None else (group,)
+        await self.client.call("flush", [self._keys.index], self._keys.prefix, *groups)
+
+    # The other nodes
+
+    async def ask(self, request: bytes) -> list[bytes]:
+        return await self._questions.ask(request, self.deadline)
+
+
+def _page_of(answer: list[Any], since: Position) -> HistoryPage:
+    epoch, top, _, goes_on, has_more = answer[:5]
+    name = bytes(epoch).decode()
+    offset, complete = since.offset, bool(goes_on)
+    messages: list[Message] = []
+    for number, data in zip(answer[5::2], answer[6::2], strict=True):
+        complete = complete and number == offset + 1
+        offset = number
+        try:
+            messages.append(decode_message(data, Position(number, name)))
+        except UnreadableMessage as error:
+            logger.warning("a kept message cannot be read: %s", error)
+            complete = False
+    is_all = bool(has_more) or offset == top
+    return HistoryPage(tuple(messages), complete and is_all, Position(top, name), bool(has_more))
+
+
+_NOT_RUNNING: Final = "the application does not run, or not yet: its groups reach nobody"

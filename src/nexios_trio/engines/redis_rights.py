@@ -1,0 +1,51 @@
+"""Whether a user may do at a Redis or Valkey server what the engine does: found out at the start, and not half way."""
+
+from typing import Final
+
+from .redis_client import RedisClient
+from .redis_connect import ServerMisconfigured
+from .redis_keys import RedisKeys
+from .redis_link import RedisLink, RedisRefusal, Word
+
+__all__ = ["check_rights"]
+
+TEST_GROUP: Final = ""  # no group of users has this name
+LIFE_MS: Final = 10_000
+
+COMMANDS: Final = (
+    "+hello +auth +ping +info +select +script|load +evalsha +get +set +del +exists +hmget +hset +pexpire +pttl +time"
+    " +xlen +xadd +xrange +xdel +xtrim +zadd +zrange +zrem +publish +subscribe +unsubscribe"
+)
+
+
+async def check_rights(client: RedisClient, link: RedisLink, keys: RedisKeys) -> None:
+    """Do everything once that the engine does.
+
+    Checkpoint: always. Raises: ServerMisconfigured, which names what is missing; LinkLost.
+    """
+    of_group, channel = keys.of_group(TEST_GROUP), keys.channel(TEST_GROUP)
+    receipt = keys.receipt(TEST_GROUP, keys.node.hex())
+    every: tuple[tuple[str, list[bytes], tuple[Word, ...]], ...] = (
+        ("flush", [keys.index], (keys.prefix, TEST_GROUP)),  # what somebody left who was refused half way
+        ("tops", of_group, (keys.nonce, LIFE_MS)),
+        (
+            "post",
+            [*of_group, keys.index, receipt],
+            (keys.nonce, channel, b"", LIFE_MS, 1000, TEST_GROUP, 2, 1, 1, 1000, "clear"),  # too large to be kept
+        ),
+        ("history", of_group, (keys.nonce, LIFE_MS, "", 0, 1, 1)),
+        ("groups", [keys.index], (keys.prefix,)),
+        ("flush", [keys.index], (keys.prefix, TEST_GROUP)),
+        ("pass", [receipt], (channel, b"", 1000)),
+    )
+    try:
+        for name, names, args in every:
+            await link.call(*client.words(name, names, args))
+        await link.call("PING")
+        await link.call_subscribe(channel)
+        await link.call_unsubscribe(channel)
+    except RedisRefusal as refusal:
+        raise ServerMisconfigured(
+            f"{client.address} refuses what groups need: {refusal}. What suffices is ~{keys.prefix.decode()}*"
+            f" &{keys.prefix.decode()}* {COMMANDS}"
+        ) from None
