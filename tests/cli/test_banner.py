@@ -21,7 +21,7 @@ async def test_a_summary_on_standard_error_and_one_line_on_standard_output(tmp_p
         first, *rest = server.log.splitlines()
     assert re.fullmatch(r"nexios-trio \d+\.\S+  Python 3\.\S+, trio \S+", first)
     assert [re.split(" +", line.strip(), maxsplit=1) for line in rest] == [
-        ["routes", "5 WebSocket, 9 HTTP"],
+        ["routes", "5 WebSocket, 10 HTTP"],
         ["workers", "1"],
         ["engine", "memory, for the groups of one process"],
         [
