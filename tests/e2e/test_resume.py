@@ -117,3 +117,32 @@ async def test_a_member_that_was_too_slow_comes_back_for_all_of_it() -> None:
             while not client.is_done:
                 await client.stay(MESSAGES)
     assert client.numbers == list(range(1, MESSAGES + 1))
+
+
+async def test_a_loop_that_sends_in_each_turn_is_caught_up_with():
+    """What a newcomer is sent is written in fewer turns than it was said in, as long as its peer takes it."""
+    app = NexiosApp(box=ChannelBox())
+    app.box.keep(ROOM, max_messages=1_000_000, max_bytes=128_000_000)
+    recovered = []
+
+    @app.ws_route("/chat")
+    async def serve(ws: WebSocket) -> None:
+        async with open_channel(ws) as channel, channel.member(ROOM, since=OLDEST) as joined:
+            recovered.append(joined.recovered)
+            await channel.receive()
+
+    async def talk() -> None:
+        while True:
+            await app.box.group_send(ROOM, "on and on")
+
+    async with running(app, server_settings=settings()) as server, trio.open_nursery() as nursery:
+        for _ in range(1000):
+            await app.box.group_send(ROOM, "what was said before")
+        nursery.start_soon(talk)
+        for number in range(1, 4):
+            async with await server.connect() as raw:
+                await raw.handshake("/chat")
+                while len(recovered) < number:
+                    await raw.stream.receive_some(1_048_576)
+            assert recovered[-1]
+        nursery.cancel_scope.cancel()

@@ -154,6 +154,10 @@ class ConnectionBinding(BoxMember):
         else:
             await self._session.send(message.frame(self._frame_index))
 
+    @property
+    def has_nothing_queued(self) -> bool:
+        return not self._overrides_send and not self._session.transport.statistics().queued_messages
+
     def push_group_message(self, message: Message) -> None:
         frame = message.frame(self._frame_index)
         if self._overrides_send:

@@ -126,6 +126,13 @@ class PersonalMember(UserMember):
         else:
             await self._session.send(message.frame(JSON))
 
+    @property
+    def has_nothing_queued(self) -> bool:
+        first = self._first
+        return (
+            first.has_nothing_queued if first is not None else not self._session.transport.statistics().queued_messages
+        )
+
     def push_group_message(self, message: Message) -> None:
         first = self._first
         if first is not None:

@@ -108,6 +108,11 @@ class BoxMember(ABC):
     async def send_group_message(self, message: Message) -> None:
         """Send what the group's history has, waiting for room. Checkpoint, cancellation, raises: as `send`."""
 
+    @property
+    @abstractmethod
+    def has_nothing_queued(self) -> bool:
+        """Tell whether what is pushed next goes to the peer at once, as far as the peer takes it."""
+
     @abstractmethod
     def push_group_message(self, message: Message) -> None:
         """Queue it, under the overflow policy."""

@@ -2,13 +2,13 @@
 
     watch the group, where the engine has other nodes
     read a page of history after the cursor, write it to this channel alone, at the pace of its peer; and again
-    when there is nothing after the cursor: join, with no checkpoint in between
+    when a page up to the newest was written, or was empty: join, with no checkpoint since it was read
 
 Live messages are not collected meanwhile: the history has them. Only between asking an engine elsewhere and its answer
 some may be delivered here that the answer does not have; a `Tail` holds those, to be queued right before joining.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
 import trio
@@ -20,13 +20,14 @@ from .engine_client import EngineClient, Tail
 from .memberships import BoxMember
 from .results import ChannelAddStatusEnum, Oldest, Resumed
 
-__all__ = ["RESUME_SECONDS", "Resumption", "parse_since", "resume_watched"]
+__all__ = ["RESUME_SECONDS", "TURN_MESSAGES", "Resumption", "parse_since", "resume_watched"]
 
 Authorized = Callable[[Receipt | None], Awaitable[object]]
 
 RESUME_SECONDS: Final = 60.0  # a peer that has not caught up by then reads slower than the group speaks
 PAGE_MESSAGES: Final = 256
 PAGE_BYTES: Final = 65536
+TURN_MESSAGES: Final = 32  # written before others have a turn
 OLDEST_BYTES: Final = 1_048_576  # that a newcomer is sent of a history at most; it is one page
 
 
@@ -122,13 +123,13 @@ class Resumption:
             if not page.complete and not self._is_newcomer:
                 self._recovered = False
                 return
-            for message in page.messages:
-                self._check()
-                await self._send(message)
+            has_waited = await self._write(page.messages)
             if self._is_newcomer:  # was sent all that there is up to the top; from here on nothing may be missing
                 self._is_newcomer = False
                 self._cursor = page.top
-            elif not page.messages and (self._tail is None or await self._takes_tail(self._tail, page.top)):
+            elif (not page.messages or (self._cursor == page.top and not has_waited)) and (
+                self._tail is None or await self._takes_tail(self._tail, page.top)
+            ):
                 return
 
     async def _page(self) -> HistoryPage:
@@ -137,12 +138,28 @@ class Resumption:
             return await history(self._group, max_bytes=OLDEST_BYTES)
         return await history(self._group, self._cursor, limit=PAGE_MESSAGES, max_bytes=PAGE_BYTES)
 
-    async def _send(self, message: Message) -> None:
-        message.group = self._group
-        self._cursor = message.position
-        if not self._channel.is_excluded(message):
-            await self._channel.send_group_message(message)
+    async def _write(self, messages: Sequence[Message]) -> bool:
+        """Write them, some in one turn as long as the peer takes them at once. Returns whether it has waited.
+
+        So that a group that speaks once a turn is caught up with.
+        """
+        has_waited = False
+        at_once = 0
+        for message in messages:
+            self._check()
+            message.group = self._group
+            self._cursor = message.position
+            if self._channel.is_excluded(message):
+                continue
             self._sent += 1
+            if at_once < TURN_MESSAGES and self._channel.has_nothing_queued:
+                at_once += 1
+                self._channel.push_group_message(message)
+            else:
+                at_once = 0
+                has_waited = True
+                await self._channel.send_group_message(message)
+        return has_waited
 
     async def _takes_tail(self, tail: Tail, top: Position) -> bool:
         """Queue what was delivered here since the page was asked for. False: read on, there was too much of it."""
