@@ -277,14 +277,17 @@ class NoDeadline(BrokerEngine):
 
 
 class Hasty(BrokerEngine):
-    """Settles a receipt when the answer is there, though the message has not come back."""
+    """Settles a receipt when the answer is there, though the message has not come back: that comes turns later."""
 
     def _answered(self, post, position, is_watched):
         post.answer = position, is_watched
         self._settle(post)
 
-    def _take(self, watch, delivery):
-        trio.lowlevel.current_trio_token().run_sync_soon(super()._take, watch, delivery)
+    def _take(self, watch, delivery, turns=5):  # more than one: the order within a turn is up to chance
+        if turns:
+            trio.lowlevel.current_trio_token().run_sync_soon(self._take, watch, delivery, turns - 1)
+        else:
+            super()._take(watch, delivery)
 
 
 class Liar(BrokerEngine):
