@@ -9,9 +9,9 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from nexios_trio.engines.hub import Hub
-from nexios_trio.engines.hub_engine import HubEngine
-from nexios_trio.engines.hub_link import HubLink
+from nexios_trio.engines.hub.engine import HubEngine
+from nexios_trio.engines.hub.hub import Hub
+from nexios_trio.engines.hub.link import HubLink
 from nexios_trio.engines.memory import MemoryEngine
 from nexios_trio.exceptions import EngineError
 from nexios_trio.groups.box import ChannelBox

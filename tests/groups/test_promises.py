@@ -6,13 +6,13 @@ import pytest
 import trio
 
 from nexios_trio import OLDEST, NexiosApp, Settings
-from nexios_trio.engines import hub_node
-from nexios_trio.engines.hub import Hub
-from nexios_trio.engines.hub_engine import HubEngine
+from nexios_trio.engines.hub import node as hub_node
+from nexios_trio.engines.hub.engine import HubEngine
+from nexios_trio.engines.hub.hub import Hub
 from nexios_trio.groups.results import GroupSendStatusEnum
 from nexios_trio.testing import World, connect, run_app
 from nexios_trio.websockets import ChannelBox, WebSocket, open_channel
-from tests.engines.test_hub import slow_worker, worker
+from tests.engines.hub.test_hub import slow_worker, worker
 
 ROOM = "room"
 

@@ -6,11 +6,11 @@ from trio.testing import wait_all_tasks_blocked
 
 from nexios_trio import OLDEST, NexiosApp, Position, WebSocket, open_channel
 from nexios_trio.channels.connection_binding import ConnectionBinding
-from nexios_trio.engines.hub import Hub
+from nexios_trio.engines.hub.hub import Hub
 from nexios_trio.exceptions import EngineError, LifecycleError
 from nexios_trio.testing import connect, run_app
 from nexios_trio.websockets import ChannelBox
-from tests.engines.test_hub import Node, worker
+from tests.engines.hub.test_hub import Node, worker
 
 ROOM = "room"
 

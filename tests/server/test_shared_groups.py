@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from nexios_trio.engines.hub_frames import HUB_VERSION
+from nexios_trio.engines.hub.frames import HUB_VERSION
 from tests.server.processes import QUICK, Command, command
 from tests.server.support import DEADLINE, Raw, frame
 
@@ -144,7 +144,7 @@ APP = """
 from pathlib import Path
 
 from nexios_trio import NexiosApp
-from nexios_trio.engines import hub_link
+from nexios_trio.engines.hub import link as hub_link
 
 if Path("newer").exists():
     hub_link.HUB_VERSION += 1

@@ -13,7 +13,7 @@ import click
 
 from ..application import NexiosApp
 from ..asgi_types import ASGIApp
-from ..engines.hub_engine import HubEngine
+from ..engines.hub.engine import HubEngine
 from ..logs import JsonFormatter
 from ..routing.listing import MOUNT, WEBSOCKET, list_routes
 from .human import colored

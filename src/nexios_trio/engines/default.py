@@ -18,11 +18,11 @@ def make_engine(url: str) -> Engine:
 
     Raises: ValueError for another URL, ModuleNotFoundError where the extra is not installed.
     """
-    from .redis_address import parse_redis_url
+    from .redis.address import parse_redis_url
 
     address = parse_redis_url(url)
     try:
-        from .redis_engine import RedisEngine
+        from .redis.engine import RedisEngine
     except ModuleNotFoundError as error:
         if error.name != "hiredis":
             raise

@@ -13,8 +13,8 @@ import trio
 
 from ..engines.base import Engine
 from ..engines.default import make_engines_with
-from ..engines.hub_engine import HubEngine
-from ..engines.hub_link import HubLink
+from ..engines.hub.engine import HubEngine
+from ..engines.hub.link import HubLink
 from ..transports.server_context import ServerOverview
 from .worker_loads import WorkerLoad
 from .worker_reports import ANSWER_SECONDS, NO_ANSWER, Questions, find_answer

@@ -23,7 +23,7 @@ from typing import Any, Final
 import attrs
 import trio
 
-from ..engines.hub import Hub
+from ..engines.hub.hub import Hub
 from .parent_link import NEWCOMERS_SECONDS, WorkerPlace
 from .stop_signals import SignalCount, has_terminal
 from .worker_loads import WorkerLoads

@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from nexios_trio.engines.base import Engine
-from nexios_trio.engines.redis_engine import RedisEngine
+from nexios_trio.engines.redis.engine import RedisEngine
 from tests.engines.redis.server import RedisProcess
 
 

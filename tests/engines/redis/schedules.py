@@ -15,7 +15,7 @@ import trio
 
 from nexios_trio.core.message import Message, Position
 from nexios_trio.engines.base import EngineState, HistoryLimits
-from nexios_trio.engines.redis_engine import RedisEngine
+from nexios_trio.engines.redis.engine import RedisEngine
 from nexios_trio.exceptions import EngineError
 from tests.engines.redis.faults import RedisFaults
 from tests.engines.redis.server import BINARIES, RedisProcess

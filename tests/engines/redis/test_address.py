@@ -2,7 +2,7 @@
 
 import pytest
 
-from nexios_trio.engines.redis_address import RedisAddress, parse_redis_url
+from nexios_trio.engines.redis.address import RedisAddress, parse_redis_url
 
 
 @pytest.mark.parametrize(

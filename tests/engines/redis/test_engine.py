@@ -11,7 +11,7 @@ import trio
 
 from nexios_trio.core.message import Message, Position
 from nexios_trio.engines.base import Engine, EngineState, HistoryLimits
-from nexios_trio.engines.redis_engine import RedisEngine
+from nexios_trio.engines.redis.engine import RedisEngine
 from nexios_trio.exceptions import EngineError, MessageTooBig
 from nexios_trio.testing.contracts import check_engine
 from tests.engines.redis.faults import RedisFaults

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import trio
 
-from nexios_trio.engines import redis_connect
-from nexios_trio.engines.redis_address import RedisAddress, parse_redis_url
-from nexios_trio.engines.redis_connect import ServerMisconfigured, greet, open_stream
-from nexios_trio.engines.redis_link import LinkLost, RedisLink, RedisRefusal
+from nexios_trio.engines.redis import connect as redis_connect
+from nexios_trio.engines.redis.address import RedisAddress, parse_redis_url
+from nexios_trio.engines.redis.connect import ServerMisconfigured, greet, open_stream
+from nexios_trio.engines.redis.link import LinkLost, RedisLink, RedisRefusal
 from nexios_trio.exceptions import EngineError
 from tests.engines.redis.server import RedisProcess, free_port
 

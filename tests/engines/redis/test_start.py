@@ -10,9 +10,9 @@ from nexios_trio.core.message import Message
 from nexios_trio.engines.base import HistoryLimits
 from nexios_trio.engines.default import make_engine
 from nexios_trio.engines.memory import MemoryEngine
-from nexios_trio.engines.redis_connect import ServerMisconfigured
-from nexios_trio.engines.redis_engine import RedisEngine
-from nexios_trio.engines.redis_rights import COMMANDS
+from nexios_trio.engines.redis.connect import ServerMisconfigured
+from nexios_trio.engines.redis.engine import RedisEngine
+from nexios_trio.engines.redis.rights import COMMANDS
 from nexios_trio.exceptions import EngineError
 from tests.engines.redis.server import BINARIES, RedisProcess, free_port
 
@@ -56,7 +56,7 @@ def test_what_is_no_engine_is_named():
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch):
-    for name in [name for name in sys.modules if name.startswith("nexios_trio.engines.redis_")]:
+    for name in [name for name in sys.modules if name.startswith("nexios_trio.engines.redis")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "hiredis", None)
     with pytest.raises(

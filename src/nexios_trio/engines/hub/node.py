@@ -14,8 +14,9 @@ from typing import Final
 import attrs
 import trio
 
-from ..core.message import Position
-from .hub_bodies import (
+from ...core.message import Position
+from ..history_pages import bound_page
+from .bodies import (
     pack_page,
     pack_position,
     pack_presence,
@@ -26,8 +27,8 @@ from .hub_bodies import (
     unpack_renewal,
     unpack_text,
 )
-from .hub_box import PassingMessage, SharedBox
-from .hub_frames import (
+from .box import PassingMessage, SharedBox
+from .frames import (
     DELIVER,
     HAS_KEEP,
     HAS_KEY,
@@ -40,8 +41,7 @@ from .hub_frames import (
     Kind,
     frame,
 )
-from .hub_history import bound_page
-from .hub_socket import HubSocket
+from .socket import HubSocket
 
 __all__ = ["HubNode"]
 

@@ -17,10 +17,10 @@ from typing import Final, Protocol
 
 import trio
 
-from ..exceptions import EngineError, LifecycleError
-from .hub_bodies import UNREADABLE, unpack_answer, unpack_text
-from .hub_frames import HUB_VERSION, Frame, Kind, frame
-from .hub_socket import HubSocket
+from ...exceptions import EngineError, LifecycleError
+from .bodies import UNREADABLE, unpack_answer, unpack_text
+from .frames import HUB_VERSION, Frame, Kind, frame
+from .socket import HubSocket
 
 __all__ = ["Call", "HubLink", "Listener", "Request"]
 

@@ -1,4 +1,4 @@
-"""How a node catches up with a group at a Redis or Valkey server. `redis_watches` says when, and why it is exact."""
+"""How a node catches up with a group at a Redis or Valkey server. `watches` says when, and why it is exact."""
 
 import logging
 from collections import OrderedDict, deque
@@ -8,13 +8,13 @@ from typing import Any, Final
 
 import attrs
 
-from ..core.message import Message, Position
-from ..core.message_codec import UnreadableMessage, decode_message
-from .base import Deliver, Gap, Receipt, no_gap
-from .redis_client import RedisClient, is_elsewhere
-from .redis_keys import LIFE_MS, RedisKeys
-from .redis_link import LinkLost, RedisRefusal
-from .redis_posts import Post
+from ...core.message import Message, Position
+from ...core.message_codec import UnreadableMessage, decode_message
+from ..base import Deliver, Gap, Receipt, no_gap
+from .client import RedisClient, is_elsewhere
+from .keys import LIFE_MS, RedisKeys
+from .link import LinkLost, RedisRefusal
+from .posts import Post
 
 __all__ = ["GroupWatch", "Repairs"]
 

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import trio
 
-from ..exceptions import EngineError
-from .base import EngineState
-from .redis_address import RedisAddress
-from .redis_connect import CONNECT_SECONDS, RedisServer, ServerMisconfigured, greet, open_stream
-from .redis_link import LinkLost, RedisLink, RedisRefusal, Then, Word, ignore
-from .redis_scripts import SCRIPTS, script_text
+from ...exceptions import EngineError
+from ..base import EngineState
+from .address import RedisAddress
+from .connect import CONNECT_SECONDS, RedisServer, ServerMisconfigured, greet, open_stream
+from .link import LinkLost, RedisLink, RedisRefusal, Then, Word, ignore
+from .scripts import SCRIPTS, script_text
 
 __all__ = ["RedisClient", "is_elsewhere"]
 

@@ -10,10 +10,10 @@ from typing import Any, Final, TypeVar
 
 from trio.lowlevel import checkpoint
 
-from ..core.message import Message, Position
-from ..core.message_codec import UnreadableMessage, decode_message, encode_message
-from ..exceptions import EngineError, MessageTooBig
-from .base import (
+from ...core.message import Message, Position
+from ...core.message_codec import UnreadableMessage, decode_message, encode_message
+from ...exceptions import EngineError, MessageTooBig
+from ..base import (
     Answer,
     Deliver,
     Engine,
@@ -26,7 +26,9 @@ from .base import (
     no_answer,
     no_gap,
 )
-from .hub_bodies import (
+from ..history_pages import read_in_pages
+from ..presence import PresencePage, Renewal
+from .bodies import (
     UNREADABLE,
     pack_keep,
     pack_query,
@@ -38,11 +40,9 @@ from .hub_bodies import (
     unpack_presence,
     unpack_texts,
 )
-from .hub_frames import HAS_KEEP, HAS_KEY, IS_TRANSIENT, Frame, Kind
-from .hub_history import read_in_pages
-from .hub_link import Call, HubLink
-from .hub_requests import GroupWatch, PostRequest, RenewRequest, WatchRequest
-from .presence import PresencePage, Renewal
+from .frames import HAS_KEEP, HAS_KEY, IS_TRANSIENT, Frame, Kind
+from .link import Call, HubLink
+from .requests import GroupWatch, PostRequest, RenewRequest, WatchRequest
 
 __all__ = ["HubEngine"]
 

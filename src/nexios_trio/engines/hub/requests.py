@@ -2,13 +2,13 @@
 
 from typing import Protocol
 
-from ..core.message import Message, Position
-from ..exceptions import EngineError
-from .hub_bodies import unpack_position
-from .hub_frames import DELIVER, HELD, WATCHED, Frame, Kind
-from .hub_link import Request
-from .presence import LeaseLost
-from .receipt import Receipt
+from ...core.message import Message, Position
+from ...exceptions import EngineError
+from ..presence import LeaseLost
+from ..receipt import Receipt
+from .bodies import unpack_position
+from .frames import DELIVER, HELD, WATCHED, Frame, Kind
+from .link import Request
 
 __all__ = ["GroupWatch", "PostRequest", "RenewRequest", "WatchRequest"]
 

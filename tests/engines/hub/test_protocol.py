@@ -13,21 +13,21 @@ import trio
 
 from nexios_trio.core.message_codec import encode_message
 from nexios_trio.engines.base import EngineState
-from nexios_trio.engines.hub_bodies import (
+from nexios_trio.engines.hub.bodies import (
     pack_text,
     unpack_text,
 )
-from nexios_trio.engines.hub_frames import (
+from nexios_trio.engines.hub.frames import (
     HAS_KEEP,
     HUB_VERSION,
     FrameReader,
     Kind,
     frame,
 )
-from nexios_trio.engines.hub_link import Call, HubLink
+from nexios_trio.engines.hub.link import Call, HubLink
 from nexios_trio.engines.presence import LeaseLost
 from nexios_trio.exceptions import EngineError
-from tests.engines.hub_recording import (
+from tests.engines.hub.recording import (
     BYTES,
     DEADLINE,
     KEPT,
@@ -47,7 +47,7 @@ from tests.engines.hub_recording import (
     worker_of,
 )
 
-GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "workers.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "workers.md"
 
 
 @pytest.mark.parametrize("name", SAID)

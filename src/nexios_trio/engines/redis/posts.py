@@ -7,12 +7,12 @@ from typing import Any, Final
 import attrs
 import trio
 
-from ..core.message import Message, Position
-from ..exceptions import EngineError
-from .base import RECEIPT_SECONDS, HistoryLimits, Receipt
-from .redis_client import RedisClient, is_elsewhere
-from .redis_keys import LIFE_MS, RedisKeys
-from .redis_link import LinkLost, RedisRefusal, Word
+from ...core.message import Message, Position
+from ...exceptions import EngineError
+from ..base import RECEIPT_SECONDS, HistoryLimits, Receipt
+from .client import RedisClient, is_elsewhere
+from .keys import LIFE_MS, RedisKeys
+from .link import LinkLost, RedisRefusal, Word
 
 __all__ = ["Post", "Posts", "keep_words"]
 

@@ -8,12 +8,12 @@ from typing import Final
 
 import attrs
 
-from ..core.message import Message, Position
-from ..core.message_codec import UnreadableMessage, decode_message
-from ..pubsub.history import HistoryLimits
-from .base import HistoryPage
-from .presence import PresenceEdit, PresencePage, PresentClient, Renewal
-from .saved_page import SavedPage
+from ...core.message import Message, Position
+from ...core.message_codec import UnreadableMessage, decode_message
+from ...pubsub.history import HistoryLimits
+from ..base import HistoryPage
+from ..presence import PresenceEdit, PresencePage, PresentClient, Renewal
+from ..saved_page import SavedPage
 
 __all__ = [
     "UNREADABLE",

@@ -1,4 +1,4 @@
-"""The names of an engine's keys and channels at a Redis or Valkey server. `redis_scripts` says what is in them."""
+"""The names of an engine's keys and channels at a Redis or Valkey server. `scripts` says what is in them."""
 
 import secrets
 from typing import Final

@@ -8,13 +8,13 @@
     name        UTF-8       the group's
     body        the rest
 
-What bodies hold is in `hub_bodies`. Each line is ordered, in both directions. Messages pass as they are encoded
+What bodies hold is in `bodies`. Each line is ordered, in both directions. Messages pass as they are encoded
 (`core.message_codec`), and the hub does not look into them.
 
 A worker may be of a newer release than the hub, since workers are replaced without their parent. So a worker's first
 frame is OPEN, which says its version, and is built the same way in every version; the hub refuses one that it does not
-speak. Whoever changes what is written here or in `hub_bodies` raises `HUB_VERSION`, and records its bytes in
-`tests/engines/test_hub_protocol.py`. Within one version nothing is guessed: a request of an unknown kind, with unknown
+speak. Whoever changes what is written here or in `bodies` raises `HUB_VERSION`, and records its bytes in
+`tests/engines/hub/test_protocol.py`. Within one version nothing is guessed: a request of an unknown kind, with unknown
 flags or an unreadable body is REFUSED; an answer that is not the expected one is none (`EngineError`); a message that
 cannot be read is a gap; what nobody has asked for and nobody knows is nothing.
 """

@@ -5,7 +5,7 @@
     history     a script, page by page
     ask         a channel of all nodes, and one of each node for its answers
 
-All of it goes over one link, in one order (`redis_link`). `redis_scripts` says what is at the server, `redis_watches`
+All of it goes over one link, in one order (`link`). `scripts` says what is at the server, `watches`
 how a node has every message once.
 """
 
@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import trio
 
-from ..core.message import Message, Position
-from ..core.message_codec import UnreadableMessage, decode_message, encode_message
-from ..exceptions import EngineError, MessageTooBig
-from .base import (
+from ...core.message import Message, Position
+from ...core.message_codec import UnreadableMessage, decode_message, encode_message
+from ...exceptions import EngineError, MessageTooBig
+from ..base import (
     Answer,
     Deliver,
     Engine,
@@ -33,15 +33,15 @@ from .base import (
     no_answer,
     no_gap,
 )
-from .hub_history import bound_page, newest_of, read_in_pages
-from .redis_address import RedisAddress, parse_redis_url
-from .redis_client import PROBE_SECONDS, RedisClient
-from .redis_keys import LIFE_MS, RedisKeys
-from .redis_link import RedisLink
-from .redis_posts import Post, Posts, keep_words
-from .redis_questions import Questions
-from .redis_rights import check_rights
-from .redis_watches import Watches
+from ..history_pages import bound_page, newest_of, read_in_pages
+from .address import RedisAddress, parse_redis_url
+from .client import PROBE_SECONDS, RedisClient
+from .keys import LIFE_MS, RedisKeys
+from .link import RedisLink
+from .posts import Post, Posts, keep_words
+from .questions import Questions
+from .rights import check_rights
+from .watches import Watches
 
 __all__ = ["RedisEngine"]
 

@@ -14,8 +14,8 @@ from math import inf
 
 import trio
 
-from .hub_box import SharedBox
-from .hub_node import HubNode
+from .box import SharedBox
+from .node import HubNode
 
 __all__ = ["Hub"]
 

@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from .redis_client import RedisClient
-from .redis_connect import ServerMisconfigured
-from .redis_keys import RedisKeys
-from .redis_link import RedisLink, RedisRefusal, Word
+from .client import RedisClient
+from .connect import ServerMisconfigured
+from .keys import RedisKeys
+from .link import RedisLink, RedisRefusal, Word
 
 __all__ = ["check_rights"]
 

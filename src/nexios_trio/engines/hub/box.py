@@ -7,14 +7,14 @@ from typing import Final, Protocol, cast
 import attrs
 import trio
 
-from ..core.message import Message, Position
-from ..core.message_codec import VERSION
-from ..pubsub.history import HistoryLimits
-from .base import Receipt
-from .hub_bodies import pack_answer, pack_position
-from .hub_frames import WATCHED, Kind, frame
-from .memory import MemoryEngine
-from .presence import Renewal
+from ...core.message import Message, Position
+from ...core.message_codec import VERSION
+from ...pubsub.history import HistoryLimits
+from ..base import Receipt
+from ..memory import MemoryEngine
+from ..presence import Renewal
+from .bodies import pack_answer, pack_position
+from .frames import WATCHED, Kind, frame
 
 __all__ = ["PassingMessage", "SharedBox", "Watcher"]
 

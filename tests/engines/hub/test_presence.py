@@ -9,13 +9,13 @@ from uuid import UUID
 import trio
 
 from nexios_trio import ChannelBox, NexiosApp, open_channel
-from nexios_trio.engines import hub_node
-from nexios_trio.engines.hub import Hub
-from nexios_trio.engines.hub_engine import HubEngine
+from nexios_trio.engines.hub import node as hub_node
+from nexios_trio.engines.hub.engine import HubEngine
+from nexios_trio.engines.hub.hub import Hub
 from nexios_trio.engines.presence import PresenceEdit, Renewal
 from nexios_trio.engines.receipt import Receipt
 from nexios_trio.testing import connect
-from tests.engines.test_hub import worker
+from tests.engines.hub.test_hub import worker
 
 GRACE, LEASE = 2.0, 9.0
 

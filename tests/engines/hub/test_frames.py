@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from nexios_trio.core.message import Message, Position
 from nexios_trio.core.message_codec import SavedMessage
 from nexios_trio.engines.base import HistoryLimits
-from nexios_trio.engines.hub_bodies import (
+from nexios_trio.engines.hub.bodies import (
     pack_keep,
     pack_page,
     pack_position,
@@ -18,7 +18,7 @@ from nexios_trio.engines.hub_bodies import (
     unpack_query,
     unpack_texts,
 )
-from nexios_trio.engines.hub_frames import Frame, FrameReader, Kind, frame
+from nexios_trio.engines.hub.frames import Frame, FrameReader, Kind, frame
 from nexios_trio.engines.saved_page import SavedPage
 
 positions = st.none() | st.builds(Position, st.integers(0, 2**60), st.text("abcdef0123456789.", max_size=20))

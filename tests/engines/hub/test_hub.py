@@ -9,13 +9,14 @@ import pytest
 import trio
 
 from nexios_trio.core.message import Message, Position
-from nexios_trio.engines import hub_history, hub_node
+from nexios_trio.engines import history_pages
 from nexios_trio.engines.base import Engine, EngineState, HistoryLimits, HistoryPage
-from nexios_trio.engines.hub import Hub
-from nexios_trio.engines.hub_bodies import pack_query
-from nexios_trio.engines.hub_engine import HubEngine
-from nexios_trio.engines.hub_frames import HUB_VERSION, FrameReader, Kind, frame
-from nexios_trio.engines.hub_link import HubLink
+from nexios_trio.engines.hub import node as hub_node
+from nexios_trio.engines.hub.bodies import pack_query
+from nexios_trio.engines.hub.engine import HubEngine
+from nexios_trio.engines.hub.frames import HUB_VERSION, FrameReader, Kind, frame
+from nexios_trio.engines.hub.hub import Hub
+from nexios_trio.engines.hub.link import HubLink
 from nexios_trio.engines.memory import MemoryEngine
 from nexios_trio.exceptions import EngineError, LifecycleError, MessageTooBig
 from nexios_trio.testing.contracts import check_engine
@@ -439,7 +440,7 @@ async def test_a_worker_that_asks_and_does_not_listen_is_not_answered_without_bo
 
 async def test_who_reads_a_long_history_misses_nothing_else(monkeypatch):
     monkeypatch.setattr(hub_node, "MAX_QUEUED_BYTES", 1_000_000)
-    monkeypatch.setattr(hub_history, "PAGE_BYTES", 500_000)  # more than a socket takes
+    monkeypatch.setattr(history_pages, "PAGE_BYTES", 500_000)  # more than a socket takes
     pages: list[HistoryPage] = []
     hub = Hub()
     async with nodes(hub, "app") as (publisher,), slow_node(hub) as (node, line):
@@ -469,8 +470,8 @@ async def test_who_reads_a_long_history_misses_nothing_else(monkeypatch):
 @pytest.mark.parametrize("since", [None, 0, 1, 5, 99])
 async def test_a_history_in_pages_is_that_of_the_engine_of_one_process(monkeypatch, since, limit, max_bytes):
     """But for a page of limited bytes after a position, which may be smaller: who reads on has all."""
-    monkeypatch.setattr(hub_history, "PAGE_BYTES", 200)
-    monkeypatch.setattr(hub_history, "PAGE_MESSAGES", 2)
+    monkeypatch.setattr(history_pages, "PAGE_BYTES", 200)
+    monkeypatch.setattr(history_pages, "PAGE_MESSAGES", 2)
     memory = MemoryEngine()
     async with nodes(Hub(), "app") as (node,):
         for engine in (node.engine, memory):

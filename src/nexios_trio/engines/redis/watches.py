@@ -8,7 +8,7 @@
 What is read is on the same line too, so its answer has everything up to its place there: messages that come between the
 question and the answer are in it, or are lost, and are not looked at. One repair of a group goes on at a time.
 
-In a new epoch that goes on from ours (`redis_scripts`) nothing was lost. In another one our members have a gap, and get
+In a new epoch that goes on from ours (`scripts`) nothing was lost. In another one our members have a gap, and get
 what was kept after the last message that we have given them, which we know by its id; all of it, where the group was
 begun anew. A mark tells nodes to which nothing seemed to be lost that it was.
 """
@@ -20,15 +20,15 @@ from typing import Any, Final
 
 import trio
 
-from ..core.message import Message
-from ..core.message_codec import UnreadableMessage, decode_message
-from ..exceptions import EngineError
-from .base import Receipt
-from .redis_client import RedisClient, is_elsewhere
-from .redis_keys import LIFE_MS
-from .redis_link import LinkLost, RedisRefusal
-from .redis_posts import Post
-from .redis_repair import GroupWatch, Repairs
+from ...core.message import Message
+from ...core.message_codec import UnreadableMessage, decode_message
+from ...exceptions import EngineError
+from ..base import Receipt
+from .client import RedisClient, is_elsewhere
+from .keys import LIFE_MS
+from .link import LinkLost, RedisRefusal
+from .posts import Post
+from .repair import GroupWatch, Repairs
 
 __all__ = ["Watches"]
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 import attrs
 import trio
 
-from ..exceptions import EngineError
-from .redis_address import RedisAddress
-from .redis_link import RedisLink, RedisRefusal
+from ...exceptions import EngineError
+from .address import RedisAddress
+from .link import RedisLink, RedisRefusal
 
 __all__ = ["RedisServer", "ServerMisconfigured", "greet", "open_stream"]
 

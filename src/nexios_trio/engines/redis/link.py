@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 import hiredis
 import trio
 
-from ..exceptions import EngineError
+from ...exceptions import EngineError
 
 __all__ = ["LinkLost", "RedisLink", "RedisRefusal"]
 

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import trio
 
-from ..exceptions import EngineError
-from .base import Answer, no_answer
-from .redis_client import RedisClient
-from .redis_keys import RedisKeys
+from ...exceptions import EngineError
+from ..base import Answer, no_answer
+from .client import RedisClient
+from .keys import RedisKeys
 
 __all__ = ["Questions"]
 

@@ -11,8 +11,7 @@ import trio
 from nexios_trio.core.message import Message, Position
 from nexios_trio.core.message_codec import SavedMessage, encode_message
 from nexios_trio.engines.base import HistoryLimits
-from nexios_trio.engines.hub import Hub
-from nexios_trio.engines.hub_bodies import (
+from nexios_trio.engines.hub.bodies import (
     pack_answer,
     pack_keep,
     pack_page,
@@ -23,8 +22,8 @@ from nexios_trio.engines.hub_bodies import (
     pack_text,
     pack_texts,
 )
-from nexios_trio.engines.hub_engine import HubEngine
-from nexios_trio.engines.hub_frames import (
+from nexios_trio.engines.hub.engine import HubEngine
+from nexios_trio.engines.hub.frames import (
     DELIVER,
     HAS_KEEP,
     HAS_KEY,
@@ -37,7 +36,8 @@ from nexios_trio.engines.hub_frames import (
     Kind,
     frame,
 )
-from nexios_trio.engines.hub_link import HubLink
+from nexios_trio.engines.hub.hub import Hub
+from nexios_trio.engines.hub.link import HubLink
 from nexios_trio.engines.presence import PresenceEdit, PresencePage, PresentClient, Renewal
 from nexios_trio.engines.saved_page import SavedPage
 

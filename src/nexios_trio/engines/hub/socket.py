@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from .hub_frames import Frame, FrameReader, UnreadableFrame
+from .frames import Frame, FrameReader, UnreadableFrame
 
 __all__ = ["HubSocket"]
 
