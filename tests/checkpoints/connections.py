@@ -10,6 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from nexios_trio.core.message import Message, Position
 from nexios_trio.exceptions import LifecycleError
+from nexios_trio.groups.pending_joins import CANNOT_JOIN
 from nexios_trio.websockets import (
     OLDEST,
     Channel,
@@ -151,7 +152,7 @@ CHANNELS: dict[str, Recipe] = {
     "Channel.keep_alive": lambda s: s.channel.keep_alive(),
     "ConnectionBinding.cancel_on_revoke": lambda s: s.channel.cancel_on_revoke(trio.CancelScope()),
     "ConnectionBinding.keep_on_revoke": lambda s: s.channel.keep_on_revoke(trio.CancelScope()),
-    "ConnectionBinding.fail_join": lambda s: s.channel.fail_join(),
+    "ConnectionBinding.fail_join": lambda s: s.channel.fail_join(CANNOT_JOIN),
     "ConnectionBinding.unsettled_posts": lambda s: s.channel.unsettled_posts(),
     "ConnectionBinding.catch_up": lambda s: s.channel.catch_up(),
     "ConnectionBinding.disconnect_calls": lambda s: s.channel.disconnect_calls(),
@@ -232,6 +233,7 @@ GROUPS: dict[str, Recipe] = {
     "Memberships.channels": lambda s: s.box.channels(),
     "Memberships.find": lambda s: s.box.find(s.channel.uuid),
     "Memberships.forget": lambda s: s.box.forget(s.channel),
+    "Memberships.check_room": lambda s: s.box.check_room(s.channel, "other"),
     "Memberships.join_watched": lambda s: s.box.join_watched(s.channel, "other"),
     "Memberships.leave_all": lambda s: s.box.leave_all(s.channel),
     "Memberships.leave_group": lambda s: s.box.leave_group(s.channel, "room"),

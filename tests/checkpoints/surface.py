@@ -20,7 +20,7 @@ INTERNAL = {
     *("ConnectionBinding.accepted", "ConnectionBinding.disconnected"),
     *("ConnectionBinding.settle_posts", "Memberships.settle_posts"),
     *("UserBox.enter_user", "UserBox.leave_user", "UserBox.rejoin_user", "UserBox.resume_user"),
-    *("UserBox.ended_user", "Memberships.limit_users"),
+    *("UserBox.ended_user", "UserBox.limit_users"),
     *("UserBox.connections_here", "UserBox.join_here", "UserBox.post_to_user", "UserBox.wait_for_writers"),
     *("UserBox.describe_user", "UserBox.disconnect_for_another", "UserBox.unsubscribe_user"),
     *("Memberships.begin_counting", "Memberships.delivery_counts", "Memberships.end_counting"),

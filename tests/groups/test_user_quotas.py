@@ -8,9 +8,10 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from nexios_trio import ChannelBox, NexiosApp
+from nexios_trio import OLDEST, ChannelBox, NexiosApp
 from nexios_trio.exceptions import QuotaExceeded
 from nexios_trio.testing import Broker, connect, run_app
+from nexios_trio.testing.simulation.determinism import deterministic
 from nexios_trio.websockets import Channel, WebSocket, open_channel
 
 GONE = (4002, "too many connections of this user")
@@ -152,6 +153,29 @@ async def test_another_user_on_the_same_connection() -> None:
     assert not nothing_left(app)
 
 
+@pytest.mark.parametrize("seed", range(5))
+async def test_what_the_oldest_connection_had_is_free_for_the_newest(seed: int) -> None:
+    """In whatever order the handlers go on: the newest joins before the one that has to go has looked."""
+    with deterministic(seed):
+        app = NexiosApp(max_connections_per_user=1, max_groups_per_user=1)
+
+        @app.ws_route("/{group}")
+        async def handler(ws: WebSocket, group: str) -> None:
+            ws.user = "ann"
+            async with open_channel(ws) as channel, channel.member(group):
+                await channel.send("in")
+                async for _ in ws:
+                    pass
+
+        async with run_app(app), AsyncExitStack() as stack:
+            before = None
+            for group in "abcd":
+                client = await stack.enter_async_context(connect(app, f"/{group}"))
+                assert await client.receive_json() == "in"
+                assert before is None or await before.receive_close() == GONE
+                before = client
+
+
 # Groups
 
 
@@ -197,6 +221,35 @@ async def test_joins_that_wait_for_the_engine_count() -> None:
         await say(other, "join 1", "nowait 1")
         assert await app.app.user("bob").send("hello")  # the personal group is not counted
         assert await other.receive_json() == "hello"
+
+
+async def test_of_joins_by_two_connections_that_wait_for_the_engine_one_closes_with_the_reason(
+    autojump_clock: Any,
+) -> None:
+    async with there(ChannelBox(Broker(latency=0.1).engine()), max_groups_per_user=1) as app:
+        tab, phone = await app.come(), await app.come()
+        await trio.sleep(1)
+        await say(tab, "nowait 1")
+        await say(phone, "nowait 2")
+        assert await phone.receive_close() == (1008, "too many groups of this user")
+        await say(tab, "leave 1", "join 3")
+
+
+async def test_no_history_of_one_group_too_many_is_sent() -> None:
+    app = NexiosApp(max_groups_per_user=1)
+
+    @app.ws_route("/")
+    async def handler(ws: WebSocket) -> None:
+        ws.user = "ann"
+        async with open_channel(ws) as channel, channel.member("one"):
+            with pytest.raises(QuotaExceeded):
+                await app.box.resume(channel, "two", OLDEST)
+            await channel.send("in one")
+
+    async with run_app(app):
+        await app.box.group_send("two", "a secret of many bytes", save_history=True)
+        async with connect(app) as client:
+            assert await client.receive_json() == "in one"
 
 
 async def test_presence_and_the_count_both_hear_of_leaving() -> None:

@@ -171,8 +171,8 @@ class ConnectionBinding(BoxMember):
         self._session.start_soon(partial(self._events.fire, Event.GAP, self, group, after, upto))
         return True
 
-    def fail_join(self) -> None:
-        self._session.transport.evict(End.of(Cause.GAP, "a group cannot be joined now", 1013))
+    def fail_join(self, end: End) -> None:
+        self._session.transport.evict(end)
 
     def come_back(self) -> None:
         self._session.transport.evict(End.of(Cause.GAP, "messages were missed"))

@@ -146,7 +146,7 @@ class PersonalMember(UserMember):
             return True
         return self._box.user_limits is None  # nobody has promised that nothing is missed
 
-    def fail_join(self) -> None:
+    def fail_join(self, end: End) -> None:
         self._box.rejoin_user(self)
 
     def evict(self, end: End) -> None:

@@ -42,7 +42,6 @@ NOTABLE = DROPPED | {
     Cause.INVALID_DATA,
     Cause.MESSAGE_TOO_BIG,
     Cause.PROTOCOL_ERROR,
-    Cause.RATE_LIMITED,
     Cause.UNAUTHORIZED,
     Cause.UNSUPPORTED_DATA,
 }

@@ -137,7 +137,15 @@ _CLOSE_CODES: Final[Mapping[Cause, int]] = MappingProxyType(
 # We dropped the peer: its channels leave their groups at once. After any other end they are members until the handler
 # has run out, so that `on_disconnect` counts the one who leaves.
 DROPPED: Final = frozenset(
-    {Cause.OVERFLOW, Cause.GAP, Cause.WRITE_TIMEOUT, Cause.HEARTBEAT_TIMEOUT, Cause.EXPIRED, Cause.ABORTED}
+    {
+        Cause.OVERFLOW,
+        Cause.GAP,
+        Cause.WRITE_TIMEOUT,
+        Cause.HEARTBEAT_TIMEOUT,
+        Cause.EXPIRED,
+        Cause.RATE_LIMITED,
+        Cause.ABORTED,
+    }
 )
 
 _HTTP_STATUSES: Final[Mapping[Cause, int]] = MappingProxyType(

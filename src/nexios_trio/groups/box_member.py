@@ -7,6 +7,7 @@ from uuid import UUID
 import trio
 
 from ..core.json import JsonDefault
+from ..core.lifecycle import End
 from ..core.message import FrameIndex, Message, Position
 from ..core.overflow import Policy
 from ..engines.base import Receipt
@@ -122,8 +123,8 @@ class BoxMember(ABC):
         """Messages of the group will never come. Returns False where nobody was told, so the peer has to come back."""
 
     @abstractmethod
-    def fail_join(self) -> None:
-        """Close the connection with 1013: it cannot be given the messages of a group that it was to join."""
+    def fail_join(self, end: End) -> None:
+        """Close the connection: it cannot be given the messages of a group that it was to join."""
 
     @abstractmethod
     def come_back(self) -> None:

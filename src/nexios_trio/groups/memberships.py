@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import Any, cast
 from uuid import UUID
 
-from ..config.settings import Settings
 from ..core.names import check_group_name
 from ..core.overflow import Decide, Policy, resolve_policy
 from ..engines.base import Engine, Receipt
@@ -137,21 +136,20 @@ class Memberships:
             self.track(channel)  # which tells us when it is over
         pending = self._pending_joins
         if group_name not in pending.of(channel):
-            if len(self._index.of.get(channel, ())) + len(pending.of(channel)) >= self._max_groups_per_channel:
-                raise self._too_many_groups()
-            if self.quotas is not None and not self.is_member(channel, group_name):
-                self.quotas.check_join(channel, group_name, pending.of(channel))
+            self.check_room(channel, group_name)
             pending.begin(self.engine_client, channel, group_name, self.join_watched)
         return self.is_member(channel, group_name)
 
-    def limit_users(self, settings: Settings) -> None:
-        """Limit what one user may have and do on this node, from now on."""
-        quotas = UserQuotas(
-            settings.max_connections_per_user, settings.max_groups_per_user, settings.max_publishes_per_user
-        )
-        if not quotas.is_unlimited:
-            self.quotas = quotas
-            self._index.on_leave = self._left
+    def check_room(self, channel: BoxMember, group_name: str) -> None:
+        """See whether a channel that is not in the group may be in one more, with those that it is about to join.
+
+        Raises: ValueError for too many groups of the channel; QuotaExceeded.
+        """
+        pending = self._pending_joins.of(channel)
+        if len(self._index.of.get(channel, ())) + len(pending) >= self._max_groups_per_channel:
+            raise self._too_many_groups()
+        if self.quotas is not None:
+            self.quotas.check_join(channel, group_name, pending)
 
     def _left(self, channel: BoxMember, group_name: str) -> None:
         if self._presence is not None:

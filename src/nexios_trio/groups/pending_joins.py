@@ -3,7 +3,9 @@
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
+from ..core.lifecycle import Cause, End
 from ..engines.base import Receipt
 from ..exceptions import NexiosError, QuotaExceeded
 from .box_member import BoxMember
@@ -12,6 +14,8 @@ from .engine_client import EngineClient, Watch
 __all__ = ["PendingJoins"]
 
 logger = logging.getLogger("nexios_trio.box")
+
+CANNOT_JOIN: Final = End.of(Cause.GAP, "a group cannot be joined now", 1013)
 
 Join = Callable[[BoxMember, str], object]
 
@@ -31,7 +35,7 @@ class PendingJoins:
         return frozenset(self.groups.get(channel, ()))
 
     def begin(self, client: EngineClient, channel: BoxMember, group: str, join: Join) -> None:
-        """Call `join` as soon as the group is watched; or end its connection with 1013."""
+        """Call `join` as soon as the group is watched; or end its connection, with 1013 where it cannot be."""
         watch = client.begin_joining(group)
         self.groups.setdefault(channel, {})[group] = client, watch
         settled = partial(self._settled, channel, group, watch, channel.identity, join)
@@ -66,12 +70,12 @@ class PendingJoins:
         try:
             if receipt.error is not None:
                 logger.warning("a channel could not join group %s: %s", group, receipt.error)
-                channel.fail_join()
+                channel.fail_join(CANNOT_JOIN)
             elif channel.identity is identity:
                 join(channel, group)
         except QuotaExceeded as error:  # the user's other channels have joined meanwhile
             logger.warning("channel %s does not join group %s: %s", channel.uuid, group, error)
-            channel.fail_join()
+            channel.fail_join(End.of(Cause.RATE_LIMITED, error.reason))
         except NexiosError as error:  # it is over, or has expired, meanwhile
             logger.info("channel %s does not join group %s: %s", channel.uuid, group, error)
         except Exception:

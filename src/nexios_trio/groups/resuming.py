@@ -39,6 +39,8 @@ class Box(Protocol):
 
     def is_member(self, channel: BoxMember, group_name: str) -> bool: ...
 
+    def check_room(self, channel: BoxMember, group_name: str) -> object: ...
+
     def join_watched(self, channel: BoxMember, group_name: str) -> ChannelAddStatusEnum: ...
 
 
@@ -69,7 +71,7 @@ class Resumption:
     Args:
         since: the last position that the peer has seen.
         tail: of an engine with other nodes; None for one whose history answers are of this very moment.
-    Raises: LifecycleError when the channel is in the group.
+    Raises: LifecycleError when the channel is in the group; as `Memberships.check_room`.
     """
 
     def __init__(self, box: Box, channel: BoxMember, group: str, since: Position | Oldest, tail: Tail | None) -> None:
@@ -84,6 +86,7 @@ class Resumption:
         self._top: Position | None = None  # the group's, when the last page was read
         self._identity = channel.identity
         self._check()
+        box.check_room(channel, group)  # before anything of the history is sent
 
     async def run(self) -> Resumed:
         """Catch up and join.

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 
 import trio
 
+from ..config.settings import Settings
 from ..core.lifecycle import End
 from ..core.message import Message, Position
 from ..core.names import personal_group
@@ -23,7 +24,7 @@ from .questions import Question
 from .results import ChannelRemoveStatusEnum, Oldest, Resumed
 from .resuming import resume_watched
 from .scoped import Scoped
-from .user_quotas import TOO_MANY_CONNECTIONS
+from .user_quotas import TOO_MANY_CONNECTIONS, UserQuotas
 
 __all__ = ["UserBox", "UserMember", "WithUsers"]
 
@@ -65,6 +66,15 @@ class UserBox(Scoped):
         super().__init__(*args, **options)
         self._users: dict[str, dict[UserMember, None]] = {}  # those that are connected here
         self.user_limits: HistoryLimits | None = None  # of personal groups, where these keep their messages
+
+    def limit_users(self, settings: Settings) -> None:
+        """Limit what one user may have and do on this node, from now on."""
+        quotas = UserQuotas(
+            settings.max_connections_per_user, settings.max_groups_per_user, settings.max_publishes_per_user
+        )
+        if not quotas.is_unlimited:
+            self.quotas = quotas
+            self._index.on_leave = self._left
 
     def enter_user(self, member: UserMember) -> None:
         """Know a connection of a user. `leave_user` must follow."""
