@@ -90,7 +90,7 @@ system: ## install what needs root: chromium, nginx, valgrind (SYSTEM=no: only s
 	@bash .ci/system venv browser proxy cost
 
 fuzz: dev ## look for input that breaks the parsers (FUZZ_SECONDS=600 for each)
-	for target in frames payloads requests; do $(BIN)/python -m fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
+	for target in commands frames payloads requests; do $(BIN)/python -m fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
 
 clean: ## remove the environment and everything that was built
 	rm -rf .venv .venv-lock .venv-bench build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage soak.png

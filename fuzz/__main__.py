@@ -13,7 +13,7 @@ import atheris
 
 with atheris.instrument_imports(
     include=[
-        *("nexios_trio.protocol", "nexios_trio.core"),
+        *("nexios_trio.protocol", "nexios_trio.core", "nexios_trio.realtime.protocol"),
         *("nexios_trio.server.request_head", "nexios_trio.server.ordinary_head"),
     ]
 ):

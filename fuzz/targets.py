@@ -8,6 +8,11 @@ from nexios_trio.core.json import decode_json, encode_json, is_deeper
 from nexios_trio.core.message import Message
 from nexios_trio.protocol.frames import Violation
 from nexios_trio.protocol.parser import FrameParser
+from nexios_trio.realtime.protocol.codecs import JSON, PROTOBUF
+from nexios_trio.realtime.protocol.replies import ConnectResult
+from nexios_trio.realtime.protocol.requests import ConnectRequest
+from nexios_trio.realtime.protocol.server_protocol import ServerProtocol, State
+from nexios_trio.realtime.protocol.server_protocol import Violation as ProtocolViolation
 from nexios_trio.routing.paths import BadPath, request_path
 from nexios_trio.server.ordinary_head import read_ordinary_head
 from nexios_trio.server.request_head import HEAD_END, BadUpgrade, is_upgrade, parse_upgrade, read_upgrade
@@ -121,4 +126,33 @@ def payloads(data: bytes) -> None:
     assert encode_json(message.payload) == sent
 
 
-TARGETS: Final[dict[str, Callable[[bytes], None]]] = {"frames": frames, "payloads": payloads, "requests": requests}
+def commands(data: bytes) -> None:
+    """Frames of the realtime protocol are commands, or a violation; what was read can be written, and read again."""
+    codec = PROTOBUF if data[:1] and data[0] & 1 else JSON
+    protocol = ServerProtocol(codec)
+    try:
+        protocol.receive(data[1:] if codec is PROTOBUF else data[1:].decode(errors="replace"))
+        while (command := protocol.next_command()) is not None:
+            assert protocol.state in (State.CONNECTING, State.CONNECTED)
+            assert list(PROTOBUF.commands(PROTOBUF.encode(command))) == [command], "another command"
+            [as_json] = JSON.commands(JSON.encode(command))  # with data that are no JSON as base64
+            assert list(JSON.commands(JSON.encode(as_json))) == [as_json], "another command"
+            if isinstance(command.request, ConnectRequest):
+                protocol.connected(command, ConnectResult())
+                protocol.ping()
+    except ProtocolViolation as violation:
+        refused_for_good(protocol, violation)
+
+
+def refused_for_good(protocol: ServerProtocol, violation: ProtocolViolation) -> None:
+    """The client does not come back by itself, and nothing more comes out."""
+    assert 3500 <= violation.code < 4000
+    assert protocol.next_command() is None
+
+
+TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
+    "commands": commands,
+    "frames": frames,
+    "payloads": payloads,
+    "requests": requests,
+}
