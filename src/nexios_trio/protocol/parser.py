@@ -34,7 +34,7 @@ class FrameParser(MessageAssembler):
         super().__init__(handler, max_size, max_fragments)
         self._deflate = deflate
         self._small = min(MAX_CONTROL_BYTES, max_size)  # up to which a whole frame of text needs no check of its size
-        self._buffer = bytearray()
+        self._buffer: bytes | bytearray = b""  # a bytearray while a part of a frame is in it
         self.missing = 0  # bytes that have to come before there is anything to decide
         self._ahead = 0  # bytes still to come of a frame that `seek_close` skips
 
@@ -46,10 +46,10 @@ class FrameParser(MessageAssembler):
             if self.missing > 0:
                 return
             data = bytes(self._buffer)
-            self._buffer.clear()
+            self._buffer = b""
         rest = self._parse(data)
         if rest < len(data):
-            self._buffer += data[rest:]
+            self._buffer = bytearray(data[rest:])
 
     def seek_close(self, data: bytes) -> None:
         """In place of `feed`, once we have said goodbye: nothing but the peer's close frame is looked at, or kept.
@@ -58,7 +58,7 @@ class FrameParser(MessageAssembler):
         """
         if self._buffer:
             data = bytes(self._buffer) + data
-            self._buffer.clear()
+            self._buffer = b""
         at, size = self._ahead, len(data)
         while size - at >= 6:
             first, length, body = data[at], data[at + 1] & 0x7F, at + 6
@@ -73,7 +73,7 @@ class FrameParser(MessageAssembler):
                 self._close(apply_mask(data[body : body + length], data[body - 4 : body]))
                 return
             at = body + length
-        self._buffer += data[at:]
+        self._buffer = bytearray(data[at:])
         self.missing = self._ahead = max(at - size, 0)
 
     def _parse(self, data: bytes) -> int:

@@ -13,6 +13,7 @@ from ..protocol import deflate
 __all__ = ["HEAD_END", "Upgrade"]
 
 HEAD_END: Final = b"\r\n\r\n"
+_ASGI: Final = {"version": "3.0", "spec_version": "2.4"}  # the same object for all connections, which nobody changes
 
 
 @attrs.define
@@ -64,7 +65,7 @@ class Upgrade:
         path = raw_path.decode()
         return {
             "type": "websocket",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "asgi": _ASGI,
             "http_version": "1.1",
             "path": unquote(path) if "%" in path else path,
             "raw_path": raw_path,
