@@ -15,13 +15,15 @@ from uuid import uuid4
 import trio
 
 from examples.chat.page import Page
-from nexios_trio import ChannelBox, NexiosApp, WebSocket, WebSocketException, open_channel
+from nexios_trio import ChannelBox, NexiosApp, Position, Resumed, WebSocket, WebSocketException, open_channel
 from nexios_trio.http import Request, Response
 
 MAX_LENGTH = 2000  # characters of one message
+MAX_ID_LENGTH = 64  # characters
+SHOWN_HISTORY = 50  # messages and events that a newcomer is shown; of those that are kept for who comes back
 REFUSED = 4400  # close code: come back with another name or room, not with the same
 
-app = NexiosApp(title="Chat", box=ChannelBox(history_limit=50, history_overflow="trim"))
+app = NexiosApp(title="Chat", box=ChannelBox(history_limit=500, history_overflow="trim"))
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,14 @@ class User:
     def group(self) -> str:
         return f"chat.{self.room}"
 
-    async def tell(self, kind: str, *, keep: bool = True, **more: Any) -> None:
-        """Tell everybody in the room what this user does, and keep it for those who come later."""
+    async def tell(self, kind: str, *, keep: bool = True, id: str | None = None, **more: Any) -> None:
+        """Tell everybody in the room what this user does, and keep it for those who come later.
+
+        With an id it is told once, however often it is tried.
+        """
         who = {"user_id": self.id, "username": self.name, "room_id": self.room}
-        event = {"type": kind, "id": uuid4().hex, "timestamp": time.time(), **who, **more}
-        await ChannelBox.group_send(self.group, event, save_history=keep)
+        event = {"type": kind, "id": id or uuid4().hex, "timestamp": time.time(), **who, **more}
+        await ChannelBox.group_send(self.group, event, save_history=keep, transient=not keep, key=id)
 
 
 class Presence:
@@ -78,19 +83,26 @@ presence = Presence()
 
 @app.ws_route("/ws/chat/{room_id}")
 async def chat(ws: WebSocket, room_id: str) -> None:
-    async with open_channel(ws, payload_type="json", expires=3600, close_on_expire=True) as channel:
+    """With `?since=` the client gets positions, and comes back with its last one for what it has missed."""
+    since = ws.query_params.get("since")
+    async with open_channel(
+        ws, payload_type="json", positions=since is not None, expires=3600, close_on_expire=True
+    ) as channel:
         user = User(checked_name(ws.query_params.get("username", "")), checked_room(room_id))
-        async with channel.member(user.group), presence.of(user) as room:
+        async with channel.member(user.group, since=checked_position(since)) as joined, presence.of(user) as room:
             people = [{"user_id": other.id, "username": other.name} for other in room[:200]]
+            resumed = isinstance(joined, Resumed) and joined.recovered
             # It has joined: nothing is missed, and what is sent just now may come in the history and once more.
             history = [message.payload for message in await ChannelBox.show_history(user.group)]
-            welcome = {"type": "welcome", "user_id": user.id, "users": len(room)}
-            await channel.send({**welcome, "people": people, "history": history})
+            welcome = {"type": "welcome", "user_id": user.id, "users": len(room), "resumed": resumed}
+            await channel.send({**welcome, "people": people, "history": [] if resumed else history[-SHOWN_HISTORY:]})
             while True:  # until the peer leaves: then `receive` raises, and the blocks clean up
+                data = await receive(ws)
                 try:
-                    await react(user, await receive(ws))
+                    await react(user, data)
                 except ValueError as error:  # the message is at fault, not the connection
-                    await channel.send({"type": "error", "message": str(error)})
+                    about = data.get("id") if isinstance(data, dict) else None
+                    await channel.send({"type": "error", "message": str(error), "id": about})
                 channel.touch()  # it expires after an hour without a word
 
 
@@ -104,13 +116,26 @@ async def receive(ws: WebSocket) -> Any:
 async def react(user: User, data: Any) -> None:
     match data:
         case {"type": "message", "content": str(content)} if content.strip() and len(content) <= MAX_LENGTH:
-            await user.tell("message", content=content)
+            await user.tell("message", id=checked_id(data.get("id")), content=content)
         case {"type": "message"}:
             raise ValueError(f"the content of a message is text of 1 to {MAX_LENGTH} characters")
         case {"type": "typing", "is_typing": bool(is_typing)}:
             await user.tell("typing", keep=False, is_typing=is_typing)
         case _:
             raise ValueError('send {"type": "message", "content": text} or {"type": "typing", "is_typing": bool}')
+
+
+def checked_id(id: Any) -> str | None:
+    if id is not None and not (isinstance(id, str) and 0 < len(id) <= MAX_ID_LENGTH):
+        raise ValueError(f"the id of a message, if it has one, is text of 1 to {MAX_ID_LENGTH} characters")
+    return id
+
+
+def checked_position(since: str | None) -> Position | None:
+    try:
+        return Position.parse(since) if since else None
+    except ValueError as error:
+        raise WebSocketException(REFUSED, str(error)) from None
 
 
 def checked_name(name: str) -> str:

@@ -81,6 +81,54 @@ async def test_the_history_outlives_its_room_and_is_bounded(chat: Server) -> Non
     assert [entry["action"] for entry in history[-2:]] == ["leave", "join"]
 
 
+async def test_who_comes_back_with_a_position_gets_what_was_missed_and_nothing_else(chat: Server) -> None:
+    async def until(client: Client, kind: str) -> list[Any]:
+        got = []
+        while not got or got[-1]["data"]["type"] != kind:
+            got.append(await client.next())
+        return got
+
+    async with joined(chat, "resume", "Ada") as (ada, _):
+        async with connect(chat, "/ws/chat/resume", username="Grace", since="") as grace:
+            [*_, welcome] = await until(grace, "welcome")
+            assert (welcome["data"]["resumed"], len(welcome["data"]["history"])) == (False, 2)
+            await ada.say("heard")
+            position = (await until(grace, "message"))[-1]["position"]
+        for number in range(100):  # more than a newcomer is shown
+            await ada.say(str(number))
+        await ada.until(content="99")
+        async with connect(chat, "/ws/chat/resume", username="Grace", since=position) as grace:
+            [*missed, welcome] = await until(grace, "welcome")
+        assert (welcome["data"]["resumed"], welcome["data"]["history"]) == (True, [])
+        said = [each["data"]["content"] for each in missed if each["data"]["type"] == "message"]
+        assert said == [str(number) for number in range(100)]
+
+
+async def test_typing_does_not_keep_anybody_from_coming_back(chat: Server) -> None:
+    async with joined(chat, "resume-typing", "Ada") as (ada, _):
+        async with connect(chat, "/ws/chat/resume-typing", username="Grace", since="") as grace:
+            position = (await grace.next())["position"]
+        for is_typing in (True, False):
+            await ada.send({"type": "typing", "is_typing": is_typing})
+            await ada.until(type="typing", is_typing=is_typing)
+        async with connect(chat, "/ws/chat/resume-typing", username="Grace", since=position) as grace:
+            while (message := (await grace.next())["data"])["type"] != "welcome":
+                pass
+        assert message["resumed"]
+
+
+async def test_what_is_sent_again_is_said_once(chat: Server) -> None:
+    message = {"type": "message", "content": "only once", "id": "of-this-test"}
+    async with joined(chat, "again", "Ada") as (ada, _):
+        await ada.send(message)
+        assert (await ada.until(type="message"))["id"] == "of-this-test"
+    async with joined(chat, "again", "Ada") as (ada, welcome):  # has lost its connection, and does not know
+        await ada.send(message)
+        await ada.say("something else")
+        assert (await ada.until(type="message"))["content"] == "something else"
+    assert [each["content"] for each in welcome["history"] if each["type"] == "message"] == ["only once"]
+
+
 async def test_the_others_hear_of_a_leave(chat: Server) -> None:
     async with joined(chat, "leave", "Ada") as (ada, _):
         async with joined(chat, "leave", "Grace") as (_, welcome):
@@ -130,6 +178,9 @@ WRONG: list[tuple[str, Any]] = [
     ("no content", {"type": "message"}),
     ("content of a wrong type", {"type": "message", "content": ["a"]}),
     ("too long", {"type": "message", "content": "x" * 2001}),
+    ("id of a wrong type", {"type": "message", "content": "a", "id": 1}),
+    ("id too long", {"type": "message", "content": "a", "id": "x" * 65}),
+    ("no id", {"type": "message", "content": "a", "id": ""}),
     ("typing of a wrong type", {"type": "typing", "is_typing": "yes"}),
     ("unknown type", {"type": "shout", "content": "a"}),
     ("type of a wrong type", {"type": {}}),
@@ -173,6 +224,13 @@ async def test_bad_names_are_refused_with_a_reason(chat: Server, path: str, user
         closed = await client.closed()
     assert closed.code == 4400
     assert (closed.reason or "").startswith(reason)
+
+
+async def test_what_is_no_position_is_refused(chat: Server) -> None:
+    async with connect(chat, "/ws/chat/fine", username="Ada", since="nowhere") as client:
+        closed = await client.closed()
+    assert closed.code == 4400
+    assert "position" in (closed.reason or "")
 
 
 async def test_nobody_has_to_have_a_name(chat: Server) -> None:

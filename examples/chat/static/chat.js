@@ -146,7 +146,7 @@ function showComposer() {
 
 function sendMessage() {
   const content = $("input").value.trim();
-  if ($("send").disabled || !room.link.send({ type: "message", content })) return;
+  if ($("send").disabled || !room.say(content)) return;
   forgetTyping(); // the message itself says that we stopped
   $("input").value = "";
   warn("");
@@ -210,7 +210,7 @@ on(document, "visibilitychange", () => {
   retry();
 });
 
-const lobby = new Link("/ws/lobby", {
+const lobby = new Link(() => "/ws/lobby", {
   onState() {},
   onMessage(message) {
     rooms = message.rooms;

@@ -7,9 +7,9 @@ export class Link {
   #timer = 0;
   #failures = 0;
 
-  /** `onState` hears "connecting", "waiting" (with the milliseconds until the next try) or "refused" (with the reason). */
+  /** `path` returns where to connect, each time. `onState` hears "connecting", "waiting" (with the milliseconds until the next try) or "refused" (with the reason). */
   constructor(path, { onMessage, onState }) {
-    this.url = new URL(path, location.href.replace(/^http/, "ws")).href;
+    this.path = path;
     this.onMessage = onMessage;
     this.onState = onState;
     this.#connect();
@@ -18,7 +18,7 @@ export class Link {
   #connect() {
     clearTimeout(this.#timer);
     this.#timer = 0;
-    const socket = (this.#socket = new WebSocket(this.url));
+    const socket = (this.#socket = new WebSocket(new URL(this.path(), location.href.replace(/^http/, "ws"))));
     this.onState("connecting");
     socket.onmessage = ({ data }) => {
       if (socket !== this.#socket) return;

@@ -15,12 +15,17 @@ function remember(id) {
   sessionStorage.setItem("chat.ids", JSON.stringify([...myIds].slice(-50)));
 }
 
+// Not crypto.randomUUID, which a page from another machine has over https alone.
+const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
 export class Room {
   #log = new Log($("log"));
   #people = new Map(); // user_id -> username; of a crowd only the first ones
   #users = 0;
   #typists = new Map(); // user_id -> { username, timer }
-  #early = []; // what arrived before the welcome; null once it came
+  #early = []; // what arrived before the welcome, with its position; null once it came
+  #position = ""; // of the newest message that is shown: what comes after it is asked for after a reconnect
+  #unheard = new Map(); // id -> content of what we have said, and not heard back from the room yet
   #myId = null;
   #view;
 
@@ -29,7 +34,8 @@ export class Room {
     this.#view = view;
     this.#showPeople();
     this.#showTypists();
-    this.link = new Link(`/ws/chat/${id}?username=${encodeURIComponent(username)}`, {
+    const path = `/ws/chat/${id}?username=${encodeURIComponent(username)}&since=`;
+    this.link = new Link(() => path + encodeURIComponent(this.#position), {
       onMessage: (message) => this.#receive(message),
       onState: (state, detail) => this.#disconnected(state, detail),
     });
@@ -40,21 +46,29 @@ export class Room {
     this.#forgetTypists();
   }
 
+  /** False if there is no open connection. What is said is said again after a reconnect, and comes to the room once. */
+  say(content) {
+    const id = newId();
+    const sent = this.link.send({ type: "message", content, id });
+    if (sent) this.#unheard.set(id, content);
+    return sent;
+  }
+
   #disconnected(state, detail) {
     this.#early = [];
     this.#forgetTypists();
     this.#view.onState(state, detail);
   }
 
-  #receive(message) {
-    if (message.type === "welcome") this.#welcome(message);
-    else if (this.#early) this.#early.push(message);
-    else this.#show(message, true);
+  #receive({ data, position }) {
+    if (data.type === "welcome") this.#welcome(data);
+    else if (this.#early) this.#early.push([data, position]);
+    else this.#show(data, position, true);
   }
 
-  // Who is here and what was said before, in one piece. On a second welcome, after a reconnect, most of it is known;
-  // what came early may be in it as well. The log shows every id once.
-  #welcome({ user_id, users, people, history }) {
+  // Who is here and what was said before, in one piece. After a reconnect, what was missed came early; if that is not
+  // all of it, there is a history once more, most of which is known. The log shows every id once.
+  #welcome({ user_id, users, people, history, resumed }) {
     const early = this.#early;
     const again = this.#myId !== null;
     this.#early = null;
@@ -63,17 +77,19 @@ export class Room {
     this.#users = users;
     this.#people = new Map(people.map((user) => [user.user_id, user.username]));
     $("log").setAttribute("aria-busy", "true");
-    const gap = again && history.length && !history.some((message) => this.#log.has(message));
-    if (gap) this.#log.mark("Connected again; messages may be missing here");
+    if (again && !resumed) this.#log.mark("Connected again; messages may be missing here");
     for (const message of history) this.#add(message, false);
     $("log").setAttribute("aria-busy", "false");
-    for (const message of early) this.#show(message, false);
+    for (const [message, position] of early) this.#show(message, position, false);
+    for (const [id, content] of this.#unheard) this.link.send({ type: "message", content, id });
     this.#showPeople();
     this.#view.onState("open");
     this.#view.onEntry({ follow: true });
   }
 
-  #show(message, fresh) {
+  #show(message, position, fresh) {
+    if (position) this.#position = position;
+    this.#unheard.delete(message.id);
     if (message.type === "error") return this.#view.onWarning(message.message);
     if (message.type === "typing") return this.#type(message);
     if (message.action === "join") this.#people.set(message.user_id, message.username);

@@ -49,7 +49,7 @@ PLANTS: dict[str, list[tuple[str, str]]] = {
     ],
     "broadcast_stops_at_a_dead_peer": [
         (
-            "        await ChannelBox.group_send(self.group, event, save_history=keep)\n",
+            "        await ChannelBox.group_send(self.group, event, save_history=keep, transient=not keep, key=id)\n",
             """        for channel in await ChannelBox.show_groups().get(self.group, {}):
             try:
                 await channel.send(event)
