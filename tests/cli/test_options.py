@@ -29,7 +29,7 @@ APP = "tests.server.apps:app"
             "cannot write the access log /nowhere/log: No such file or directory; accepted",
         ),
         (["--engine", "http://host"], "--engine: an engine's URL is redis://user:password@host:6379/0"),
-        (["--engine", "redis://host?timeout=1"], "may have the options prefix, db, ca, not 'timeout'"),
+        (["--engine", "redis://host?size=1"], "may have the options prefix, timeout, db, ca, not 'size'"),
     ],
 )
 def test_what_cannot_be_says_what_can(arguments, text):

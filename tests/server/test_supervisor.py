@@ -403,7 +403,7 @@ async def test_a_stop_while_one_that_was_replaced_is_killed_is_in_order(shells, 
             signal.raise_signal(signal.SIGHUP)
     finally:
         logging.getLogger("nexios_trio.workers").removeHandler(stop)
-    assert "stopped by SIGKILL" in caplog.text
+    assert "ended by SIGKILL" in caplog.text
 
 
 async def test_workers_do_not_outlive_their_parent(log):

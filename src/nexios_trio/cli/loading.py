@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, Final
 
 import click
@@ -10,23 +11,32 @@ import click
 from ..application import NexiosApp
 from ..asgi_types import ASGIApp
 from ..config.settings import Settings
+from ..engines.default import ENGINE_MISTAKES
 from ..logs.tracebacks import trim_traceback
 from ..server.app_loader import LoadError, load_application
 
-__all__ = ["NOT_STARTED", "find_nexios_app", "for_user", "load", "settings_of"]
+__all__ = ["FAILED", "NOT_STARTED", "find_nexios_app", "for_user", "load", "settings_of"]
 
 logger = logging.getLogger("nexios_trio.command")
 
-NOT_STARTED: Final = 3  # exit status
+FAILED: Final = 1  # exit status
+NOT_STARTED: Final = 3  # exit status, of an application that raises
 MAX_WRAPPERS: Final = 32
 
 
-def load(application: str) -> ASGIApp:
-    """Load `module:name`. What cannot be loaded ends the command: 2 for what is not there, 3 for what fails."""
+def load(application: str, tell: Callable[[str], None] | None = None) -> ASGIApp:
+    """Load `module:name`. What cannot be loaded ends the command: 2 for what is not there, 3 for what fails.
+
+    Args:
+        tell: takes one line about an engine that cannot be, with which the command ends with 1. Logs it by default.
+    """
     try:
         return load_application(application)
     except LoadError as error:
         raise click.UsageError(str(error)) from None
+    except ENGINE_MISTAKES as error:
+        (tell or logger.critical)(f"importing {application} failed: {error}")
+        sys.exit(FAILED)
     except Exception as error:
         logger.critical("importing %s failed", application, exc_info=for_user(error))
         sys.exit(NOT_STARTED)

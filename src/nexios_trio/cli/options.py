@@ -10,7 +10,7 @@ import click
 from hypercorn.config import Config
 
 from ..config.settings import Settings
-from ..engines.default import ENGINE_VARIABLE, make_engine
+from ..engines.default import ENGINE_MISTAKES, ENGINE_VARIABLE, make_engine
 from ..exceptions import SettingsError
 from ..server.hypercorn.options import unknown_options
 from ..server.listeners import DEFAULT_HOST, DEFAULT_PORT
@@ -117,13 +117,18 @@ def read_settings(given: Sequence[str]) -> Settings:
 
 
 def use_engine(url: str | None) -> None:
-    """Put the engine of the command line into the environment, where applications and workers find it."""
-    if url is None:
+    """Put the engine of the command line into the environment, where applications and workers find it.
+
+    Raises: click.ClickException for one that cannot be, there or in the environment.
+    """
+    source, url = ("--engine", url) if url is not None else (ENGINE_VARIABLE, os.environ.get(ENGINE_VARIABLE))
+    if not url:
         return
     try:
         make_engine(url)
-    except (ValueError, ModuleNotFoundError) as error:
-        raise click.UsageError(f"--engine: {error}") from None
+    except ENGINE_MISTAKES as error:
+        kind = click.UsageError if source == "--engine" else click.ClickException
+        raise kind(f"{source}: {error}") from None
     os.environ[ENGINE_VARIABLE] = url
 
 

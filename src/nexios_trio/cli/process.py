@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 from collections.abc import Sequence
-from typing import Final
 
 import attrs
 import click
@@ -22,15 +21,13 @@ from ..server.parent_link import ParentLink, WorkerPlace
 from ..server.reload import ReloadLink
 from ..server.watchdog import DEVELOPMENT_SECONDS, default_block_warning
 from .banner import Banner
-from .loading import NOT_STARTED, for_user, load
+from .loading import FAILED, NOT_STARTED, for_user, load
 from .log_setup import LogSetup
 from .options import given_names, usage_error
 
 __all__ = ["serve_in_this_process", "write_pid"]
 
 logger = logging.getLogger("nexios_trio.command")
-
-FAILED: Final = 1
 
 
 def serve_in_this_process(
@@ -52,7 +49,7 @@ def serve_in_this_process(
     parent = None if worker is None else ParentLink.take(worker)  # before the application starts processes of its own
     if worker is None and reload_link is None:  # else the parent has done so
         banner.begin()
-    app = load(application)
+    app = load(application, None if parent is None else parent.say_failed)
     logs.settle()
     _check_settings(app, banner.given)
     if parent is not None:
@@ -77,9 +74,10 @@ def serve_in_this_process(
 def _status_of(failure: BaseException, was_ready: bool) -> int:
     """The exit status of a server that failed. What cannot be the configuration's fault is raised."""
     match failure:
+        case StartupFailed(__cause__=EngineError()):  # which was told
+            return FAILED
         case StartupFailed():
-            cause = failure.__cause__
-            logger.critical("%s", failure, exc_info=None if isinstance(cause, EngineError) else for_user(cause))
+            logger.critical("%s", failure, exc_info=for_user(failure.__cause__))
             return NOT_STARTED
         case ServerError():
             logger.critical("%s", failure, exc_info=failure.__cause__)
@@ -97,14 +95,19 @@ async def _run(app: ASGIApp, config: Config, announcement: "_Announcement", heal
         if announcement.reload_link is not None:
             nursery.start_soon(announcement.reload_link.follow, nursery.cancel_scope)
             default_block_warning.set(DEVELOPMENT_SECONDS)
-        await serve(
-            app,
-            config,
-            health_bind=health_bind,
-            parent=announcement.parent,
-            owns_process=True,
-            task_status=announcement,
-        )
+        try:
+            await serve(
+                app,
+                config,
+                health_bind=health_bind,
+                parent=announcement.parent,
+                owns_process=True,
+                task_status=announcement,
+            )
+        except StartupFailed as failure:
+            if isinstance(failure.__cause__, EngineError):
+                announcement.fail(f"the application failed to start: {failure.__cause__}")
+            raise
         nursery.cancel_scope.cancel(reason="the server has stopped")
 
 
@@ -128,6 +131,13 @@ class _Announcement(trio.TaskStatus[list[str]]):
             self.reload_link.say_ready()
         else:
             self.banner.announce(value or [])
+
+    def fail(self, problem: str) -> None:
+        """Say, once for all workers, why it does not start."""
+        if self.parent is None:
+            logger.critical("%s", problem)
+        else:
+            self.parent.say_failed(problem)
 
 
 def _check_settings(app: ASGIApp, given: Sequence[str]) -> None:

@@ -2,13 +2,34 @@
 
 import os
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .base import Engine
 
-__all__ = ["ENGINE_VARIABLE", "make_engine", "make_engines_with", "make_shared_engine"]
+if TYPE_CHECKING:
+    from .redis.address import RedisAddress
+    from .redis.engine import RedisEngine
+
+__all__ = [
+    "ENGINE_MISTAKES",
+    "ENGINE_VARIABLE",
+    "make_engine",
+    "make_engines_with",
+    "make_shared_engine",
+]
 
 ENGINE_VARIABLE: Final = "NEXIOS_ENGINE"
+
+
+class InvalidEngine(ValueError):
+    """A URL that names no engine."""
+
+
+class MissingExtra(ModuleNotFoundError):
+    """What the engine needs is not installed."""
+
+
+ENGINE_MISTAKES: Final = (InvalidEngine, MissingExtra)  # whose text says all: commands show it without a traceback
 
 _make: list[Callable[[], Engine]] = []
 
@@ -20,14 +41,22 @@ def make_engine(url: str) -> Engine:
     """
     from .redis.address import parse_redis_url
 
-    address = parse_redis_url(url)
+    try:
+        address = parse_redis_url(url)
+        engine = _import_engine(address)
+        return engine(address)
+    except ValueError as error:
+        raise InvalidEngine(str(error)) from None
+
+
+def _import_engine(address: "RedisAddress") -> "type[RedisEngine]":
     try:
         from .redis.engine import RedisEngine
     except ModuleNotFoundError as error:
         if error.name != "hiredis":
             raise
-        raise ModuleNotFoundError(f'an engine at {address} needs an extra: pip install "nexios-trio[redis]"') from None
-    return RedisEngine(address)
+        raise MissingExtra(f'an engine at {address} needs an extra: pip install "nexios-trio[redis]"') from None
+    return RedisEngine
 
 
 def make_engines_with(make: Callable[[], Engine]) -> None:
@@ -45,5 +74,8 @@ def make_shared_engine() -> Engine | None:
     """
     url = os.environ.get(ENGINE_VARIABLE)
     if url:
-        return make_engine(url)
+        try:
+            return make_engine(url)
+        except InvalidEngine as error:
+            raise InvalidEngine(f"{ENGINE_VARIABLE}: {error}") from None
     return _make[0]() if _make else None

@@ -5,10 +5,12 @@ line to the hub.
 import os
 import signal
 import socket
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
 import attrs
+import orjson
 import trio
 
 from ..engines.base import Engine
@@ -19,9 +21,10 @@ from ..transports.server_context import ServerOverview
 from .worker_loads import WorkerLoad
 from .worker_reports import ANSWER_SECONDS, NO_ANSWER, Questions, find_answer
 
-__all__ = ["NEWCOMERS_SECONDS", "READY", "RETIRE", "ParentLink", "WorkerPlace"]
+__all__ = ["FAILED", "NEWCOMERS_SECONDS", "READY", "RETIRE", "ParentLink", "WorkerPlace"]
 
 READY: Final = b"ready\n"  # to the parent
+FAILED: Final = b"failed "  # to the parent, with the reason as JSON, and the last word
 RETIRE: Final = b"retire\n"  # from the parent: another worker is ready in this one's place
 PAGE_SECONDS: Final = 2 * ANSWER_SECONDS  # the parent asks all workers for it
 NEWCOMERS_SECONDS: Final = 1.0  # that handshakes which have begun may take when a worker is retired
@@ -93,6 +96,11 @@ class ParentLink:
     def say_ready(self) -> None:
         """Tell the parent that connections are accepted."""
         self._questions.put(READY)
+
+    def say_failed(self, why: str) -> None:
+        """Tell the parent why this worker cannot start, which says it once for all. Also before `follow`."""
+        with suppress(OSError):  # the parent is gone
+            os.write(self._stream.socket.fileno(), FAILED + orjson.dumps(why) + b"\n")
 
     async def ask(self, *question: str | int) -> Any:
         """Ask the parent for what it knows of all workers. Returns None if it does not answer. Checkpoint: always."""

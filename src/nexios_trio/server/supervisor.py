@@ -27,7 +27,7 @@ from ..engines.hub.hub import Hub
 from .parent_link import NEWCOMERS_SECONDS, WorkerPlace
 from .stop_signals import SignalCount, has_terminal
 from .worker_loads import WorkerLoads
-from .worker_process import Worker, describe_end, start_worker
+from .worker_process import Worker, start_worker
 from .worker_reports import FindAnswer
 
 __all__ = ["Supervisor"]
@@ -205,24 +205,24 @@ class Supervisor:
 
     def _judge(self, worker: Worker, status: int) -> bool:
         """Say how a worker ended. Returns whether another one has to be started in its place."""
-        how = describe_end(status)
+        how = worker.describe_end(status)
         if self._stopping.is_set() or worker.is_retired:
-            was_importing = not worker.is_ready and status == -signal.SIGTERM
-            if status != 0 and not was_importing:
-                logger.error("%s stopped %s", worker.name, how)
+            is_known = not worker.is_ready and (status == -signal.SIGTERM or worker.problem)
+            if status != 0 and not is_known:
+                logger.error("%s", how)
                 self._status = self._status if worker.is_retired else 1
             return False
         old = worker.predecessor
         if not worker.is_ready and old is not None and not old.ended.is_set():
-            logger.error("%s ended %s before it was ready: no worker is replaced any more", worker.name, how)
+            logger.error("%s: no worker is replaced any more", how)
             old.has_successor = False
             self._workers[worker.place.number] = old
             return False
         if not worker.is_ready:
-            logger.error("%s ended %s before it was ready", worker.name, how)
+            logger.error("%s", how)
             self._fail("a worker that cannot start")
             return False
-        logger.error("%s ended %s", worker.name, how)
+        logger.error("%s", how)
         self._ends.append(trio.current_time())
         if self._recent_ends() == MAX_ENDS:
             self._fail(f"{MAX_ENDS} ends of workers within {ENDS_SECONDS:g} seconds")

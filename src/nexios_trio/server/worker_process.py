@@ -1,17 +1,22 @@
 """A worker, as its parent sees it."""
 
+import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from typing import Final
 
 import attrs
+import orjson
 import trio
 
-from .parent_link import READY, RETIRE, WorkerPlace
+from .parent_link import FAILED, READY, RETIRE, WorkerPlace
 from .worker_reports import FindAnswer, Questions
 
-__all__ = ["Worker", "describe_end", "start_worker"]
+__all__ = ["Worker", "start_worker"]
+
+LAST_BYTES: Final = 65536  # that a worker says before it ends
 
 
 @attrs.define(eq=False)
@@ -34,6 +39,7 @@ class Worker:
     is_ready: bool = attrs.field(default=False, init=False)
     has_successor: bool = attrs.field(default=False, init=False)  # started, perhaps not ready
     is_retired: bool = attrs.field(default=False, init=False)  # the successor is ready
+    problem: str = attrs.field(default="", init=False)  # why it cannot start, in its own words
     questions: Questions = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -51,6 +57,15 @@ class Worker:
         if line == READY.strip():
             self.is_ready = True
             self.settled.set()
+        elif line.startswith(FAILED):
+            self.problem = orjson.loads(line.removeprefix(FAILED))
+
+    def describe_end(self, status: int) -> str:
+        """Return how the process ended, in words."""
+        if self.problem:
+            return f"{self.name}: {self.problem}"
+        how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+        return f"{self.name} ended {how}" if self.is_ready else f"{self.name} ended {how} before it was ready"
 
     def retire(self) -> None:
         """Tell it to stop, because its successor is ready."""
@@ -60,6 +75,9 @@ class Worker:
     def end(self) -> None:
         """Let go of it, and kill it if it still runs."""
         self.process.kill()
+        with suppress(OSError):  # it has said nothing more
+            for line in os.read(self.link.socket.fileno(), LAST_BYTES).splitlines():
+                self._note(line)
         self.link.socket.close()
         self.hub.close()
         self.settled.set()
@@ -98,8 +116,3 @@ async def start_worker(
         )
         ours_too.pop_all()
     return Worker(place, process, trio.SocketStream(trio.socket.from_stdlib_socket(link)), hub, predecessor, answer)
-
-
-def describe_end(status: int) -> str:
-    """Return how a process ended, in words."""
-    return f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
