@@ -148,3 +148,12 @@ def test_codes_that_the_contract_names():
 def test_an_end_of_a_cause_takes_another_code():
     assert End.of(Cause.HANDLER_CLOSED, "no", 4002) == End(4002, "no", Cause.HANDLER_CLOSED)
     assert End.of(Cause.LOCAL_CLOSE, code=0).code == 0
+
+
+def test_a_protocol_over_websocket_has_codes_of_its_own():
+    lifecycle = Lifecycle()
+    lifecycle.translate_ends(lambda end: End(3000 + end.code, end.reason, end.cause))
+    assert lifecycle.translated(End.of(Cause.GAP)).code == 4012
+    lifecycle.advance(Occurrence.ACCEPT)
+    lifecycle.advance(Occurrence.LOCAL_CLOSE, End.of(Cause.OVERFLOW, "too slow"))
+    assert lifecycle.end == End(4013, "too slow", Cause.OVERFLOW)

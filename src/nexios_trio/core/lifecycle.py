@@ -17,7 +17,7 @@ label and the reason of cancelled scopes. Invariant: `end` is set if and only if
 CLOSED.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import lru_cache
 from types import MappingProxyType
@@ -219,11 +219,20 @@ _DEFAULT_ENDS: Final[Mapping[Occurrence, End]] = MappingProxyType(
 class Lifecycle:
     """The phase of one connection and, once it is ending, the one `End` it has."""
 
-    __slots__ = ("end", "phase")
+    __slots__ = ("_translate", "end", "phase")
 
     def __init__(self) -> None:
         self.phase: Phase = Phase.CONNECTING
         self.end: End | None = None
+        self._translate: Callable[[End], End] | None = None
+
+    def translate_ends(self, translate: Callable[[End], End]) -> None:
+        """Write ends as a protocol over WebSocket has them. It is called with what it has made, too."""
+        self._translate = translate
+
+    def translated(self, end: End) -> End:
+        """Return the end with the code and the reason that the peer is told."""
+        return end if self._translate is None else self._translate(end)
 
     def __repr__(self) -> str:
         return f"<Lifecycle {self.phase.value}{f', {self.end}' if self.end else ''}>"
@@ -244,6 +253,8 @@ class Lifecycle:
             return False
         if after is not Phase.OPEN and self.end is None:
             self.end = end or _DEFAULT_ENDS[occurrence]
+            if self._translate is not None:
+                self.end = self._translate(self.end)
         self.phase = after
         return True
 

@@ -52,6 +52,8 @@ class Frame:
 
     __slots__ = ("_rarer", "_wire", "payload", "text")
 
+    is_kept = False  # a dropping policy drops it as any other
+
     def __init__(self, payload: bytes, text: bool) -> None:
         self.payload = payload
         self.text = text
@@ -86,7 +88,7 @@ class Frame:
         # A sync flush ends with an empty block that the peer adds by itself.
         data = (deflater.compress(self.payload) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4]
         header = wire_header(1 if self.text else 2, len(data))
-        frame = _DeflatedFrame(self.payload, self.text)
+        frame = _DEFLATED_FRAMES[self.is_kept](self.payload, self.text)
         frame._wire = bytes((header[0] | 0x40,)) + header[1:] + data
         return frame
 
@@ -108,12 +110,32 @@ class Frame:
         return cast(T, self._rarer[name])
 
 
+class KeptFrame(Frame):
+    """One that no overflow policy drops once it is queued: others follow on it.
+
+    Where there is no room for it, it may be refused, and whoever offered it has to see to that.
+    """
+
+    __slots__ = ()
+
+    is_kept = True
+
+
 class _DeflatedFrame(Frame):
     __slots__ = ()
 
     @property
     def deflated(self) -> Frame:
         return self
+
+
+class _DeflatedKeptFrame(_DeflatedFrame):
+    __slots__ = ()
+
+    is_kept = True
+
+
+_DEFLATED_FRAMES = {False: _DeflatedFrame, True: _DeflatedKeptFrame}
 
 
 def text_frame(text: str) -> Frame:
@@ -198,28 +220,6 @@ class Message:
             data = encode_json(payload, json_default)
             self._frames = [Frame(data, text=True), None, None]
         self.size = len(data)  # bytes as serialized
-
-    @classmethod
-    def restored(cls, data: bytes, form: PayloadForm, message_id: bytes, created: float) -> "Message":
-        """Make a message again of its parts. Raises: ValueError when `data` is not of that form."""
-        message = cls.__new__(cls)
-        is_bytes = form == BYTES_FORM
-        frame = Frame(data, text=not is_bytes)
-        message._frames = [frame, frame, frame] if is_bytes else [frame, None, None]
-        message._raw = data if is_bytes else json.loads(data) if form == TEXT_FORM else None
-        message._id = message_id
-        message.created = created
-        message.position = None
-        message.excluded = NOBODY_EXCLUDED
-        message.excluded_users = NO_USERS
-        message.is_shown = True
-        message.is_transient = False
-        message.trace = b""
-        message.encoded = None
-        message.group = ""
-        message._encodings = None
-        message.size = len(data)
-        return message
 
     @property
     def form(self) -> PayloadForm:

@@ -16,11 +16,12 @@ it, unless it is of the upper half (tags from 128, flags from 16), which says th
 without it. Then, and where the version is another one, the message cannot be read.
 """
 
+import json
 import struct
 from typing import Final
 from uuid import UUID
 
-from .message import Message, PayloadForm, Position
+from .message import BYTES_FORM, NO_USERS, NOBODY_EXCLUDED, TEXT_FORM, Frame, Message, PayloadForm, Position
 
 __all__ = ["SAVED_OVERHEAD_BYTES", "SavedMessage", "UnreadableMessage", "decode_message", "encode_message"]
 
@@ -71,7 +72,7 @@ def decode_message(data: bytes, position: Position | None = None) -> Message:
         if form not in (0, 1, 2):
             raise UnreadableMessage(f"a payload of form {form}")
         payload: PayloadForm = form
-        message = Message.restored(data[end:], payload, message_id, created)
+        message = _restored(data[end:], payload, message_id, created)
         if fields_size:
             _decode_fields(data[_HEADER.size : end], message)
     except (struct.error, ValueError, RecursionError) as error:
@@ -82,6 +83,28 @@ def decode_message(data: bytes, position: Position | None = None) -> Message:
     message.is_transient = bool(flags & TRANSIENT)
     message.position = position
     message.encoded = data
+    return message
+
+
+def _restored(data: bytes, form: PayloadForm, message_id: bytes, created: float) -> Message:
+    """Make a message again of its parts. Raises: ValueError when `data` is not of that form."""
+    message = Message.__new__(Message)
+    is_bytes = form == BYTES_FORM
+    frame = Frame(data, text=not is_bytes)
+    message._frames = [frame, frame, frame] if is_bytes else [frame, None, None]
+    message._raw = data if is_bytes else json.loads(data) if form == TEXT_FORM else None
+    message._id = message_id
+    message.created = created
+    message.position = None
+    message.excluded = NOBODY_EXCLUDED
+    message.excluded_users = NO_USERS
+    message.is_shown = True
+    message.is_transient = False
+    message.trace = b""
+    message.encoded = None
+    message.group = ""
+    message._encodings = None
+    message.size = len(data)
     return message
 
 

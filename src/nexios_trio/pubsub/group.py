@@ -66,6 +66,9 @@ class Receiver:
         """Take over a batch of which `write_now` has written so many bytes. Returns the backlog if it is high."""
         return None
 
+    def interrupt(self, membership: "Membership[Any]") -> None:
+        """A message that may not be missing was not queued, nor those behind it: an overflow policy dropped them."""
+
 
 NOWHERE = Receiver()
 

@@ -155,11 +155,17 @@ class Transport(Receiver, ABC):
         index, group = membership.frame_index, membership.group
         own = group.policy or membership.policy
         policy = own or self.policy
-        for message in batch.messages:
+        self.counts.has_refused = False
+        for number, message in enumerate(batch.messages, 1):
             key = None
             if policy.key is not None:
                 key = self._key_of(policy.key, message.payload, id(membership.member), group.name)
             self.offer(message.frame(index), key, own)
+            if self.counts.has_refused:
+                self.counts.has_refused = False
+                self.counts.dropped_latest += len(batch.messages) - number
+                membership.receiver.interrupt(membership)
+                break
         if self.counts.policy_error is not None and not group.policy_error_told:
             group.policy_error_told = True
             _log_policy_error(f"a member of group {group.name!r}", self.counts.policy_error)
@@ -251,6 +257,7 @@ class Transport(Receiver, ABC):
         is_first = self.lifecycle.end is None
         self.lifecycle.advance(occurrence, end)
         if is_first:
+            end = self.lifecycle.end or end  # as its protocol has it
             self.inbox.finish(end)
             self.on_end(end)
         return is_first

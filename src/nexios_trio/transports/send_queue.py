@@ -3,13 +3,15 @@
 `offer` is the group's way in: it never waits, the overflow policy decides. `send` is the handler's way: it waits for
 room, in the order of the calls: the writer, when it takes a frame, queues in the place of those who wait what now fits.
 Both share one order. One task takes frames out.
+
+A frame with `is_kept` is never dropped once it is queued, and never replaced. One that is offered where a policy that
+drops has no room for it is refused.
 """
 
 from collections import deque
 from collections.abc import Hashable
 from typing import Any, Final
 
-import attrs
 import trio
 from outcome import Value
 from trio.lowlevel import (
@@ -25,50 +27,9 @@ from trio.lowlevel import (
 from ..core.message import Frame
 from ..core.overflow import OutboxStatistics, Policy, Verdict
 from ..exceptions import MessageTooBig
+from .delivery_counts import DeliveryCounts as DeliveryCounts
 
 _NONE: Final[deque[Any]] = deque(maxlen=0)  # in place of 600 bytes for each queue; whoever adds to it makes its own
-
-
-@attrs.define(eq=False)
-class DeliveryCounts:
-    """Messages that one peer was meant to get, and those of them that it did not, by what took them. Never reset.
-
-    A connection has one for all its life, whatever transports it has.
-    """
-
-    meant: int = 0  # a group's when its membership ends
-    dropped_oldest: int = 0
-    dropped_latest: int = 0
-    replaced: int = 0
-    lost: int = 0  # queued, or offered, when the connection ended
-    policy_errors: int = 0  # messages that were queued without the overflow policy, or its key, which raised
-    policy_error: Exception | None = None  # the last of them, until it is logged
-
-    def lose(self, messages: int) -> None:
-        """Count messages that have not got as far as a transport."""
-        self.meant += messages
-        self.lost += messages
-
-    def note_policy_error(self, error: Exception) -> None:
-        self.policy_errors += 1
-        self.policy_error = error
-
-    def add(self, other: "DeliveryCounts") -> None:
-        """Count what another one has counted, too."""
-        self.dropped_oldest += other.dropped_oldest
-        self.dropped_latest += other.dropped_latest
-        self.replaced += other.replaced
-        self.lost += other.lost
-        self.policy_errors += other.policy_errors
-
-    @property
-    def undelivered(self) -> int:
-        return self.dropped_oldest + self.dropped_latest + self.replaced + self.lost
-
-    @property
-    def delivered(self) -> int:
-        """Handed to the kernel, or to the server, once every group was left."""
-        return max(self.meant - self.undelivered, 0)
 
 
 class Cell:
@@ -87,6 +48,7 @@ class Outbox:
 
     __slots__ = (
         "_cells",
+        "_front",
         "_is_closed",
         "_order",
         "_receive_end",
@@ -112,6 +74,7 @@ class Outbox:
         self._send_end, self._receive_end = trio.open_memory_channel[Frame | Cell](max_messages)
         # Senders that wait for room, first come, first served. This and `_order`: made when needed
         self._waiting: deque[tuple[Task, Frame]] = _NONE
+        self._front: deque[Frame | Cell] = _NONE  # kept ones that were in the way of a drop, before all others
         self._is_closed = False
         # A memory channel cannot be looked into. Only policies that must know keep these:
         self._cells: dict[Hashable, Cell] = {}  # by key, for conflation
@@ -134,7 +97,7 @@ class Outbox:
         if self._is_closed:
             self.counts.lost += 1
             return True
-        if not policy.eager and self.bytes + frame.size <= self.max_bytes:
+        if not policy.eager and self.bytes + frame.size <= self.max_bytes and self.messages < self.max_messages:
             try:
                 self._send_end.send_nowait(frame)
             except trio.WouldBlock:
@@ -143,6 +106,8 @@ class Outbox:
                 self.messages += 1
                 self.bytes += frame.size
                 return True
+        if frame.is_kept:
+            key = None
         try:
             verdict = policy(self._statistics(key), frame.size)
         except Exception as error:
@@ -167,10 +132,13 @@ class Outbox:
             case Verdict.ENQUEUE:
                 self._push(frame, key, eager)
             case Verdict.DROP_LATEST:
-                self.counts.dropped_latest += 1
+                self._drop_latest(frame)
             case Verdict.DROP_OLDEST:
                 self._drop_oldest(frame.size)
-                self._push(frame, key, eager)
+                if self._front and not self.fits(frame.size):
+                    self._drop_latest(frame)
+                else:
+                    self._push(frame, key, eager)
             case Verdict.REPLACE:
                 cell = self._cells[key]
                 self.bytes += frame.size - cell.frame.size
@@ -181,6 +149,11 @@ class Outbox:
                 return False
         return True
 
+    def _drop_latest(self, frame: Frame) -> None:
+        self.counts.dropped_latest += 1
+        if frame.is_kept:
+            self.counts.has_refused = True
+
     def _drop_oldest(self, size: int) -> None:
         if not self._drop_one():
             return
@@ -189,10 +162,17 @@ class Outbox:
 
     def _drop_one(self) -> bool:
         """Drop the oldest frame; False when none is left but the one that the writer is about to wake with."""
-        try:
-            self._taken(self._receive_end.receive_nowait())
-        except trio.WouldBlock:
-            return False
+        while True:
+            try:
+                item = self._receive_end.receive_nowait()
+            except trio.WouldBlock:
+                return False
+            if not (item.frame if isinstance(item, Cell) else item).is_kept:
+                break
+            if self._front is _NONE:
+                self._front = deque()
+            self._front.append(item)
+        self._taken(item)
         self.counts.dropped_oldest += 1
         return True
 
@@ -252,13 +232,18 @@ class Outbox:
 
     def take_nowait(self) -> Frame:
         """Take the oldest frame. Raises: trio.WouldBlock, trio.EndOfChannel (closed and empty)."""
-        frame = self._taken(self._receive_end.receive_nowait())
+        frame = self._taken(self._front.popleft() if self._front else self._receive_end.receive_nowait())
         if self._waiting:
             self._queue_waiting()
         return frame
 
     async def take(self) -> Frame:
         """Take the oldest frame, waiting for one. Raises: trio.EndOfChannel (closed and empty)."""
+        if self._front:
+            await checkpoint_if_cancelled()
+            frame = self.take_nowait()
+            await cancel_shielded_checkpoint()
+            return frame
         frame = self._taken(await self._receive_end.receive())
         if self._waiting:
             self._queue_waiting()
@@ -289,7 +274,7 @@ class Outbox:
         """Throw away what is queued, and count it."""
         while True:
             try:
-                self._taken(self._receive_end.receive_nowait())
+                self._taken(self._front.popleft() if self._front else self._receive_end.receive_nowait())
             except (trio.WouldBlock, trio.EndOfChannel):
                 return
             self.counts.lost += 1

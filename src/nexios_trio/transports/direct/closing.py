@@ -55,7 +55,8 @@ class ClosingWriter(Writer):
 
     def _goodbye_for(self, end: End) -> bytes:
         if not self.state.is_http or self._refuse is None:
-            return close_frame(end.code, end.reason)
+            told = self.lifecycle.translated(end)
+            return close_frame(told.code, told.reason)
         if self._outbox is not None:
             self._outbox.discard()  # a peer without a handshake cannot get messages
         return self._refuse(end.cause.http_status, (), b"")

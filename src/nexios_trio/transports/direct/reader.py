@@ -107,7 +107,7 @@ class Reader(ClosingWriter):
 
     def _violated(self, end: End) -> None:
         if self._ended(Occurrence.LOCAL_CLOSE, end):
-            self._queue_goodbye(close_frame(end.code, end.reason), Step.VIOLATION)
+            self._queue_goodbye(self._goodbye_for(end), Step.VIOLATION)
             return
         self._move(Step.VIOLATION)  # in place of the peer's close frame
         if self.state is State.HALF_CLOSED:
