@@ -19,6 +19,7 @@ from .address import RedisAddress
 from .connect import CONNECT_SECONDS, RedisServer, ServerMisconfigured, greet, open_stream
 from .link import LinkLost, RedisLink, RedisRefusal, Then, Word, ignore
 from .scripts import SCRIPTS, script_text
+from .sentinels import Sentinels
 
 __all__ = ["RedisClient", "is_elsewhere"]
 
@@ -64,6 +65,7 @@ class RedisClient:
         self.check: Callable[[RedisLink], Awaitable[None]] = _no_check
         self._deadline = deadline
         self._probe_seconds = probe_seconds
+        self._sentinels = Sentinels(address) if address.master else None
         self._hashes: dict[str, str] = {}  # of the scripts, by name, at the present server
         self._changed = trio.Event()  # the link has come, or there is a problem; another one each time
 
@@ -114,16 +116,21 @@ class RedisClient:
 
     async def _use_one(self) -> EngineError:
         """Talk over one link until it is lost. Returns why it was, or was never there."""
+        address = self.address
         try:
-            stream = await open_stream(self.address)
+            if self._sentinels is not None:
+                address = await self._sentinels.find()
+            stream = await open_stream(address)
         except EngineError as error:
             return error.with_traceback(None)
         link = RedisLink(stream, self._receive)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.run, name="redis link: reader")
             try:
-                problem = await self._begin(link)
+                problem = await self._begin(link, address)
                 if problem is None:
+                    if self._sentinels is not None:
+                        nursery.start_soon(self._follow, self._sentinels, link, address)
                     nursery.start_soon(self._keep_probing, link, name="redis link: probe")
                     await link.over.wait()
             finally:
@@ -131,21 +138,23 @@ class RedisClient:
             nursery.cancel_scope.cancel(reason="the link is lost")
         return problem or link.lost or EngineError("the link was closed")
 
-    async def _begin(self, link: RedisLink) -> EngineError | None:
+    async def _begin(self, link: RedisLink, address: RedisAddress) -> EngineError | None:
         """Make it the link. Returns why that cannot be."""
         try:
             with trio.move_on_after(CONNECT_SECONDS):
-                self._note_link(await self._prepare(link))
+                self._note_link(await self._prepare(link, address), address)
                 return None
         except EngineError as error:
             return error.with_traceback(None)
-        return EngineError(f"no server answers at {self.address} in {CONNECT_SECONDS:g} s")
+        return EngineError(f"no server answers at {address} in {CONNECT_SECONDS:g} s")
 
-    async def _prepare(self, link: RedisLink) -> RedisServer:
-        self.server = server = await greet(link, self.address)
+    async def _prepare(self, link: RedisLink, address: RedisAddress) -> RedisServer:
+        self.server = server = await greet(link, address)
         await self._load_scripts(link, server)
         if server.is_replica:
-            raise ServerMisconfigured(f"{self.address} is a replica, and takes nothing: name its primary")
+            if self._sentinels is not None:
+                raise EngineError(f"{address} is a replica still, or again")
+            raise ServerMisconfigured(f"{address} is a replica, and takes nothing: name its primary")
         self.link = link
         if self.state is EngineState.STARTING:
             await self.check(link)
@@ -153,16 +162,20 @@ class RedisClient:
         await link.call("PING")  # answered when all that `on_link` asked for is done
         return server
 
-    def _note_link(self, server: RedisServer) -> None:
+    def _note_link(self, server: RedisServer, address: RedisAddress) -> None:
         if self.state is EngineState.STARTING and server.may_forget:
             logger.warning(
                 "%s may forget what groups have kept, and their numbering: its maxmemory-policy is %s; noeviction would"
                 " refuse new messages when it is full",
-                *(self.address, server.eviction),
+                *(address, server.eviction),
             )
-        logger.info("linked to %s at %s", server.name, self.address)
+        logger.info("linked to %s at %s", server.name, address)
         self.state, self.problem = EngineState.UP, None
         self._tell()
+
+    async def _follow(self, sentinels: Sentinels, link: RedisLink, address: RedisAddress) -> None:
+        """Lose a link to a server that is the primary no more."""
+        await sentinels.follow((address.host, address.port), lambda: link.lose("the primary is another server"))
 
     def _end(self, link: RedisLink) -> None:
         if self.link is not link:

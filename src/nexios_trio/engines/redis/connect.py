@@ -12,7 +12,7 @@ from ...exceptions import EngineError
 from .address import RedisAddress
 from .link import RedisLink, RedisRefusal
 
-__all__ = ["RedisServer", "ServerMisconfigured", "greet", "open_stream"]
+__all__ = ["RedisServer", "ServerMisconfigured", "greet", "open_stream", "say_hello"]
 
 CONNECT_SECONDS: Final = 5.0
 CLIENT_NAME: Final = "nexios-trio"  # in the server's CLIENT LIST
@@ -115,16 +115,21 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-async def greet(link: RedisLink, address: RedisAddress) -> RedisServer:
-    """Say who we are, and which database is ours. Returns who answers.
-
-    Checkpoint: always. Raises: ServerMisconfigured; EngineError.
-    """
+async def say_hello(link: RedisLink, address: RedisAddress) -> None:
+    """Say who we are. Checkpoint: always. Raises: ServerMisconfigured; EngineError."""
     login: tuple[str, ...] = ("AUTH", address.user or "default", address.password) if address.password else ()
     try:
         await link.call("HELLO", 3, *login, "SETNAME", CLIENT_NAME)
     except RedisRefusal as refusal:
         raise _not_let_in(address, refusal) from None
+
+
+async def greet(link: RedisLink, address: RedisAddress) -> RedisServer:
+    """Say who we are, and which database is ours. Returns who answers.
+
+    Checkpoint: always. Raises: ServerMisconfigured; EngineError.
+    """
+    await say_hello(link, address)
     if address.database:
         try:
             await link.call("SELECT", address.database)

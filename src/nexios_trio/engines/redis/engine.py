@@ -63,7 +63,7 @@ class RedisEngine(Engine):
 
     def __init__(self, address: RedisAddress | str, *, probe_seconds: float = PROBE_SECONDS) -> None:
         self.address = address = parse_redis_url(address) if isinstance(address, str) else address
-        if address.seeds:
+        if address.is_cluster:
             raise ValueError(f"an engine at {address} is not there yet: name one server")
         self.deadline = address.timeout or self.deadline
         self.client = client = RedisClient(address, lambda: self.deadline, probe_seconds)
