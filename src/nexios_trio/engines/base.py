@@ -45,9 +45,10 @@ Presence, for engines with `has_presence`
     `pubsub.presence` says what it means, and does it. `renew` is synchronous; its receipt fails with `LeaseLost` where
     the incarnation is over: nothing was done, and never will be in its name. A node has one renewal on its way at a
     time, and repeats what it says in one that failed. Leases and graces go by the engine's own clock, and every renewal
-    and every read, of whatever node, ends those that are over. Every event is a message of `presence_group(group)`,
-    without history, in the order in which it happened; its position is the version. A group in which nobody is and
-    whose events nobody watches may be forgotten, as above.
+    and every read, of whatever node, ends those that are over. An engine whose memory may be lost calls `on_return`
+    when this node should say again who is present. Every event is a message of `presence_group(group)`, without
+    history, in the order in which it happened; its position is the version. A group in which nobody is and whose events
+    nobody watches may be forgotten, as above.
 """
 
 import weakref
@@ -145,6 +146,8 @@ class Engine(ABC):
     has_presence: ClassVar[bool] = False  # it has `renew` and `presence`
     name: str = ""  # of the box, set before `run`: only boxes of one name share groups
     deadline: float = 5.0  # seconds within which every receipt is settled, and every other call returns
+    # The box's, for engines with `has_presence`: called when what this node has renewed may be forgotten. It renews.
+    on_return: Callable[[], None] = staticmethod(lambda: None)
 
     @property
     def state(self) -> EngineState:

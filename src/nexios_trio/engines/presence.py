@@ -22,6 +22,7 @@ __all__ = [
     "PresentClient",
     "Renewal",
     "event_message",
+    "group_of_events",
     "presence_group",
     "read_event",
 ]
@@ -49,6 +50,11 @@ class PresencePage:
 def presence_group(group: str) -> str:
     """Return the name of the group whose messages are the events of `group`."""
     return PREFIX + group
+
+
+def group_of_events(name: str) -> str | None:
+    """Return the group whose events are the messages of this one; None for a group of another kind."""
+    return name.removeprefix(PREFIX) if name.startswith(PREFIX) else None
 
 
 def event_message(event: PresenceEvent, created: float) -> Message:

@@ -56,6 +56,7 @@ class PresenceNode:
         self._timers = timers
         self._timer = Timer(self._tick)
         self._graces: list[float] = []  # a heap of times at which some are over: `trio.current_time()`
+        engine.on_return = self._return
         self._quiet = trio.lowlevel.ParkingLot()  # those who wait until nothing is to be said
 
     def enter(self, edit: PresenceEdit) -> None:
@@ -86,6 +87,11 @@ class PresenceNode:
         self._edits.pop(key, None)
         self._edits[key] = edit
         self._send()
+
+    def _return(self) -> None:
+        """The engine reaches the others again, who may have forgotten this node: say at once that it is there."""
+        if self.entries or self._edits or self.watches:
+            self._send(is_tick=True)
 
     def _tick(self) -> None:
         now = trio.current_time()
@@ -142,7 +148,9 @@ class PresenceNode:
         elif isinstance(receipt.error, LeaseLost):
             if len(self.entries) > len(flight.edits):  # else it was idle, and let the lease go
                 self.lost_leases += 1
-                logger.warning("this process was taken for dead: its %d presences begin anew", len(self.entries))
+                logger.warning(
+                    "this process was taken for dead, or forgotten: its %d presences begin anew", len(self.entries)
+                )
             self._node, self._number, self._is_known = uuid4().hex, 0, False
             self._edits = dict(self.entries)
         else:

@@ -246,6 +246,8 @@ class PresenceTable:
         before = user.present.get(edit.client)
         if before is not None:
             assert before.node is not None
+            if before.node is node and before.info == edit.info and before.grace == edit.grace:
+                return
             del before.node.entries[before]
             if before.info != edit.info:  # else it keeps its place among the user's connections
                 del user.present[edit.client]

@@ -10,6 +10,7 @@ from nexios_trio.core.message import Message
 from nexios_trio.engines.base import HistoryLimits
 from nexios_trio.engines.default import make_engine
 from nexios_trio.engines.memory import MemoryEngine
+from nexios_trio.engines.presence import PresenceEdit, Renewal
 from nexios_trio.engines.redis.connect import ServerMisconfigured
 from nexios_trio.engines.redis.engine import RedisEngine
 from nexios_trio.engines.redis.rights import COMMANDS
@@ -63,12 +64,6 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch):
         ModuleNotFoundError, match=r'redis://host:6379 needs an extra: pip install "nexios-trio\[redis\]"'
     ):
         make_engine("redis://host")
-
-
-def test_a_box_that_keeps_presence_does_not_begin_with_it():
-    app = NexiosApp(engine="redis://host")
-    with pytest.raises(Exception, match="RedisEngine does not know who is present"):
-        app.box.keep_presence("room.*")
 
 
 # Starting it
@@ -138,6 +133,10 @@ async def test_a_user_with_what_suffices_can_do_everything(server):
         assert await engine.groups_with_history() == ["group"]
         await engine.flush_history()
         assert await engine.ask(b"who") == []
+        await engine.renew(Renewal("node", 1, 9.0, (PresenceEdit("group", "client", True, "ann", "{}"),), True))
+        assert [each.user for each in (await engine.presence("group")).clients] == ["ann"]
+        await engine.renew(Renewal("node", 2, 9.0, (PresenceEdit("group", "client", False),)))
+        assert (await engine.presence("group")).clients == ()
         engine.unwatch("group")
 
 

@@ -3,6 +3,7 @@
     post        a script: it numbers the message, keeps it, publishes it. The node that posts delivers what comes back
     watch       a subscription, and the number that it begins with
     history     a script, page by page
+    renew       a script, for all that are present by way of this node
     ask         a channel of all nodes, and one of each node for its answers
 
 All of it goes over one link, in one order (`link`). `scripts` says what is at the server, `watches`
@@ -34,11 +35,13 @@ from ..base import (
     no_gap,
 )
 from ..history_pages import bound_page, newest_of, read_in_pages
+from ..presence import PresencePage, Renewal
 from .address import RedisAddress, parse_redis_url
 from .client import PROBE_SECONDS, RedisClient
 from .keys import LIFE_MS, RedisKeys
 from .link import RedisLink
 from .posts import Post, Posts, keep_words
+from .presence import RedisPresence
 from .questions import Questions
 from .rights import check_rights
 from .watches import Watches
@@ -61,6 +64,8 @@ class RedisEngine(Engine):
     Concurrency: any task of the run of trio that it runs in. Cancellation: a publish may have happened.
     """
 
+    has_presence = True
+
     def __init__(self, address: RedisAddress | str, *, probe_seconds: float = PROBE_SECONDS) -> None:
         self.address = address = parse_redis_url(address) if isinstance(address, str) else address
         if address.is_cluster:
@@ -71,6 +76,7 @@ class RedisEngine(Engine):
         self._watches = Watches(client, posts.settle)
         posts.on_answer = self._watches.answered
         self._questions = Questions(client)
+        self._presence = RedisPresence(client, self._return)
         self._is_running = False
         client.on_link, client.on_loss, client.on_message = self._on_link, self._on_loss, self._on_message
         client.probe = self._watches.probe
@@ -88,18 +94,20 @@ class RedisEngine(Engine):
     async def run(self) -> AsyncGenerator[None]:
         """Live for the length of the block. Raises: EngineError when no server answers within the deadline."""
         keys = RedisKeys(f"{self.address.prefix or DEFAULT_PREFIX}:{self.name}")
-        self._keys = self._posts.keys = self._watches.repairs.keys = self._questions.keys = keys
+        self._keys = self._posts.keys = self._watches.repairs.keys = self._questions.keys = self._presence.keys = keys
         self._watches.rename()
         self._is_running = True
         try:
             async with self.client.run() as nursery:
                 nursery.start_soon(self._posts.keep_deadlines, name="redis engine: deadlines of posts")
                 nursery.start_soon(self._watches.keep_deadlines, name="redis engine: deadlines of watches")
+                nursery.start_soon(self._presence.keep_deadlines, name="redis engine: deadlines of renewals")
                 yield
         finally:
             self._is_running = False
             self._posts.end()
             self._watches.end()
+            self._presence.end()
 
     def attach(self, deliver: Deliver, gap: Gap = no_gap, answer: Answer = no_answer) -> None:
         self._watches.repairs.deliver, self._watches.repairs.gap = deliver, gap
@@ -112,6 +120,10 @@ class RedisEngine(Engine):
         self._questions.listen()
         self._watches.watch_again()
         self._posts.send_all()
+        self.on_return()
+
+    def _return(self) -> None:
+        self.on_return()
 
     def _on_loss(self) -> None:
         self._watches.lose()
@@ -176,6 +188,16 @@ class RedisEngine(Engine):
     async def flush_history(self, group: str | None = None) -> None:
         groups = () if group is None else (group,)
         await self.client.call("flush", [self._keys.index], self._keys.prefix, *groups)
+
+    # Presence
+
+    def renew(self, renewal: Renewal) -> Receipt:
+        if not self._is_running:
+            raise EngineError(_NOT_RUNNING)
+        return self._presence.renew(renewal, trio.current_time() + self.deadline)
+
+    async def presence(self, group: str) -> PresencePage:
+        return await self._presence.page(group, self.deadline)
 
     # The other nodes
 

@@ -13,7 +13,7 @@ from ...core.message_codec import UnreadableMessage, decode_message
 from ..base import Deliver, Gap, Receipt, no_gap
 from .client import RedisClient, is_elsewhere
 from .keys import LIFE_MS, RedisKeys
-from .link import LinkLost, RedisRefusal
+from .link import LinkLost, RedisRefusal, Word
 from .posts import Post
 
 __all__ = ["GroupWatch", "Repairs"]
@@ -48,6 +48,7 @@ class GroupWatch:
     place: int | None = None  # while it is looked for: the offset in a new epoch of what was delivered last
     late: deque[Message] = attrs.Factory(lambda: deque(maxlen=MAX_LATE))
     answered: deque[Post] = attrs.Factory(deque)  # whose messages have yet to come
+    presence_of: str | None = None  # the group whose presence its messages are about: numbered with that, never kept
 
     def move(self, offset: int, epoch: bytes) -> None:
         """Set the position."""
@@ -102,12 +103,27 @@ class Repairs:
     def _read(
         self, watch: GroupWatch, epoch: bytes, offset: int, then: Callable[[GroupWatch, list[Any]], None]
     ) -> None:
+        if watch.presence_of is not None:
+            self.ask_for_versions([watch], partial(self._answered, watch, partial(self._take_version, offset)))
+            return
         self._client.run_script(
             "history",
             self.keys.of_group(watch.group),
             (self.keys.nonce, LIFE_MS, epoch, offset, PAGE_MESSAGES, PAGE_BYTES),
             partial(self._answered, watch, then),
         )
+
+    def ask_for_versions(self, watches: list[GroupWatch], then: Callable[[Any], None]) -> None:
+        """Ask for the numbers of the last events of groups whose presence is watched."""
+        groups = [watch.presence_of or "" for watch in watches]
+        words: tuple[Word, ...] = (self.keys.nonce, self.keys.presence_channels, LIFE_MS, *groups)
+        self._client.run_script("versions", self.keys.presence, words, then)
+
+    def _take_version(self, offset: int, watch: GroupWatch, answer: list[Any]) -> None:
+        """Nothing of it is kept: whoever misses something reads who is there."""
+        epoch, top, first = answer
+        goes_on = epoch == watch.epoch and offset <= top
+        self._take(watch, [epoch, top, first, goes_on, False])
 
     def _answered(self, watch: GroupWatch, then: Callable[[GroupWatch, list[Any]], None], answer: Any) -> None:
         if isinstance(answer, LinkLost) or not self._is_watched(watch):
@@ -175,8 +191,9 @@ class Repairs:
         before = watch.position
         watch.move(offset, epoch)
         watch.first_epoch, watch.place, watch.has_followed = first, None, False
-        meta, _ = self.keys.of_group(watch.group)
-        self._client.run_script("mark", [meta], (watch.channel, epoch))
+        if watch.presence_of is None:
+            meta, _ = self.keys.of_group(watch.group)
+            self._client.run_script("mark", [meta], (watch.channel, epoch))
         self.gap(watch.group, before, watch.position)
         self.begin(watch)
 

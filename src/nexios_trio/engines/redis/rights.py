@@ -2,10 +2,12 @@
 
 from typing import Final
 
+from ..presence import PresenceEdit, Renewal
 from .client import RedisClient
 from .connect import ServerMisconfigured
 from .keys import RedisKeys
 from .link import RedisLink, RedisRefusal, Word
+from .presence import renewal_words
 
 __all__ = ["check_rights"]
 
@@ -13,9 +15,12 @@ TEST_GROUP: Final = ""  # no group of users has this name
 LIFE_MS: Final = 10_000
 
 COMMANDS: Final = (
-    "+hello +auth +ping +info +select +script|load +evalsha +get +set +del +exists +hmget +hset +pexpire +pttl +time"
-    " +xlen +xadd +xrange +xdel +xtrim +zadd +zrange +zrem +publish +subscribe +unsubscribe"
+    "+hello +auth +ping +info +select +script|load +evalsha +get +set +del +exists +hmget +hset +hdel +pexpire +pttl"
+    " +time +xlen +xadd +xrange +xdel +xtrim +zadd +zrange +zrem +zscore +publish +subscribe +unsubscribe"
 )
+
+
+_Script = tuple[str, list[bytes], tuple[Word, ...]]  # its name, keys and arguments
 
 
 async def check_rights(client: RedisClient, link: RedisLink, keys: RedisKeys) -> None:
@@ -25,7 +30,7 @@ async def check_rights(client: RedisClient, link: RedisLink, keys: RedisKeys) ->
     """
     of_group, channel = keys.of_group(TEST_GROUP), keys.channel(TEST_GROUP)
     receipt = keys.receipt(TEST_GROUP, keys.node.hex())
-    every: tuple[tuple[str, list[bytes], tuple[Word, ...]], ...] = (
+    every: tuple[_Script, ...] = (
         ("flush", [keys.index], (keys.prefix, TEST_GROUP)),  # what somebody left who was refused half way
         ("tops", of_group, (keys.nonce, LIFE_MS)),
         (
@@ -37,6 +42,7 @@ async def check_rights(client: RedisClient, link: RedisLink, keys: RedisKeys) ->
         ("groups", [keys.index], (keys.prefix,)),
         ("flush", [keys.index], (keys.prefix, TEST_GROUP)),
         ("pass", [receipt], (channel, b"", 1000)),
+        *_presence_scripts(keys),
     )
     try:
         for name, names, args in every:
@@ -49,3 +55,17 @@ async def check_rights(client: RedisClient, link: RedisLink, keys: RedisKeys) ->
             f"{client.address} refuses what groups need: {refusal}. What suffices is ~{keys.prefix.decode()}*"
             f" &{keys.prefix.decode()}* {COMMANDS}"
         ) from None
+
+
+def _presence_scripts(keys: RedisKeys) -> list[_Script]:
+    """Somebody joins and leaves, where nobody else is."""
+    node = keys.node.hex()
+    own, first = keys.presence_of(b"test:%b:" % node.encode()), (keys.nonce, keys.presence_channels, LIFE_MS)
+    stays = [PresenceEdit(TEST_GROUP, node, is_present, node, "1") for is_present in (True, False)]
+    said = [renewal_words(Renewal(node, number, 1.0, (edit,), True)) for number, edit in enumerate(stays, 1)]
+    return [
+        *(("renew", own, (*first, *words)) for words in said),
+        ("present", own, (*first, TEST_GROUP, 1)),
+        ("versions", own, (*first, TEST_GROUP)),
+        ("reap", own, first),
+    ]

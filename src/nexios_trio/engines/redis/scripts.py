@@ -8,6 +8,7 @@ Of each group there are, under the engine's prefix:
     h:GROUP     a stream, of what is kept: the ids are 0-OFFSET. t: when, in ms; z: size of the payload; d: the message
     k:KEY       the answer to a publish with a key
     i           a sorted set: names of groups that keep something, by the time at which that is over
+    p:...       who is present: `presence_scripts`
     c:GROUP     the channel: OFFSET EPOCH MESSAGE; offset 0 for a message without a number, "-" for a mark
 
 The server's run id is a part of each script's text, and so of its name. Another server, or the same one after a start,
@@ -17,6 +18,8 @@ misses nothing. A mark is published by a node that has seen more: from then on n
 """
 
 from typing import Final
+
+from .presence_scripts import PRESENCE_SCRIPTS
 
 __all__ = ["SCRIPTS", "script_text"]
 
@@ -205,6 +208,7 @@ SCRIPTS: Final = {
     "groups": _GROUPS,
     "flush": _FLUSH,
     "mark": _MARK,
+    **PRESENCE_SCRIPTS,
 }
 
 

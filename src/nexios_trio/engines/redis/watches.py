@@ -24,6 +24,7 @@ from ...core.message import Message
 from ...core.message_codec import UnreadableMessage, decode_message
 from ...exceptions import EngineError
 from ..base import Receipt
+from ..presence import group_of_events
 from .client import RedisClient, is_elsewhere
 from .keys import LIFE_MS
 from .link import LinkLost, RedisRefusal
@@ -61,7 +62,7 @@ class Watches:
         if watch is not None and watch.has_held:
             return Receipt(True, watch.position)
         if watch is None:
-            watch = GroupWatch(group, self.repairs.keys.channel(group), deadline)
+            watch = GroupWatch(group, self.repairs.keys.channel(group), deadline, presence_of=group_of_events(group))
             self._watches[group] = self._by_channel[watch.channel] = watch
             self._unsettled[watch] = None
             self._added.set()
@@ -118,6 +119,9 @@ class Watches:
             self._ask_for_tops(some, partial(self._watching, some))
 
     def _ask_for_tops(self, watches: list[GroupWatch], then: Callable[[Any], None]) -> None:
+        if watches and watches[0].presence_of is not None:
+            self.repairs.ask_for_versions(watches, then)
+            return
         keys = [key for watch in watches for key in self.repairs.keys.of_group(watch.group)]
         self._client.run_script("tops", keys, (self.repairs.keys.nonce, LIFE_MS), then)
 
@@ -272,7 +276,8 @@ class Watches:
 
 
 def _in_parts(watches: list[GroupWatch]) -> list[list[GroupWatch]]:
-    return [watches[at : at + TOPS_AT_ONCE] for at in range(0, len(watches), TOPS_AT_ONCE)]
+    kinds = [[each for each in watches if (each.presence_of is None) is is_group] for is_group in (True, False)]
+    return [kind[at : at + TOPS_AT_ONCE] for kind in kinds for at in range(0, len(kind), TOPS_AT_ONCE)]
 
 
 def _in_threes(answer: list[Any]) -> list[tuple[bytes, int, bytes]]:

@@ -16,7 +16,7 @@ from .rules import checkpointing, until
 
 __all__ = ["CHECKS", "RULES"]
 
-LEASE_SECONDS = 0.6  # where the engine's clock is a real one, this is waited for
+LEASE_SECONDS = 1.5  # where the engine's clock is a real one, this is waited for, and must not end by chance
 GRACE_SECONDS = 0.2
 LONG_SECONDS = 60.0
 
