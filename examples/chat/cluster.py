@@ -10,7 +10,8 @@ sockets in a directory that is removed at the end.
 import errno
 import shutil
 import sys
-from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
 from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGTERM, Signals
 from subprocess import DEVNULL, STDOUT
@@ -33,10 +34,8 @@ class CannotStart(Exception):
 def main() -> None:
     parser = ArgumentParser("python -m examples.chat.cluster", formatter_class=ArgumentDefaultsHelpFormatter)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", default=8000, type=int, help="port to listen on; 0 for any")
-    parser.add_argument(
-        "--nodes", default=2, type=int, choices=range(1, 17), metavar="N", help="processes that serve the chat"
-    )
+    parser.add_argument("--port", default=8000, type=within(0, 65_535), help="port to listen on; 0 for any")
+    parser.add_argument("--nodes", default=2, type=within(1, 16), help="processes that serve the chat")
     options = parser.parse_args()
     try:
         with TemporaryDirectory(prefix="nexios-chat-") as folder:
@@ -45,6 +44,15 @@ def main() -> None:
         sys.exit(f"error: {errors.exceptions[0]}")
     except* KeyboardInterrupt:  # before there was anything to stop
         pass
+
+
+def within(least: int, most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            raise ArgumentTypeError(f"a number from {least} to {most}, not {text!r}")
+        return int(text)
+
+    return number
 
 
 async def run(options: Namespace, folder: Path) -> None:
