@@ -61,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(alternatives.table(alternatives.measured(rounds=1 if given.quick else alternatives.ROUNDS)))
     if given.part == "memory":  # not with the others: our server runs in this process, whose collector it tunes
         print("What an idle connection holds, object by object; bytes of Python's allocators\n")
-        print(memory.table(memory.held()))
+        for path, what in (("/echo", "with the task of its handler"), ("/sync", "with a synchronous consumer")):
+            print(f"{what}\n\n{memory.table(memory.held(path))}\n")
     return status
 
 

@@ -1,7 +1,7 @@
 """The application that every measured server offers, written on the public API with default settings.
 
 /echo answers each text message, and so does /sync, a consumer with a synchronous `on_receive`; /sub joins the group
-"room"; /pub sends each JSON message to that group.
+"room", and so does /syncsub, such a consumer; /pub sends each JSON message to that group.
 """
 
 from nexios_trio import NexiosApp
@@ -23,6 +23,18 @@ class Echo(WebSocketConsumer):
 
 
 app.add_ws_route("/sync", Echo)
+
+
+class Member(WebSocketConsumer):
+    async def on_connect(self, ws: WebSocket) -> None:
+        await ws.accept()
+        self.join_nowait("room")
+
+    def on_receive(self, ws: WebSocket, data: str | bytes) -> None:
+        pass
+
+
+app.add_ws_route("/syncsub", Member)
 
 
 @app.ws_route("/sub")

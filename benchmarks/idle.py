@@ -184,7 +184,7 @@ class Crowd:
         self._sockets.pop(descriptor).close()
 
 
-def measure(connections: int, seconds: float, sends: int, say: Say = print) -> Figures:
+def measure(connections: int, seconds: float, sends: int, say: Say = print, path: str = "/sub") -> Figures:
     """Return the figures of a run. Raises: Missing, RuntimeError."""
     allowed = raise_descriptors(connections + SPARE)
     if allowed < connections + SPARE:
@@ -195,7 +195,7 @@ def measure(connections: int, seconds: float, sends: int, say: Say = print) -> F
     load, processor = processors()
     runner = next(server for server in SERVERS if server.name == "runner")
     with pinned(load), serving(runner, Kit(None, Path("build"), processor)) as running:
-        crowd = Crowd(running.port)
+        crowd = Crowd(running.port, path)
         try:
             return _measured(running, crowd, connections, seconds, sends, say)
         finally:
@@ -272,13 +272,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.idle", description=__doc__)
     parser.add_argument("-n", "--connections", type=int, default=CONNECTIONS, help=f"({CONNECTIONS:,})")
     parser.add_argument("--seconds", type=float, default=REST_SECONDS, help=f"at rest ({REST_SECONDS:.0f})")
+    parser.add_argument("--sync", action="store_true", help="with a synchronous consumer, which has no task")
     parser.add_argument("--sends", type=int, default=SENDS, help=f"messages to all of them ({SENDS})")
     given = parser.parse_args(argv)
     if given.connections < 1 or given.seconds <= 0 or given.sends < 0:
         parser.error("--connections is 1 or more, --seconds more than 0, --sends 0 or more")
     print(description(), flush=True)
     try:
-        figures = measure(given.connections, given.seconds, given.sends, lambda text: print(text, file=sys.stderr))
+        path = "/syncsub" if given.sync else "/sub"
+        figures = measure(
+            given.connections, given.seconds, given.sends, lambda text: print(text, file=sys.stderr), path
+        )
     except (Missing, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -10,9 +10,10 @@ from benchmarks.idle import Crowd, Figures, main, measure
 from benchmarks.machine import Missing, raise_descriptors
 
 
-def test_a_crowd_comes_rests_and_is_sent_to():
+@pytest.mark.parametrize("path", ["/sub", "/syncsub"])
+def test_a_crowd_comes_rests_and_is_sent_to(path):
     said = []
-    figures = measure(40, 0.2, 2, said.append)
+    figures = measure(40, 0.2, 2, said.append, path)
     assert (figures.connections, figures.lost, len(figures.sends)) == (40, 0, 2)
     assert figures.memory > 0
     assert figures.rest >= 0.2

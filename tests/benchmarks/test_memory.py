@@ -7,10 +7,19 @@ from benchmarks.memory import Holding, Kind, held, table
 def test_the_objects_of_a_connection_are_found():
     found = held(connections=30)
     each = {kind.name: kind.each for kind in found.kinds}
+    assert found.allocated <= 11 * 1024
     for name in ("Session", "DirectTransport", "Task", "coroutine echo"):
         assert 0.9 < each[name] <= 1.0  # the last one to connect may not have all of it yet
     assert found.kinds == sorted(found.kinds, key=lambda kind: -kind.size)
     assert 0.8 < sum(kind.size for kind in found.kinds) / found.allocated < 1.2
+
+
+def test_one_with_a_synchronous_consumer_has_no_task():
+    found = held("/sync", connections=30)
+    each = {kind.name: kind.each for kind in found.kinds}
+    assert 0.9 < each["Session"] <= 1.0
+    assert not [name for name in each if name.startswith(("Task", "coroutine")) and each[name] > 0.5]
+    assert found.allocated <= 6 * 1024
 
 
 def test_the_table_has_the_sum():

@@ -78,7 +78,7 @@ async def test_whoever_is_dropped_leaves_every_group_at_once(cause):
 
 async def test_a_release_lets_go_of_everything(session):
     session.release()
-    assert (session.channels, session.override_queues, session.is_released) == ([], [], True)
+    assert (session.channels, session.override_queues, session.is_released) == ([], (), True)
     session.transport.kill(End.of(Cause.ABORTED))  # nobody has to be told any more
 
 

@@ -21,10 +21,11 @@ from ..middleware.chain import Next
 from ..routing.mounts import MountedRow
 from ..transports.asgi import AsgiTransport
 from ..transports.base import TRANSPORT_EXTENSION, Transport
-from ..transports.server_context import DirectOffer, find_offer
+from ..transports.server_context import ConnectionHost, DirectOffer, find_offer
 from .api import ApiRoutes
 from .arguments import bind_lifespan, check_function, check_not_called
 from .asgi_stack import AsgiStack
+from .direct import ServesDirectly
 from .endpoints import find_endpoint, refusing
 from .gc_tuning import count_connection, count_request
 from .host import Host
@@ -41,7 +42,7 @@ Function = TypeVar("Function", bound=Callable[[], Any])
 LifespanContext = Callable[["NexiosApp"], AbstractAsyncContextManager[Any]]
 
 
-class NexiosApp(ReachesUsers, ApiRoutes):
+class NexiosApp(ReachesUsers, ServesDirectly, ApiRoutes):
     """An ASGI application: routes, a lifespan, and the box with the groups of its connections.
 
     Creating it needs no running loop. Served by ``hypercorn --worker-class trio`` or ``nexios-trio run``. Mounted in
@@ -209,8 +210,7 @@ class NexiosApp(ReachesUsers, ApiRoutes):
             case other:
                 raise ValueError(f"an ASGI scope's type is websocket, http or lifespan, not {other!r}")
 
-    def _endpoint_for(self, scope: Scope, offer: DirectOffer | None) -> Next | MountedRow:
-        """Return what serves a connection; a row for one that is another application of ours' as it is."""
+    def _endpoint_for(self, scope: Scope, offer: DirectOffer | ConnectionHost | None) -> Next | MountedRow:
         believe_proxies(scope, self.settings.trusted_proxies)
         endpoint = self._asgi_stack.around(self._enter) if self._asgi_stack else self._endpoint(scope)
         if isinstance(endpoint, MountedRow):

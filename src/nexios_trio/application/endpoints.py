@@ -1,7 +1,6 @@
 """What serves a WebSocket: a handler with all the middleware around it, a mounted application, or a refusal."""
 
 from collections.abc import Awaitable
-from functools import partial
 from typing import Any
 
 from ..asgi_types import Scope
@@ -9,11 +8,12 @@ from ..config.settings import Settings
 from ..connections.websocket import WebSocket
 from ..middleware.chain import Next
 from ..middleware.origin import explain_origin, origin_problem
+from ..routing.entries import WebsocketRow
 from ..routing.mounts import MountedRow
 from ..routing.paths import BadPath, request_path
 from ..routing.tree import RouteTree
 
-__all__ = ["find_endpoint", "refusing"]
+__all__ = ["RouteEndpoint", "find_endpoint", "refusing"]
 
 
 def find_endpoint(routes: RouteTree, scope: Scope, settings: Settings) -> Next | MountedRow:
@@ -31,13 +31,31 @@ def find_endpoint(routes: RouteTree, scope: Scope, settings: Settings) -> Next |
     row, params = found
     if isinstance(row, MountedRow):
         return row
-    return partial(_enter, row.endpoint, params)
+    return RouteEndpoint(row, params)
 
 
-def _enter(endpoint: Next, params: dict[str, Any], websocket: WebSocket) -> Awaitable[Any]:
-    scope = websocket.scope
-    scope["path_params"] = scope["route_params"] = {**scope["path_params"], **params}
-    return endpoint(websocket)
+class RouteEndpoint:
+    """What serves the connections of a route.
+
+    Args:
+        params: of its path.
+    """
+
+    __slots__ = ("_params", "_row")
+
+    def __init__(self, row: WebsocketRow, params: dict[str, Any]) -> None:
+        self._row = row
+        self._params = params
+
+    @property
+    def can_be_idle(self) -> bool:
+        """The connection may be without a task."""
+        return self._row.can_be_idle
+
+    def __call__(self, websocket: WebSocket) -> Awaitable[Any]:
+        scope = websocket.scope
+        scope["path_params"] = scope["route_params"] = {**scope["path_params"], **self._params}
+        return self._row.endpoint(websocket)
 
 
 def refusing(status: int, reason: str, for_log: str = "") -> Next:

@@ -79,7 +79,7 @@ class OverrideQueue:
         self._is_dead = False
         self._settling = trio.lowlevel.ParkingLot()
         self._then: list[Callable[[object], None]] = []
-        session.override_queues.append(self)
+        session.override_queues = (*session.override_queues, self)
 
     @property
     def is_busy(self) -> bool:

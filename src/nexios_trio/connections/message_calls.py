@@ -2,8 +2,9 @@
 
     in the turn that the message comes in   `MessageCalls.put`, in place of `Inbox.put`: nothing waits before it, and
                                             the connection's task sleeps in `Inbox.get`
-    in the connection's task                what came before, what is over a turn's share, and everything where the
-                                            transport has no turns (plain ASGI)
+    in a task of the connection             what came before, what is over a turn's share, and everything where the
+                                            transport has no turns (plain ASGI). Where there may be none in between,
+                                            it ends once there is nothing to do (`idle`)
 
 Both run it in the context of the connection's task, one message after the other. Whatever it raises is raised in that
 task, which ends the connection as it does for an async function. docs/decisions/010
@@ -11,6 +12,7 @@ task, which ends the connection as it does for an async function. docs/decisions
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from math import inf
 from time import perf_counter
 from typing import Any, Final
@@ -20,11 +22,13 @@ from trio.lowlevel import current_task
 
 from ..core.lifecycle import Cause, End
 from ..transports.base import Transport
+from ..transports.receive_queue import Item
 
-__all__ = ["Admit", "Handle", "MessageCalls", "refuse_awaitable"]
+__all__ = ["Admit", "BecomeIdle", "Handle", "MessageCalls", "refuse_awaitable"]
 
 Handle = Callable[[str | bytes], Any]  # gives nothing, and in particular nothing to be awaited
 Admit = Callable[[str | bytes], bool]
+BecomeIdle = Callable[[], Context | None]
 
 # The share of one connection, of a turn and of a slice of its task: the rest comes when others have had theirs.
 MAX_CALLS: Final = 16
@@ -34,7 +38,7 @@ _SUSPENDABLE: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_A
 
 
 class MessageCalls:
-    """The calls for one connection, which is accepted. Made and run by its task. A `MessageSink`.
+    """The calls for one connection, which is accepted. Made and run by its tasks. A `MessageSink`.
 
     Args:
         transport: the innermost, which has the turns.
@@ -49,7 +53,6 @@ class MessageCalls:
         "_error",
         "_handle",
         "_inbox",
-        "_run_in_context",
         "_told_turn",
         "_transport",
         "_turn_at",
@@ -64,37 +67,49 @@ class MessageCalls:
         self._admitted = handle
         self._handle = self._handle_admitted if admits else handle
         self.context = current_task().context  # of the connection
-        self._run_in_context = self.context.run
         self._error: BaseException | None = None  # what `handle` raised in a turn
         self._turn_at = -inf  # when the last turn began, in seconds of `perf_counter`
         self._told_turn = -inf  # the last one that `_called_at` knows of
         self._called_at = -inf  # when it was called, of trio's clock
         self.turn_calls = 0
 
-    async def run(self) -> End | None:
-        """Call it for each message until the connection is over.
+    async def run(self, become_idle: BecomeIdle, item: Item | None = None) -> bool:
+        """Call it for each message until the connection is over, or idle. Returns whether it is idle.
 
-        Checkpoint: always. Cancellation: it is not called again; what has come for it stays in the inbox.
+        Checkpoint: always, unless it is idle. Cancellation: it is not called again; what has come for it stays in the
+            inbox.
+        Args:
+            become_idle: asked when there is nothing to do; gives a context in which it is called in turns from then on.
+            item: what the task was started for.
         Raises: what it raised.
         """
         # An error that somebody keeps leads to this frame, which must not lead on to a socket: no names for its parts.
+        context = None
         try:
+            self.context = current_task().context
+            self._transport.divert(None)
             while True:
-                if not len(self._inbox):
-                    self.turn_calls = 0
-                    self._transport.divert(self)
-                item = await self._inbox.get()
-                self._transport.divert(None)
                 if self._error is not None:
                     self._raise()
                 if isinstance(item, End):
-                    return item
-                self._call_share(item)
-                if self._is_closed_here:
-                    await trio.lowlevel.checkpoint()
-                    return self._inbox.end  # what came before that is of no interest any more
+                    return False
+                if item is not None:
+                    self._call_share(item)
+                    if self._is_closed_here:
+                        await trio.lowlevel.checkpoint()
+                        return False  # what came before that is of no interest any more
+                if not len(self._inbox):
+                    self.turn_calls = 0
+                    self._transport.divert(self)
+                    context = become_idle()
+                    if context is not None:
+                        self.context = context
+                        return True
+                item = await self._inbox.get()
+                self._transport.divert(None)
         finally:
-            self._let_go()
+            if context is None:
+                self._let_go()
 
     @property
     def called_at(self) -> float:
@@ -108,7 +123,7 @@ class MessageCalls:
         """Call it for a message, in the turn of the transport's owner, unless it is the task's."""
         inbox = self._inbox
         calls = self.turn_calls
-        if inbox.waiter is None:  # the connection is over, or its task is about to go on
+        if inbox.waiter is None:  # the connection is over, or a task of it is about to go on
             inbox.put(item)
             return
         if not calls:
@@ -120,7 +135,7 @@ class MessageCalls:
         self.turn_calls = calls + 1
         inbox.received += 1
         try:
-            result = self._run_in_context(self._handle, item)
+            result = self.context.run(self._handle, item)
             if result is not None:
                 refuse_awaitable(result)
         except BaseException as error:

@@ -176,13 +176,17 @@ class Runtime:
 
     # References
 
+    def hold(self) -> None:
+        """Do as `acquire` while a block is open."""
+        self._references += 1
+
     async def acquire(self) -> None:
         """Hold the services for a connection or a request. `release` must follow.
 
         Checkpoint: only where the services start. Cancellation: nothing is held.
         Raises: OSError when there is no descriptor left for a poller.
         """
-        self._references += 1
+        self.hold()
         if self._blocks:
             return
         try:

@@ -8,27 +8,25 @@ from ..core.message import Frame
 from ..core.overflow import Policy
 from ..engines.base import Receipt
 from ..exceptions import LifecycleError, MessageTooBig, WebSocketDisconnect
-from ..transports.base import Transport
 from ..transports.send_queue import Outbox
 from .attached import AttachedChannel, SendingQueue
 from .held import HeldMessages
 from .message_calls import MessageCalls
-from .runtime import Runtime
+from .session_tasks import SessionTasks
 
 __all__ = ["SendingNowait"]
 
 
-class SendingNowait:
+class SendingNowait(SessionTasks):
     """What a synchronous function of a connection does to its peer. The order is that of `Session.send`."""
 
     __slots__ = ("calls", "held", "is_synchronous")
 
-    transport: Transport
-    runtime: Runtime
     channels: list[AttachedChannel]
-    override_queues: list[SendingQueue]
+    override_queues: Sequence[SendingQueue]
 
     def __init__(self) -> None:
+        super().__init__()
         self.held: HeldMessages | None = None  # while there is something that may not be sent yet
         # A synchronous function is called for its messages: what it posts is the connection's, and not that of the task
         # in whose turn it is called.

@@ -12,7 +12,7 @@ cleaned up; everything else stops here and is logged once.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import trio
@@ -22,12 +22,15 @@ from ..core.causes import explain_end
 from ..core.lifecycle import DROPPED, Cause, End, Phase
 from ..groups.authorization import acting_for
 from ..transports.base import Transport
+from ..transports.server_context import ConnectionHost
 from .access import ConnectionAccess, find_access_log
 from .handler_errors import end_after, explain, is_reportable, mistake_in
+from .idle import Idle
 from .last_calls import make_last_calls
 from .refusal import Refusal, refusal_of
 from .runtime import Runtime
 from .session import Session
+from .watch import ConnectionWatch
 from .websocket import WebSocket
 
 logger = logging.getLogger("nexios_trio.connection")
@@ -53,36 +56,96 @@ async def serve_connection(transport: Transport, endpoint: Endpoint, runtime: Ru
     Checkpoint: always. Cancellation: the handler is cancelled, the peer gets 1012, cleanup is bounded by
     `cleanup_timeout`.
     """
-    session = Session(transport, runtime, app)
-    access_log = find_access_log()
-    if access_log is not None:
-        session.access = ConnectionAccess(access_log, transport.scope)
+    session = _new_session(transport, runtime, app)
+    session.scope = dict(transport.scope)  # which is whoever's that has called the application
     counts = transport.counts
     runtime.box.begin_counting(counts)
     try:
         with runtime.activate(), acting_for(session):
             async with transport.open(runtime.timers):
                 del transport  # an error that a handler keeps leads to this frame, which must not lead on to a socket
-                session.expect_accept()
-                runtime.sessions[session] = None
-                for watch in runtime.watches:
-                    endpoint = watch.around(endpoint)
-                try:
-                    end, refusal = await _run_handler(session, endpoint)
-                except BaseException:
-                    await _end(session, End.of(Cause.SERVER_SHUTDOWN))
-                    raise
-                await _end(session, end, refusal)
+                await _serve(session, _begin(session, endpoint))
     finally:
         runtime.box.end_counting(counts)
 
 
-async def _run_handler(session: Session, endpoint: Endpoint) -> tuple[End, Refusal | None]:
-    """Run the handler and its tasks. Returns how the connection ends; errors have been logged.
+def begin_directly(
+    host: ConnectionHost, transport: Transport, endpoint: Endpoint, runtime: Runtime, app: Any, *, can_be_idle: bool
+) -> Coroutine[Any, Any, bool]:
+    """Return the first task of a connection of our own server's: `serve_directly`, for its handler.
+
+    The runtime must be held: it is released when the connection is over.
+
+    Args:
+        transport: its scope is the application's from now on.
+        can_be_idle: it may go on without a task, if its handler knows how to.
+    """
+    session = _new_session(transport, runtime, app)
+    runtime.box.begin_counting(transport.counts)
+    if can_be_idle and all(type(watch).around is ConnectionWatch.around for watch in runtime.watches):
+        session.idle = Idle(host, session, serve_directly)
+    return serve_directly(host, session, endpoint)
+
+
+async def serve_directly(host: ConnectionHost, session: Session, endpoint: Endpoint | None = None) -> bool:
+    """Run one task of a connection, whose first has an endpoint. Returns whether the connection is over, not idle.
+
+    Checkpoint, cancellation: as `serve_connection`.
+    """
+    runtime, counts, is_idle = session.runtime, session.counts, False
+    try:
+        with runtime.activate(), acting_for(session):
+            if endpoint is not None:
+                await session.transport.open(runtime.timers).__aenter__()  # `host.leave` is its end
+                endpoint = _begin(session, endpoint)
+            is_idle = await _serve(session, endpoint)
+    finally:
+        if not is_idle:
+            try:
+                await host.leave()
+            finally:
+                runtime.box.end_counting(counts)
+                await runtime.release()
+    return not is_idle
+
+
+def _new_session(transport: Transport, runtime: Runtime, app: Any) -> Session:
+    session = Session(transport, runtime, app)
+    access_log = find_access_log()
+    if access_log is not None:
+        session.access = ConnectionAccess(access_log, transport.scope)
+    return session
+
+
+def _begin(session: Session, endpoint: Endpoint) -> Endpoint:
+    """Begin a connection whose transport is open. Returns its endpoint with what stands around."""
+    session.expect_accept()
+    session.runtime.sessions[session] = None
+    for watch in session.runtime.watches:
+        endpoint = watch.around(endpoint)
+    return endpoint
+
+
+async def _serve(session: Session, endpoint: Endpoint | None) -> bool:
+    """Run the handler, and end the connection with it, unless it is idle; whether it is."""
+    try:
+        ending = await _run_handler(session, endpoint)
+    except BaseException:
+        await _end(session, End.of(Cause.SERVER_SHUTDOWN))
+        raise
+    if ending is None:
+        return True
+    await _end(session, *ending)
+    return False
+
+
+async def _run_handler(session: Session, endpoint: Endpoint | None) -> tuple[End, Refusal | None] | None:
+    """Run the handler and its tasks. Returns how the connection ends; errors have been logged. None if it is idle.
 
     Cancellation and interrupts go on to the caller.
     """
     errors: list[Exception] = []  # emptied before this returns, or errors and this frame would be a cycle
+    is_idle = False
     nursery: trio.Nursery | None
     try:
         async with trio.open_nursery() as nursery:
@@ -90,27 +153,32 @@ async def _run_handler(session: Session, endpoint: Endpoint) -> tuple[End, Refus
             try:
                 await _call_handler(session, endpoint, errors)
             finally:
-                session.close_tasks()
-            if nursery.child_tasks:
+                is_idle = session.is_idle  # from here on it may be so no longer, which is another task's business
+                if not is_idle:
+                    session.close_tasks()
+            if not is_idle and nursery.child_tasks:
                 nursery.cancel_scope.cancel(reason="the handler has returned")
     except* Exception as group:
         errors.append(group)
     finally:
-        ending = _ending_after(session, errors)
+        ending = None if is_idle else _ending_after(session, errors)
         errors.clear()
         nursery = None  # nor must an error that a handler keeps lead to the tasks
     return ending
 
 
-async def _call_handler(session: Session, endpoint: Endpoint, errors: list[Exception]) -> None:
-    """Run the handler. An error goes into `errors`, and not through the nursery.
+async def _call_handler(session: Session, endpoint: Endpoint | None, errors: list[Exception]) -> None:
+    """Run the handler, or go on with it where it was idle. An error goes into `errors`, and not through the nursery.
 
     The nursery would cancel the other tasks in a frame that holds the error, and trio's Cancelled refers to the frames
     that it was made in: a cycle, which keeps the tasks.
     """
     try:
-        await endpoint(WebSocket(session))
-        if session.override_queues:
+        if endpoint is not None:
+            await endpoint(WebSocket(session))
+        elif session.idle is not None and session.idle.life is not None:
+            await session.idle.life.go_on()
+        if session.override_queues and not session.is_idle:
             await session.settle()
     except Exception as error:
         errors.append(error)

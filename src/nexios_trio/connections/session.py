@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import trio
@@ -11,7 +11,6 @@ from ..asgi_types import Headers
 from ..core.lifecycle import DROPPED, Cause, End, Phase
 from ..core.message import Frame
 from ..exceptions import LifecycleError, NexiosError
-from ..groups.authorization import acting_session
 from ..logs.fields import connection_fields
 from ..transports.base import Transport
 from ..transports.send_queue import DeliveryCounts
@@ -19,7 +18,6 @@ from ..transports.timers import Timer, do_nothing
 from .access import ConnectionAccess
 from .attached import AttachedChannel, SendingQueue
 from .closed_transport import ClosedTransport
-from .handler_errors import DISCONNECTS
 from .refusal import Refusal
 from .runtime import Runtime
 from .user_session import UserSession
@@ -37,7 +35,6 @@ class Session(UserSession):
     __slots__ = (
         "_expiry",
         "_id",
-        "_nursery",
         "access",
         "app",
         "channels",
@@ -55,19 +52,18 @@ class Session(UserSession):
     def __init__(self, transport: Transport, runtime: Runtime, app: Any) -> None:
         super().__init__()
         self.transport = transport
-        self.scope = transport.scope  # the application's copy, once it has one: its `user` is the connection's
+        self.scope = transport.scope  # the application's, or its copy: its `user` is the connection's
         # Where the next message comes from. Called for each message; `use` keeps it and the transport together.
         self.receive: Callable[[], Awaitable[str | bytes | End]] = self._receive_before_accept
         self.runtime = runtime
         self.app = app
         self._id = ""  # made when somebody asks
         self.channels: list[AttachedChannel] = []
-        self.override_queues: list[SendingQueue] = []
+        self.override_queues: Sequence[SendingQueue] = ()
         self.is_accepted = False
         self.access: ConnectionAccess | None = None  # where there is an access log
         self.is_released = False
         self.verdict: End | None = None  # why we cancelled a handler that had not accepted
-        self._nursery: trio.Nursery | None = None  # the handler's
         self._expiry: Timer | None = None
         self.expires_at: float | None = None  # the whole connection, not a channel's membership
         transport.on_end = self._ended
@@ -82,55 +78,9 @@ class Session(UserSession):
     def counts(self) -> DeliveryCounts:
         return self.transport.counts
 
-    @property
-    def is_over(self) -> bool:
-        """Nothing can be started any more, or either side has closed."""
-        return self._nursery is None or self.transport.end is not None
-
     def log_fields(self, **more: Any) -> dict[str, Any]:
         """Return what every record about this connection carries (`extra=`)."""
         return {**connection_fields(self.scope), "connection": self.id, **more}
-
-    # Tasks. The handler's nursery is reachable between the first two calls only.
-
-    def open_tasks(self, nursery: trio.Nursery) -> None:
-        """Start tasks in the handler's nursery from now on. Called by the task that acts for this connection."""
-        self._nursery = nursery
-
-    def close_tasks(self) -> None:
-        """Start no more tasks; stop every timer."""
-        self._nursery = None
-        timeouts = self.runtime.timeouts
-        timeouts.accept.end(self)
-        timeouts.grace.end(self)
-        if self.expires_at is not None:
-            self.expire_at(None)
-
-    def start_soon(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
-        """Start a task of this connection: it acts for it, in its box, whoever calls.
-
-        A caller that acts for it already hands on its context variables, as everywhere in trio. A stranger (another
-        connection that publishes, a timer, the application) does not, or the task would act for the stranger, and keep
-        it alive.
-
-        Raises: LifecycleError when the handler has ended.
-        """
-        nursery = self._nursery
-        if nursery is None:
-            raise LifecycleError("the connection is over: nothing can be started in it any more")
-        if acting_session() is self:
-            nursery.start_soon(self._run, function, args, name=function)
-        else:
-            own = nursery.parent_task.context.copy()
-            own.run(lambda: nursery.start_soon(self._run, function, args, name=function))
-
-    async def _run(self, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
-        """Run one task. One that stops because the peer has left does so alone: the handler may go on for a while."""
-        try:
-            await function(*args)
-        except* DISCONNECTS:
-            if self.transport.end is None:
-                raise
 
     # The connection
 
@@ -232,9 +182,12 @@ class Session(UserSession):
             queue.discard()
         for channel in self.channels:
             channel.release()
-        self.override_queues.clear()
+        self.override_queues = ()
         self.channels.clear()
         self.personal = None
+        if self.idle is not None:
+            self.idle.let_go()
+            self.idle = None
         self.transport.on_end = do_nothing
         closed: Any = ClosedTransport(self.transport)
         self.transport = closed
@@ -276,7 +229,7 @@ class Session(UserSession):
                 channel.leave_groups()
         if self.personal is not None:
             self.runtime.box.ended_user(self.personal)
-        if self._nursery is not None:
+        if self._nursery is not None or self.is_idle:
             if not self.is_accepted:
                 self.runtime.timeouts.accept.end(self)
             self.runtime.timeouts.grace.begin(self)
@@ -287,7 +240,3 @@ class Session(UserSession):
             self.verdict = End.of(Cause.ACCEPT_TIMEOUT)
         logger.warning(what, self.transport.scope.get("path"), seconds, extra=self.log_fields())
         self._cancel_handler()
-
-    def _cancel_handler(self) -> None:
-        if self._nursery is not None:
-            self._nursery.cancel_scope.cancel(reason="the connection has ended")

@@ -35,14 +35,13 @@ class WebSocket(ReceivingConnection):
     """
 
     def __init__(self, session: Session) -> None:
-        scope = dict(session.transport.scope)
+        scope = session.scope
         scope.setdefault("path_params", {})
         query = scope.get("query_string", b"")
         scope["query_params"] = QueryParams(query) if query else _NO_QUERY
         scope["app"] = session.app
         super().__init__(scope)
         self._session = session
-        session.scope = scope
         self._broadcaster = session.runtime.box.broadcaster
 
     # Handshake

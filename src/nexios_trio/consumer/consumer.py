@@ -54,6 +54,7 @@ class WebSocketConsumer:
 
     _validate: ClassVar[Validate[Any] | None] = None
     _is_synchronous: ClassVar[bool] = False  # `on_receive` is; read when a route is registered, too
+    _can_be_idle: ClassVar[bool] = False  # nothing of its own stands around its life; read by routes
 
     # Set for the life of a connection.
     websocket: WebSocket
@@ -70,6 +71,7 @@ class WebSocketConsumer:
             raise ValueError(f"{cls.__name__}.encoding must be one of {accepted}, not {cls.encoding!r}")
         cls._declare_messages()
         cls._is_synchronous = check_hooks(cls, WebSocketConsumer)
+        cls._can_be_idle = cls._is_synchronous and cls.__call__ is WebSocketConsumer.__call__
 
     @classmethod
     def _declare_messages(cls) -> None:
@@ -95,6 +97,7 @@ class WebSocketConsumer:
             await cls(**init_kwargs)(websocket)
 
         consume._is_synchronous = cls._is_synchronous  # type: ignore[attr-defined]
+        consume._idle_handler = consume if cls._can_be_idle else None  # type: ignore[attr-defined]
         consume.__name__ = consume.__qualname__ = cls.__name__
         return WebsocketRoute(path, consume, middleware=[*(middleware or ()), *cls.middleware], name=name)
 
@@ -188,18 +191,20 @@ class WebSocketConsumer:
         """Serve one connection, on a copy: an instance may be registered for a route, and serves many."""
         await copy.copy(self)._live(websocket)
 
-    async def _live(self, websocket: WebSocket) -> None:
-        self.websocket = websocket
-        websocket._session.is_synchronous = self._is_synchronous
-        self.channel = self.channel_class(websocket, payload_type=self.encoding or "json", expires=self.expires)
-        self.channel.lives_with_peer = self.channel.close_on_expire = True
-        messages = SynchronousMessages(self, type(self)._validate) if self._is_synchronous else None
-        code = 1000
+    async def _live(self, websocket: WebSocket, messages: SynchronousMessages | None = None) -> None:
+        """Serve a connection until it is over, or idle; once more with its `messages`, when it is idle no longer."""
+        code, is_idle, is_new = 1000, False, messages is None
+        if is_new:
+            messages = self._begin(websocket)
         try:
-            await self.on_connect(websocket)
-            if not websocket.is_connected() and websocket.end is None:
-                await websocket.accept()
-            await (self._receive_all(websocket) if messages is None else messages.receive_all())
+            if is_new:
+                await self.on_connect(websocket)
+                if not websocket.is_connected() and websocket.end is None:
+                    await websocket.accept()
+            if messages is None:
+                await self._receive_all(websocket)
+            else:
+                is_idle = await messages.receive_all()
         except DISCONNECTS:
             pass
         except Exception as error:
@@ -209,11 +214,19 @@ class WebSocketConsumer:
             code = 1012
             raise
         finally:
-            end = websocket.end
-            with last_calls_scope(websocket.settings.cleanup_timeout) as scope:
-                await self._call_on_disconnect(websocket, end.code if end is not None else code)
-            if scope.cancelled_caught:
-                self.logger.error("on_disconnect of %s took too long", type(self).__name__)
+            if not is_idle:
+                end = websocket.end
+                with last_calls_scope(websocket.settings.cleanup_timeout) as scope:
+                    await self._call_on_disconnect(websocket, end.code if end is not None else code)
+                if scope.cancelled_caught:
+                    self.logger.error("on_disconnect of %s took too long", type(self).__name__)
+
+    def _begin(self, websocket: WebSocket) -> SynchronousMessages | None:
+        self.websocket = websocket
+        websocket._session.is_synchronous = self._is_synchronous
+        self.channel = self.channel_class(websocket, payload_type=self.encoding or "json", expires=self.expires)
+        self.channel.lives_with_peer = self.channel.close_on_expire = True
+        return SynchronousMessages(self, type(self)._validate) if self._is_synchronous else None
 
     async def _receive_all(self, websocket: WebSocket) -> None:
         while not _was_closed_here(websocket):  # what came before that is of no interest any more

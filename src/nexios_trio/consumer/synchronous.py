@@ -9,6 +9,7 @@ from ..channels.channel import Channel
 from ..channels.events import Event
 from ..connections.callables import is_async_callable
 from ..connections.message_calls import Admit, Handle, MessageCalls
+from ..connections.session import Session
 from ..connections.transport_wrapper import behind_wrappers
 from ..connections.websocket import WebSocket
 from ..core.payloads import PayloadTypeEnum, decode
@@ -33,6 +34,9 @@ class SynchronousConsumer(Protocol):
 
     def _on_bad_message(self, error: ValueError) -> Any:
         """Call the hook for a message that cannot be read, or do what it does by default."""
+
+    async def _live(self, websocket: WebSocket, messages: "SynchronousMessages") -> None:
+        """Go on with a connection that was idle."""
 
 
 def check_hooks(cls: type, base: type) -> bool:
@@ -69,26 +73,41 @@ class SynchronousMessages:
         self._encoding = None if consumer.encoding is None else PayloadTypeEnum(consumer.encoding)
         self._max_depth = consumer.websocket.settings.max_json_depth
         self._events = consumer.channel._events
+        self._idle = consumer.websocket._session.claim_idle(self)
         behind_wrappers(consumer.websocket._session.transport)  # before anybody is greeted
 
-    async def receive_all(self) -> None:
-        """Call `on_receive` for each message until the connection is over.
+    async def go_on(self) -> None:
+        """Go on in another task, after `receive_all` has become idle."""
+        await self._consumer._live(self._websocket, self)
 
-        Checkpoint: always. Raises: what `on_receive` raised.
+    async def receive_all(self) -> bool:
+        """Call `on_receive` for each message until the connection is over, or idle. Returns whether it is idle.
+
+        Checkpoint: always, unless it is idle. Raises: what `on_receive` raised.
         """
-        session = self._websocket._session
+        session, idle = self._websocket._session, self._idle
+        if session.calls is None or idle is None:
+            # No name for the transport here either: an error that somebody keeps leads to this frame.
+            session.calls = MessageCalls(*self._way(self._handle_of(session)))
+        is_idle = False
+        try:
+            if idle is None:
+                await session.calls.run(_never)
+            else:
+                is_idle = await session.calls.run(session.become_idle, idle.take())
+            return is_idle
+        finally:
+            if not is_idle:
+                self._channel.keep_alive()  # which asks the calls no more
+                session.calls = None
+
+    def _handle_of(self, session: Session) -> Handle:
         handle: Handle = self._handle
         if self._encoding is None and self._validate is None:
             handle = partial(self._consumer.on_receive, self._websocket)
         for watch in session.runtime.watches:
             handle = watch.calling(session, handle)
-        # No name for the transport here either: an error that somebody keeps leads to this frame.
-        session.calls = MessageCalls(*self._way(handle))
-        try:
-            await session.calls.run()
-        finally:
-            self._channel.keep_alive()  # which asks the calls no more
-            session.calls = None
+        return handle
 
     def _way(self, handle: Handle) -> tuple[Transport, Handle, Sequence[Admit]]:
         transport, admits = behind_wrappers(self._websocket._session.transport)
@@ -120,3 +139,7 @@ class SynchronousMessages:
             raise
         events.fire_nowait(Event.MESSAGE, start_soon, self._channel, data)
         return data
+
+
+def _never() -> None:
+    """Become idle: not where a task waits in the place of the connection."""

@@ -1,6 +1,7 @@
 """Who is connected, and who is in which group of one box. Synchronous throughout: cleaning up cannot be cancelled."""
 
 from collections.abc import Iterable
+from types import MethodType
 from typing import Any, cast
 from uuid import UUID
 
@@ -46,6 +47,7 @@ class Memberships:
         self.broadcaster = Broadcaster(self._index, self._channels)
         self._take_engine(engine)
         self._timers: dict[BoxMember, Timer] = {}
+        self._expire_member = self._expire  # one object, of which each channel's timer has a method
         self._max_groups_per_channel = max_groups_per_channel
         self._group_policies: dict[str, Policy] = {}
         self._expired = 0
@@ -96,7 +98,7 @@ class Memberships:
             return
         timer = self._timers.get(channel)
         if timer is None:
-            timer = self._timers[channel] = Timer(lambda: self._expire(channel))
+            timer = self._timers[channel] = Timer(MethodType(self._expire_member, channel))
         self.timers.set(timer, channel.expires_at)
 
     def join_watched(self, channel: BoxMember, group_name: str) -> ChannelAddStatusEnum:

@@ -40,6 +40,7 @@ class WebsocketRow:
     route: WebsocketRoute
     path: str
     endpoint: Next
+    can_be_idle: bool = False  # nothing but a synchronous consumer: the connection may be without a task
 
 
 @frozen(eq=False)
@@ -93,7 +94,9 @@ class RegisteredRoute:
         def run(websocket: WebSocket) -> Awaitable[Any]:
             return handler(websocket, params=websocket.path_params)
 
-        return WebsocketRow(route, pattern.text, compose((*outer, *self.middleware), run))
+        middleware = (*outer, *self.middleware)
+        can_be_idle = not middleware and _can_be_idle(self.route.handler)
+        return WebsocketRow(route, pattern.text, compose(middleware, run), can_be_idle)
 
 
 def check_path(path: object) -> None:
@@ -122,3 +125,11 @@ def _middleware_of(handler: Any) -> tuple[Any, ...]:
     if isinstance(handler, types.FunctionType | types.MethodType):
         return ()
     return to_middleware_tuple(getattr(handler, "middleware", None))
+
+
+def _can_be_idle(handler: Any) -> bool:
+    """Tell whether it is a synchronous consumer and nothing else: what stands around one, a task has to wait for."""
+    if isinstance(handler, types.FunctionType):  # of `as_route`; whoever decorates it copies its attributes
+        return getattr(handler, "_idle_handler", None) is handler
+    cls = handler if isinstance(handler, type) else type(handler)
+    return getattr(cls, "_can_be_idle", False) is True

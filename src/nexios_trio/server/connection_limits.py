@@ -88,10 +88,11 @@ class ConnectionLimits:
     on_change: Callable[[int], None] | None = None
     total: int = 0
     _by_key: Counter[str] = attrs.field(factory=Counter)
+    _last_server: Address | None = attrs.field(default=None, init=False)
 
     def admit(self, sock: socket.socket, peer: Any) -> AcceptedConnection | None:
         """The connection of a socket that was just accepted from `peer`; None if there is no place for it."""
-        client, server = plain_address(peer), plain_address(sock.getsockname())
+        client = plain_address(peer)
         if self.total >= self.most:
             return None
         key = None
@@ -103,7 +104,14 @@ class ConnectionLimits:
         self.total += 1
         if self.on_change is not None:
             self.on_change(self.total)
-        return AcceptedConnection(sock, client, server, limits=self, key=key)
+        return AcceptedConnection(sock, client, self._server_of(sock), limits=self, key=key)
+
+    def _server_of(self, sock: socket.socket) -> Address | None:
+        """Return our end of a connection: mostly the same object for all of them."""
+        server = plain_address(sock.getsockname())
+        if server != self._last_server:
+            self._last_server = server
+        return self._last_server
 
     @property
     def refusal(self) -> ServerRefusal:

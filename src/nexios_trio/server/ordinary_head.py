@@ -33,6 +33,17 @@ _NAMES: Final = {
     )
     for spelled in (name, name.lower())
 }
+# Whole lines that many clients send alike, and that are no secret, are shared as well, as far as they have come before.
+_ALIKE: Final = frozenset(
+    (
+        *(b"host", b"upgrade", b"connection", b"origin", b"user-agent", b"pragma", b"cache-control"),
+        *(b"sec-websocket-version", b"sec-websocket-protocol", b"sec-websocket-extensions"),
+        *(b"accept", b"accept-encoding", b"accept-language", b"sec-fetch-dest", b"sec-fetch-mode", b"sec-fetch-site"),
+    )
+)
+MAX_SHARED_LINES: Final = 512
+MAX_SHARED_BYTES: Final = 256  # of one line
+_shared: Final[dict[bytes, tuple[bytes, bytes]]] = {}
 _BODY: Final = frozenset({b"content-length", b"transfer-encoding"})
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # of RFC 6455
 
@@ -45,8 +56,7 @@ def read_ordinary_head(head: bytes) -> Upgrade | None:
     target, lines = found.groups()
     headers = []
     for line in lines.split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        headers.append((_NAMES.get(name) or name.lower(), value.strip(b" \t")))
+        headers.append(_shared.get(line) or _header(line))
     del headers[-1]  # what is behind the last line's end
     fields = dict(headers)
     key = fields.get(b"sec-websocket-key", b"")
@@ -69,3 +79,14 @@ def read_ordinary_head(head: bytes) -> Upgrade | None:
         return None
     accept = b2a_base64(sha1(key + _GUID).digest(), newline=False)  # what RFC 6455 asks for
     return Upgrade(target, headers, accept, subprotocols)
+
+
+def _header(line: bytes) -> tuple[bytes, bytes]:
+    name, _, value = line.partition(b":")
+    name = _NAMES.get(name) or name.lower()
+    header = (name, value.strip(b" \t"))
+    if name in _ALIKE and len(line) <= MAX_SHARED_BYTES:
+        if len(_shared) >= MAX_SHARED_LINES:
+            _shared.clear()
+        _shared[line] = header
+    return header

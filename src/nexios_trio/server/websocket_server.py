@@ -14,12 +14,11 @@ from ..core.causes import ServerRefusal
 from ..core.lifecycle import Cause, End, Phase
 from ..core.proxy_headers import believe_proxies, plain_address
 from ..logs.access import AccessLog
-from ..transports.base import TRANSPORT_EXTENSION
 from ..transports.direct import DirectTransport, TlsTransport
 from ..transports.epoll import Poller
 from ..transports.timers import Timers, do_nothing
-from .asgi_adapter import AsgiAdapter
 from .connection_limits import AcceptedConnection, ConnectionLimits
+from .idle_connections import IdleConnections
 from .lingering_close import LingeringCloses, log_refusal
 from .request_head import BadUpgrade, Upgrade, WebSocketRequest, http_response, read_upgrade
 from .request_reader import RequestReaders
@@ -57,13 +56,16 @@ class WebSocketServer:
     access_log: AccessLog | None = None
     handshake_log: HandshakeLog | None = None  # where an access log has the user's own format
     transports: set[DirectTransport] = attrs.field(factory=set, init=False)
-    _is_ours: bool = attrs.field(init=False)
+    _own: NexiosApp | None = attrs.field(init=False)  # the application, where it may be called without ASGI
+    idle: IdleConnections = attrs.field(init=False)
     closes: LingeringCloses = attrs.field(init=False)
     readers: RequestReaders = attrs.field(init=False)
     tls_handshakes: TlsHandshakes = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._is_ours = isinstance(self._app, NexiosApp)
+        app = self._app
+        self._own = app if isinstance(app, NexiosApp) and type(app).__call__ is NexiosApp.__call__ else None
+        self.idle = IdleConnections(self.start_soon)
         self.closes = LingeringCloses(self.poller, self.timers)
         self.readers = RequestReaders(self.adopted, self.poller, self.timers, self.closes, self._route_request)
         self.tls_handshakes = TlsHandshakes(self.poller, self.timers, self.readers.read)
@@ -183,10 +185,11 @@ class WebSocketServer:
             received=received,
             deflate=upgrade.deflate,
         )
-        adapter = AsgiAdapter(transport, self.timers, served.apply_settings, is_ours=self._is_ours)
-        scope["extensions"][TRANSPORT_EXTENSION] = served.offer = adapter.offer
         self.transports.add(transport)
-        self.start_soon(adapter.run, self._app, served.over)
+        if self._own is not None:
+            self.start_soon(served.run, served.serve, self._own)
+        else:
+            self.start_soon(served.run, served.serve_by_asgi, self._app)
 
 
 def _is_for(server_names: Collection[str], scope: Scope) -> bool:

@@ -6,6 +6,7 @@ Held to its bounds by the reader: when `full`, it stops reading, so that TCP pus
 
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 import trio
 from outcome import Value
@@ -14,6 +15,15 @@ from trio.lowlevel import Abort, Task, checkpoint, current_task, reschedule, wai
 from ..core.lifecycle import End
 
 _NONE: deque[str | bytes] = deque(maxlen=0)
+
+Item = str | bytes | End
+
+
+class Waiter(Protocol):
+    """What waits for a message, where no task does."""
+
+    def hand_over(self, item: Item | None) -> None:
+        """Take what a task would go on with. Called once."""
 
 
 class Inbox:
@@ -44,7 +54,7 @@ class Inbox:
         self.end: End | None = None
         self.full = False  # at or over a bound
         self.received = 0  # messages, ever
-        self.waiter: Task | None = None  # who waits for a message: then nothing is queued, and there is no end
+        self.waiter: Task | Waiter | None = None  # for a message: then nothing is queued, and there is no end
         self.on_room = on_room
 
     def bound(self, max_messages: int, max_bytes: int) -> None:
@@ -62,7 +72,10 @@ class Inbox:
         self.received += 1
         if self.waiter is not None:
             waiter, self.waiter = self.waiter, None
-            reschedule(waiter, Value(item))  # goes on in `get`, in the handler's task
+            if isinstance(waiter, Task):
+                reschedule(waiter, Value(item))  # goes on in `get`, in the handler's task
+            else:
+                waiter.hand_over(item)
             return
         items = self._items
         if items is _NONE:
@@ -77,16 +90,32 @@ class Inbox:
         if self.end is None:
             self.end = end
             waiter, self.waiter = self.waiter, None
-            if waiter is not None:  # then nothing is queued before the end
+            if isinstance(waiter, Task):
                 reschedule(waiter, Value(end))
+            elif waiter is not None:
+                waiter.hand_over(end)
             if self.full:  # what follows the messages may be read: it is thrown away
                 self.on_room()
 
     def wake(self) -> None:
         """Let who waits for a message go on without one: `get` returns None. A no-op if nobody does."""
         waiter, self.waiter = self.waiter, None
-        if waiter is not None:
+        if isinstance(waiter, Task):
             reschedule(waiter, Value(None))
+        elif waiter is not None:
+            waiter.hand_over(None)
+
+    def wait_without_task(self, waiter: Waiter) -> None:
+        """Give `waiter` the next message, or the end: nothing is queued, and there is no end. Nobody else may receive.
+
+        `wait_with_task` must follow.
+        """
+        self._reading = True
+        self.waiter = waiter
+
+    def wait_with_task(self) -> None:
+        """Let a task receive again."""
+        self._reading = False
 
     def discard(self) -> None:
         """Forget what is queued: the connection was killed."""
@@ -95,7 +124,7 @@ class Inbox:
         self.full = False
         self.on_room()
 
-    async def get(self) -> str | bytes | End:
+    async def get(self) -> Item:
         """The next message, or the end.
 
         Checkpoint: always. Cancellation: nothing is taken, nothing lost.
@@ -107,7 +136,7 @@ class Inbox:
         try:
             if not self._items and self.end is None:
                 self.waiter = current_task()
-                item: str | bytes | End = await wait_task_rescheduled(self._abandon)
+                item: Item = await wait_task_rescheduled(self._abandon)
                 return item
             await checkpoint()
         finally:
@@ -122,7 +151,7 @@ class Inbox:
         assert not isinstance(item, End)
         return item
 
-    def _pop(self) -> str | bytes | End:
+    def _pop(self) -> Item:
         if not self._items:
             assert self.end is not None  # or `get` would have waited; `discard` may have emptied the inbox meanwhile
             return self.end

@@ -9,7 +9,7 @@ Neither imports the other.
 
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from math import inf
 from typing import Any, Final, Protocol
 
@@ -25,6 +25,7 @@ from .timers import Timers
 __all__ = [
     "SERVER_WIDE",
     "CleanupLimit",
+    "ConnectionHost",
     "DirectOffer",
     "Observable",
     "ServerContext",
@@ -117,6 +118,29 @@ def find_offer(scope: Scope, receive: Receive, send: Send) -> DirectOffer | None
             return offer
         offer = getattr(getattr(method, "__self__", None), "offer", None)
     return offer if isinstance(offer, DirectOffer) else None
+
+
+class IdleConnection(Protocol):
+    """A connection of which no task runs."""
+
+    def wake(self) -> None:
+        """Start one."""
+
+
+class ConnectionHost(Protocol):
+    """A connection's own server of ours, to an application that is called by nobody else."""
+
+    def apply_settings(self, settings: Settings) -> None:
+        """As that of a `DirectOffer`."""
+
+    def start_task(self, context: Context, function: Callable[..., Awaitable[bool]], *args: Any) -> None:
+        """Run `function` in a task that begins with `context`; the connection is over when it returns True."""
+
+    def idle(self, connection: IdleConnection) -> None:
+        """Keep a connection until its next task; wake it when the server's connections are cancelled."""
+
+    async def leave(self) -> None:
+        """Close the socket: as `DirectTransport.leave`."""
 
 
 class CleanupLimit:
