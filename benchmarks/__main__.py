@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
-from . import alternatives, memory, micro
+from . import alternatives, engine, memory, micro
 from .comparison import Comparison, Load, Run, compare, plan
 from .machine import Missing, allow_descriptors, build, description, processors
 from .report import plot, print_report
@@ -29,7 +29,9 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", nargs="?", choices=("all", "compare", "micro", "alternatives", "memory"), default="all")
+    parser.add_argument(
+        "part", nargs="?", choices=("all", "compare", "micro", "alternatives", "engine", "memory"), default="all"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer servers and workloads, one short round: 3 minutes")
     parser.add_argument("-s", "--servers", metavar="REGEX", help="only those whose whole name matches")
     parser.add_argument("-w", "--workloads", metavar="REGEX", help="only those whose whole name matches")
@@ -59,11 +61,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.part in ("all", "alternatives"):
         print("\nWhat the ways not taken cost (docs/decisions)\n")
         print(alternatives.table(alternatives.measured(rounds=1 if given.quick else alternatives.ROUNDS)))
+    if given.part in ("all", "engine"):
+        status = _engine(1 if given.quick else engine.ROUNDS) or status
     if given.part == "memory":  # not with the others: our server runs in this process, whose collector it tunes
         print("What an idle connection holds, object by object; bytes of Python's allocators\n")
         for path, what in (("/echo", "with the task of its handler"), ("/sync", "with a synchronous consumer")):
             print(f"{what}\n\n{memory.table(memory.held(path))}\n")
     return status
+
+
+def _engine(rounds: int) -> int:
+    """What the Redis engine costs. Returns the exit status."""
+    try:
+        found = engine.measured(rounds)
+    except Missing as error:
+        print(f"\nWithout the engine of a Redis server: {error}", file=sys.stderr)
+        return 1
+    print("\nThe engine of a Redis or Valkey server, beside a bare link to it\n")
+    print(engine.table(found))
+    return 0
 
 
 def _is_chosen(name: str, pattern: str | None, is_usual: bool) -> bool:

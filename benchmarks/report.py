@@ -9,6 +9,7 @@ from .servers import Server
 from .workloads import Workload
 
 REFERENCES: Final = ("nexios", "picows", "limit")  # what ratios are taken to
+SHARED: Final = {"workers": "workers, a parent", "nodes": "nodes, a Valkey server"}
 GROUPS: Final = {"f100": 100, "f1000": 1000, "f4000": 4000}  # members
 
 
@@ -59,13 +60,14 @@ def growth(comparison: Comparison, servers: Sequence[Server]) -> str | None:
 
 
 def sharing(comparison: Comparison) -> str | None:
-    """What a delivery costs where the members are spread over workers, with that of one process as 1."""
-    rows = [["workload", "workers", "their parent"]]
+    """What a delivery costs where the members are spread over processes, with that of one process as 1."""
+    rows = [["workload", "spread over", "they", "what they share"]]
     for (server, name), _ in comparison.seen.items():
-        one, several = comparison.median("runner", name), comparison.median("workers", name)
-        if server == "workers" and one is not None and several is not None and one.get("cpu_us"):
-            parent = several["parent_us"]
-            rows.append([name, f"{(several['cpu_us'] - parent) / one['cpu_us']:.2f}", f"{parent / one['cpu_us']:.2f}"])
+        one, several = comparison.median("runner", name), comparison.median(server, name)
+        if server in SHARED and one is not None and several is not None and one.get("cpu_us"):
+            shared = several["parent_us"]
+            each = [(several["cpu_us"] - shared) / one["cpu_us"], shared / one["cpu_us"]]
+            rows.append([name, SHARED[server], *(f"{share:.2f}" for share in each)])
     return aligned(rows) if len(rows) > 1 else None
 
 
@@ -79,7 +81,7 @@ def print_report(comparison: Comparison, workloads: Sequence[Workload], servers:
         print(f"\nCPU per delivery, as it grows with the group\n\n{curve}")
     shared = sharing(comparison)
     if shared is not None:
-        print(f"\nCPU per message of workers and of their parent, with that of one process as 1\n\n{shared}")
+        print(f"\nCPU per message of several processes, and of what they share, with that of one as 1\n\n{shared}")
     for problem in comparison.problems:
         print(f"\nFAILED  {problem}")
 

@@ -17,6 +17,7 @@ from typing import Final
 import attrs
 
 from .machine import HERE, Missing, build, pinned
+from .nodes import NODES, redis_binary
 
 START: Final = 20.0  # seconds in which a server must listen
 REST: Final = 0.3  # seconds in which it then does next to nothing: what it does at the start is over
@@ -95,6 +96,11 @@ def _our_workers(kit: Kit, port: int) -> list[str]:
     return [*_our_runner(kit, port), "--workers", str(WORKERS)]
 
 
+def _our_nodes(kit: Kit, port: int) -> list[str]:
+    redis_binary()
+    return [sys.executable, "-m", "benchmarks.nodes", str(port)]
+
+
 def _our_hypercorn(kit: Kit, port: int) -> list[str]:
     options = ["--worker-class", "trio", "--log-level", "ERROR", "-b", f"127.0.0.1:{port}"]
     return [sys.executable, "-m", "hypercorn", *options, "benchmarks.app:app"]
@@ -103,6 +109,7 @@ def _our_hypercorn(kit: Kit, port: int) -> list[str]:
 SERVERS: Final = (
     Server("runner", "`nexios-trio run`", _our_runner, is_ours=True, is_quick=True),
     Server("workers", f"the same with `--workers {WORKERS}`", _our_workers, is_ours=True),
+    Server("nodes", f"{NODES} processes, and a Valkey server", _our_nodes, is_ours=True),
     Server("takeover", "hypercorn, trio worker", _our_hypercorn, is_ours=True, is_quick=True),
     Server(
         *("asgi", "the same with takeover off", _our_hypercorn),

@@ -94,12 +94,15 @@ def test_growth_is_from_the_smallest_group():
     assert growth(Comparison(), SERVERS) is None
 
 
-def test_workers_cost_what_the_nodes_do_and_their_parent_beside_it():
+@pytest.mark.parametrize(
+    ("server", "words"), [("workers", "workers, a parent"), ("nodes", "nodes, a Valkey server")], ids=["hub", "redis"]
+)
+def test_several_processes_cost_what_they_do_and_what_they_share_beside_it(server, words):
     comparison = compared(("runner", 5.0, 4.0))
     assert sharing(comparison) is None
     for factor in (0.5, 1.0, 9.0):
-        comparison.add("workers", F1000, {**SEEN, "cpu_us": 5.4 * factor, "parent_us": 0.4 * factor})
-    assert cells(sharing(comparison))[2:] == [["f1000", "1.25", "0.10"]]
+        comparison.add(server, F1000, {**SEEN, "cpu_us": 5.4 * factor, "parent_us": 0.4 * factor})
+    assert cells(sharing(comparison))[2:] == [["f1000", words, "1.25", "0.10"]]
 
 
 def test_columns_are_aligned():
@@ -137,7 +140,7 @@ def test_every_round_has_everybody_in_another_order():
     assert [sorted(names) for names in rounds] == [sorted(BY_NAME)] * 3
     assert len({tuple(names) for names in rounds}) == 3
     idle = [run.server.name for run in runs if run.workload.name == "idle10k"]
-    assert sorted(idle) == ["asgi", "runner", "takeover", "workers"]
+    assert sorted(idle) == ["asgi", "nodes", "runner", "takeover", "workers"]
 
 
 def test_a_run_asks_the_load_generator_about_the_servers_processes(kit):

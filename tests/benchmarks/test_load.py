@@ -18,7 +18,7 @@ from benchmarks.workloads import WORKLOADS
 pytestmark = pytest.mark.slow
 
 PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
-HERE = ("runner", "workers", "takeover", "limit", "hypercorn-queues", "trio-websocket")
+HERE = ("runner", "workers", "nodes", "takeover", "limit", "hypercorn-queues", "trio-websocket")
 KINDS = [one for one in WORKLOADS if one.name in ("f100", "e32", "storm", "memory", "slow")]
 TIMES = {"warm": 20, "time": 100, "stall": 500}
 SIZES = {"n": 8, "stalled": 2}

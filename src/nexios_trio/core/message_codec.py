@@ -23,12 +23,20 @@ from uuid import UUID
 
 from .message import BYTES_FORM, NO_USERS, NOBODY_EXCLUDED, TEXT_FORM, Frame, Message, PayloadForm, Position
 
-__all__ = ["SAVED_OVERHEAD_BYTES", "SavedMessage", "UnreadableMessage", "decode_message", "encode_message"]
+__all__ = [
+    "SAVED_OVERHEAD_BYTES",
+    "SavedMessage",
+    "UnreadableMessage",
+    "decode_message",
+    "encode_message",
+    "encoded_id",
+]
 
 VERSION: Final = 1
 _HEADER: Final = struct.Struct(">BBB16sdI")
 _FIELD: Final = struct.Struct(">BI")
 _FIELDS_SIZE_AT: Final = _HEADER.size - 4
+_ID_AT: Final = slice(3, 19)
 
 SHOWN, TRANSIENT = 1, 2
 EXCLUDED_CHANNELS, EXCLUDED_USERS, TRACE = 1, 2, 3
@@ -106,6 +114,11 @@ def _restored(data: bytes, form: PayloadForm, message_id: bytes, created: float)
     message._encodings = None
     message.size = len(data)
     return message
+
+
+def encoded_id(data: bytes) -> bytes:
+    """Return the id of the message that these bytes are; of what is none, some bytes."""
+    return data[_ID_AT]
 
 
 def _problem(data: bytes) -> str:

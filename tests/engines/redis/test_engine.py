@@ -98,6 +98,21 @@ async def test_a_server_that_has_lost_the_scripts_is_taken_for_another_one(serve
         assert node.gaps == []
 
 
+async def test_what_a_node_publishes_it_does_not_read_again(server):
+    async with node_at(server.url, "test-own") as node, node_at(server.url, "test-own") as other:
+        given: list[Message] = []
+        node.engine.attach(lambda group, message: given.append(message))
+        for each in (node, other):
+            await each.engine.watch("group")
+        own = Message("own", 0.0)
+        position = await node.engine.publish("group", own)
+        assert given == [own]
+        assert (own.position, node.engine._posts.messages) == (position, {})
+        await other.publish("another")
+        await until(lambda: len(given) == 2)
+        assert given[1].payload == "another"
+
+
 async def test_sizes_are_bounded_before_anything_is_sent(server):
     async with node_at(server.url, "test-sizes") as node:
         with pytest.raises(MessageTooBig, match="at most 1048576 are carried"):

@@ -73,7 +73,7 @@ class RedisEngine(Engine):
         self.deadline = address.timeout or self.deadline
         self.client = client = RedisClient(address, lambda: self.deadline, probe_seconds)
         self._posts = posts = Posts(client)
-        self._watches = Watches(client, posts.settle)
+        self._watches = Watches(client, posts.settle, posts.messages)
         posts.on_answer = self._watches.answered
         self._questions = Questions(client)
         self._presence = RedisPresence(client, self._return)

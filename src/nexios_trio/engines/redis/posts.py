@@ -55,6 +55,7 @@ class Posts:
         # The engine's: called with a post that has its answer, and whether that is the first to its key.
         self.on_answer: Callable[[Post, bool], None] = lambda post, is_first: self.settle(post)
         self._posts: dict[Post, None] = {}  # not settled; the oldest, which is the first to be late, first
+        self.messages: dict[bytes, Message] = {}  # theirs, by id
         self._bytes = 0
         self._added = trio.Event()
         self.keys = RedisKeys("")
@@ -66,6 +67,7 @@ class Posts:
 
     def add(self, post: Post) -> None:
         self._posts[post] = None
+        self.messages[post.message.id] = post.message
         self._bytes += len(post.data)
         if not self._added.is_set():
             self._added.set()
@@ -122,6 +124,7 @@ class Posts:
     def _forget(self, post: Post) -> None:
         if post in self._posts:
             del self._posts[post]
+            self.messages.pop(post.message.id, None)
             self._bytes -= len(post.data)
 
     async def keep_deadlines(self) -> None:

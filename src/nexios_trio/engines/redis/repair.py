@@ -2,14 +2,14 @@
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
 import attrs
 
 from ...core.message import Message, Position
-from ...core.message_codec import UnreadableMessage, decode_message
+from ...core.message_codec import UnreadableMessage, decode_message, encoded_id
 from ..base import Deliver, Gap, Receipt, no_gap
 from .client import RedisClient, is_elsewhere
 from .keys import LIFE_MS, RedisKeys
@@ -62,6 +62,7 @@ class Repairs:
     Args:
         is_watched: tells whether it still is.
         on_repaired: called with a group that has everything again.
+        own: messages of this node's own that are on their way, by id: they need not be decoded.
     """
 
     def __init__(
@@ -69,10 +70,12 @@ class Repairs:
         client: RedisClient,
         is_watched: Callable[[GroupWatch], bool],
         on_repaired: Callable[[GroupWatch], None],
+        own: Mapping[bytes, Message],
     ) -> None:
         self._client = client
         self._is_watched = is_watched
         self._on_repaired = on_repaired
+        self._own = own
         self._delivered: OrderedDict[bytes, GroupWatch] = OrderedDict()  # by the message's id
         self.keys = RedisKeys("")
         self.deliver: Deliver = lambda group, message: None
@@ -82,12 +85,16 @@ class Repairs:
         """Deliver a message, unless that was done when it had another number."""
         before = watch.position
         watch.position = position = Position(offset, before.epoch)
-        try:
-            message = decode_message(data, position)
-        except UnreadableMessage as error:
-            logger.warning("a message to group %s cannot be read: %s", watch.group, error)
-            self.gap(watch.group, before, position)
-            return
+        message = self._own.get(encoded_id(data))
+        if message is not None:
+            message.position = position
+        else:
+            try:
+                message = decode_message(data, position)
+            except UnreadableMessage as error:
+                logger.warning("a message to group %s cannot be read: %s", watch.group, error)
+                self.gap(watch.group, before, position)
+                return
         if message.id in self._delivered:
             return
         self._delivered[message.id] = watch

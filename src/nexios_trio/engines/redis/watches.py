@@ -14,7 +14,7 @@ begun anew. A mark tells nodes to which nothing seemed to be lost that it was.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -43,12 +43,13 @@ class Watches:
 
     Args:
         settle: tells who has published that message.
+        own: as of `Repairs`.
     """
 
-    def __init__(self, client: RedisClient, settle: Callable[[Post], None]) -> None:
+    def __init__(self, client: RedisClient, settle: Callable[[Post], None], own: Mapping[bytes, Message]) -> None:
         self._client = client
         self._settle = settle
-        self.repairs = Repairs(client, lambda watch: self._watches.get(watch.group) is watch, self._repaired)
+        self.repairs = Repairs(client, lambda watch: self._watches.get(watch.group) is watch, self._repaired, own)
         self._watches: dict[str, GroupWatch] = {}
         self._by_channel: dict[bytes, GroupWatch] = {}
         self._unsettled: dict[GroupWatch, None] = {}  # the first to be late first
