@@ -21,7 +21,7 @@ from .loading import find_nexios_app, settings_of
 from .options import given_names
 from .setting_sources import DEFAULT, find_sources
 
-__all__ = ["Banner"]
+__all__ = ["Banner", "describe_engine"]
 
 LOGGER: Final = "nexios_trio.command"
 
@@ -62,7 +62,7 @@ class Banner:
         if workers is not None:
             _show("workers", str(workers))
         if ours is not None:
-            _show("engine", _engine(ours))
+            _show("engine", describe_engine(ours))
         rows = find_sources(settings_of(app), given_names(self.given), os.environ)
         changed = [f"{row.name} {row.value} ({row.source})" for row in rows if row.source != DEFAULT]
         if changed:
@@ -93,7 +93,8 @@ def _count_routes(app: NexiosApp) -> str:
     return f"{websockets} WebSocket, {len(kinds) - websockets - mounts} HTTP{more}"
 
 
-def _engine(app: NexiosApp) -> str:
+def describe_engine(app: NexiosApp) -> str:
+    """Return in words what carries the application's groups, and where that is."""
     engine = app.box.engine
     name = type(engine).__name__.removesuffix("Engine").lower() or "unnamed"
     if engine.is_local:

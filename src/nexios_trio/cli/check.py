@@ -26,7 +26,7 @@ LOOKS: Final[dict[str, dict[str, Any]]] = {
 @click.option("--through", metavar="URL", help="Ask for a WebSocket there, and see what arrives here: behind a proxy.")
 def check(application: str, **options: Any) -> None:
     """Check what `run` with the same options would serve, without serving: the application, settings, addresses, TLS,
-    proxies, and the system's limits.
+    proxies, the engine's server, and the system's limits.
 
     With --through wss://chat.example.com/ws something does serve, for a moment, where the application would: it shows
     what the proxies in front make of a browser's handshake.

@@ -8,11 +8,13 @@ import click
 from hypercorn.config import Config
 
 from ...config.settings import Settings
+from ...engines.default import ENGINE_VARIABLE
 from ...server.hypercorn.http_server import prepare
 from ..loading import settings_of
 from ..options import given_names, read_options, read_settings, use_engine
 from .addresses import binds_of, check_addresses, is_local
 from .application import check_application
+from .engine import check_engine_server
 from .findings import Finding, ok, wrong
 from .proxies import check_proxies
 from .system import check_extras, check_limits, check_system
@@ -26,16 +28,21 @@ def find_all(application: str, options: Mapping[str, Any]) -> Iterator[Finding]:
     """Check what `run` with these options would serve. What cannot be checked because of what is wrong is left out."""
     try:
         asked = read_settings(options["given"])
-        use_engine(options["engine"])
     except click.UsageError as error:
         yield wrong("settings", error.message)
         asked = None
+    try:
+        use_engine(options["engine"])
+    except click.ClickException as error:
+        yield wrong("engine", error.message)
+        os.environ.pop(ENGINE_VARIABLE, None)  # so that the rest can be checked
     config, problem = _read_config(options)
     if problem is not None:
         yield problem
     app = None
     if asked is not None:
         app = yield from check_application(application)
+        yield from check_engine_server(app)
     settings = asked if app is None else settings_of(app)
     if asked is not None and settings is not None:
         is_reachable = config is not None and not all(map(is_local, binds_of(config)))
