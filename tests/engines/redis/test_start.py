@@ -1,6 +1,10 @@
 """How an engine of a Redis or Valkey server is named, and what is said where it cannot start."""
 
+import re
+import shlex
 import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -17,6 +21,7 @@ from nexios_trio.engines.redis.rights import COMMANDS
 from nexios_trio.exceptions import EngineError
 from tests.engines.redis.server import BINARIES, RedisProcess, free_port
 
+GUIDE = Path(__file__).parents[3] / "docs/guides/redis.md"
 KEPT = HistoryLimits(max_bytes=10_000)
 
 
@@ -24,6 +29,10 @@ def engine_at(url: str, name: str = "test-start") -> RedisEngine:
     engine = RedisEngine(url)
     engine.name, engine.deadline = name, 3.0
     return engine
+
+
+async def say_nothing(stream: trio.SocketStream) -> None:
+    await trio.sleep_forever()
 
 
 async def start(engine: RedisEngine) -> None:
@@ -77,6 +86,21 @@ async def test_a_closed_port_is_told_after_the_deadline():
     assert "Connection refused" in engine.health()
 
 
+@pytest.mark.parametrize(("scheme", "hint"), [("redis", ""), ("rediss", ", or does it speak without TLS, as redis://")])
+async def test_one_that_says_nothing_is_told_after_the_deadline(scheme, hint):
+    async with trio.open_nursery() as nursery:
+        [listener] = await nursery.start(partial(trio.serve_tcp, say_nothing, 0, host="127.0.0.1"))
+        address = f"{scheme}://127.0.0.1:{listener.socket.getsockname()[1]}"
+        engine = engine_at(address)
+        engine.deadline = 0.2
+        with pytest.raises(EngineError) as caught:
+            await start(engine)
+        nursery.cancel_scope.cancel()
+    assert str(caught.value) == (
+        f"no server answers at {address}: nothing comes back in 0.2 s. Is it started, and is the address right{hint}?"
+    )
+
+
 async def test_a_server_that_comes_in_time_is_waited_for():
     if not BINARIES:
         pytest.skip("there is no server")
@@ -118,10 +142,18 @@ async def test_a_wrong_password_and_a_missing_right_are_told_at_once(server):
             ask("ACL", "SETUSER", "start", "~nx:*", "&nx:*")
 
 
-async def test_a_user_with_what_suffices_can_do_everything(server):
+def command_of_the_guide() -> list[str]:
+    """What the guide has its readers tell their server, as their shell takes it."""
+    [text] = re.findall(r"^\$ (redis-cli ACL SETUSER (?:.*\\\n)*.*)$", GUIDE.read_text(), re.M)
+    return shlex.split(text.replace("\\\n", ""))[1:]
+
+
+async def test_a_user_with_what_the_guide_says_can_do_everything(server):
+    command = command_of_the_guide()
+    assert command == ["ACL", "SETUSER", "chat", "on", ">password", "~nx:*", "&nx:*", "-@all", *COMMANDS.split()]
     with server.talk() as ask:
-        ask("ACL", "SETUSER", "enough", "on", ">right", "~nx:*", "&nx:*", "-@all", *COMMANDS.split())
-    engine = engine_at(f"redis://enough:right@127.0.0.1:{server.port}", "test-rights")
+        assert ask(*command) == b"OK"
+    engine = engine_at(f"redis://chat:password@127.0.0.1:{server.port}", "test-rights")
     engine.attach(lambda group, message: None)
     async with engine.run():
         await engine.watch("group")

@@ -16,7 +16,7 @@ import trio
 from ...exceptions import EngineError
 from ..base import EngineState
 from .address import RedisAddress
-from .connect import CONNECT_SECONDS, RedisServer, ServerMisconfigured, greet, open_stream
+from .connect import CONNECT_SECONDS, RedisServer, ServerMisconfigured, greet, open_stream, silent
 from .link import LinkLost, RedisLink, RedisRefusal, Then, Word, ignore
 from .scripts import SCRIPTS, script_text
 from .sentinels import Sentinels
@@ -98,7 +98,7 @@ class RedisClient:
                 await self._changed.wait()
         if self.state is EngineState.UP:
             return None
-        return self.problem or EngineError(f"no server answers at {self.address} in {self._deadline():g} s")
+        return self.problem or silent(self.address, self._deadline())
 
     async def _keep_link(self) -> None:
         delay = FIRST_DELAY_SECONDS
@@ -146,7 +146,7 @@ class RedisClient:
                 return None
         except EngineError as error:
             return error.with_traceback(None)
-        return EngineError(f"no server answers at {address} in {CONNECT_SECONDS:g} s")
+        return silent(address, CONNECT_SECONDS)
 
     async def _prepare(self, link: RedisLink, address: RedisAddress) -> RedisServer:
         self.server = server = await greet(link, address)

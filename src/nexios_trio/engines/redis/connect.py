@@ -12,7 +12,7 @@ from ...exceptions import EngineError
 from .address import RedisAddress
 from .link import RedisLink, RedisRefusal
 
-__all__ = ["RedisServer", "ServerMisconfigured", "greet", "open_stream", "say_hello"]
+__all__ = ["RedisServer", "ServerMisconfigured", "greet", "open_stream", "say_hello", "silent"]
 
 CONNECT_SECONDS: Final = 5.0
 CLIENT_NAME: Final = "nexios-trio"  # in the server's CLIENT LIST
@@ -54,8 +54,13 @@ async def open_stream(address: RedisAddress) -> trio.abc.Stream:
         stream = await _connect(address)
         return await _secure(stream, address) if address.is_tls else stream
     assert scope.cancelled_caught
-    hint = ", or without TLS, as redis://" if address.is_tls else ""
-    raise EngineError(_unreachable(address, f"nothing comes back in {CONNECT_SECONDS:g} s{hint}"))
+    raise silent(address, CONNECT_SECONDS)
+
+
+def silent(address: RedisAddress, seconds: float) -> EngineError:
+    """Return the error of whoever has waited so long."""
+    hint = ", or does it speak without TLS, as redis://" if address.is_tls else ""
+    return EngineError(_unreachable(address, f"nothing comes back in {seconds:g} s", hint))
 
 
 async def _connect(address: RedisAddress) -> trio.SocketStream:
@@ -96,8 +101,8 @@ def _no_tls(address: RedisAddress, error: BaseException) -> EngineError:
     return EngineError(f"{address} does not speak TLS: {_reason(cause)}; without TLS it is redis://…")
 
 
-def _unreachable(address: RedisAddress, why: str) -> str:
-    return f"no server answers at {address}: {why}. Is it started, and is the address right?"
+def _unreachable(address: RedisAddress, why: str, hint: str = "") -> str:
+    return f"no server answers at {address}: {why}. Is it started, and is the address right{hint}?"
 
 
 def _reason(error: BaseException) -> str:
