@@ -4,6 +4,7 @@ import json
 from contextlib import AsyncExitStack
 
 import httpx
+from hypothesis.stateful import run_state_machine_as_test
 
 from nexios_trio.testing import connect, run_app
 from tests.examples.support import load
@@ -29,3 +30,8 @@ async def test_who_is_in_the_room(autojump_clock):
         # The other device, which was busy, is gone first; then all of Bob, after five seconds.
         assert await ann.receive_json() == {"updated": BOB}
         assert await ann.receive_json(timeout=6) == {"left": BOB}
+
+
+def test_everybody_knows_who_is_there_on_three_servers_that_fail():
+    module = load("people_machine")
+    run_state_machine_as_test(module.People, settings=module.TestPeople.settings)

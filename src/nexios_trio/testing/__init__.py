@@ -4,7 +4,7 @@ client/         `connect`: a client without sockets; `run_app`: an application's
 servers/        how the servers that we can stand in for look to an application
 simulation/     `World`: servers, clients, a network with faults, hours in milliseconds, the same for the same seed
 checks/         `cancel_everywhere`: a scenario, cancelled at every step; `check_resume`; what must not be left behind
-stateful/       `GroupMembershipMachine`, `HistoryMachine`, `ResumeMachine`: Hypothesis machines (extra `testing`)
+stateful/       `GroupMembershipMachine`, `HistoryMachine`, `PresenceMachine`, `ResumeMachine` (with Hypothesis)
 contracts/      `check_engine`, `check_transport`, `check_overflow_policy`: what others may supply keeps its contract
 strategies.py   payloads, group names, frames, behaviours: what users, peers and networks do (needs the extra `testing`)
 """

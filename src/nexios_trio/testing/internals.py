@@ -1,5 +1,6 @@
 """All that the kit knows of the inside of channels and boxes, in one place."""
 
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -9,6 +10,7 @@ from ..core.message import Frame, Message
 from ..engines.base import Deliver
 from ..engines.memory import MemoryEngine
 from ..groups.box import ChannelBox
+from ..pubsub.index import Removed
 from ..transports.send_queue import DeliveryCounts
 
 __all__ = [
@@ -20,7 +22,11 @@ __all__ = [
     "members_of",
     "overrides_send",
     "see_deliveries",
+    "see_memberships",
 ]
+
+
+See = Callable[[Channel, str], None]  # of a channel and a group
 
 
 def box_of(app: Any) -> ChannelBox | None:
@@ -65,6 +71,28 @@ def members_of(box: ChannelBox, group: str) -> list[Channel]:
     """The members, in joining order."""
     found = box._index.groups.get(group)
     return list(found.members) if found is not None else []
+
+
+def see_memberships(box: ChannelBox, joined: See, left: See) -> None:
+    """Call these with each channel and group, right after it has joined, or left."""
+    index = box._index
+    add, remove = index.add, index.remove
+
+    def see_add(member: Channel, name: str, *details: Any) -> bool:
+        is_member = name in index.of.get(member, ())
+        is_new = add(member, name, *details)
+        if not is_member:
+            joined(member, name)
+        return is_new
+
+    def see_remove(member: Channel, name: str) -> Removed:
+        removed = remove(member, name)
+        if removed in (Removed.MEMBER, Removed.GROUP):
+            left(member, name)
+        return removed
+
+    replaced: Any = index
+    replaced.add, replaced.remove = see_add, see_remove
 
 
 def extensions_of(channel: Channel) -> dict[str, Any]:

@@ -4,11 +4,24 @@ import pytest
 import trio
 
 from nexios_trio import OLDEST, NexiosApp, open_channel, testing
+from nexios_trio.core.message import Message
 from nexios_trio.exceptions import EngineError
 from nexios_trio.testing import Broker, World
 from nexios_trio.websockets import ChannelBox, WebSocket
 
 ROOM = "room"
+
+
+async def test_a_watch_that_failed_while_a_node_stalled_is_none_when_it_goes_on(autojump_clock):
+    async with World(make=make_chat, nodes=2) as world:
+        one, other = [node.app.box.engine for node in world.nodes]
+        world.stall_node(0, 8)
+        with pytest.raises(EngineError):
+            await one.watch("elsewhere")
+        await trio.sleep(5)
+        receipt = other.post("elsewhere", Message("for nobody", 0.0))
+        await receipt
+        assert not receipt.is_watched
 
 
 def make_chat(**options) -> NexiosApp:

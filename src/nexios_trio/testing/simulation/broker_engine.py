@@ -114,6 +114,7 @@ class BrokerEngine(PresenceLink):
             waiting = [watch for watch in self._watches.values() if not watch.receipt.is_settled]
             for watch in [watch for watch in waiting if watch.deadline <= now]:
                 del self._watches[watch.group]
+                self.client.request("unwatch", watch.group)  # behind the watch, which may be on its way still
                 watch.receipt.fail(EngineError(f"group {watch.group!r} could not be watched in time"))
             deadlines = [post.deadline for post in self._posts]
             deadlines += [watch.deadline for watch in waiting if not watch.receipt.is_settled]

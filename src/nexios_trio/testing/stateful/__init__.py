@@ -2,6 +2,7 @@
 
 from .groups import GroupMembershipMachine
 from .history import HistoryMachine
+from .presence import PresenceMachine
 from .resume import ResumeMachine
 
-__all__ = ["GroupMembershipMachine", "HistoryMachine", "ResumeMachine"]
+__all__ = ["GroupMembershipMachine", "HistoryMachine", "PresenceMachine", "ResumeMachine"]

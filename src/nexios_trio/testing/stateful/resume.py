@@ -149,6 +149,6 @@ class ResumeMachine(ResumeRun, RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "world"):
             try:
-                self.stepped_run.call(self._come_back_and_close, scoped=False)
+                self.stepped_run.call(self._close, scoped=False)
             finally:
                 self.stepped_run.close()

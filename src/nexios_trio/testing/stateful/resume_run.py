@@ -1,10 +1,8 @@
 """What happens in the run of a `ResumeMachine`: connections, messages, faults, and what the clients have got."""
 
-from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any
 
-import attrs
 import trio
 import trio.testing
 
@@ -12,29 +10,16 @@ from ...channels.channel import Channel
 from ...core.position import Position
 from ...engines.receipt import Receipt
 from ...exceptions import EngineError
-from ...websockets import ChannelBox
 from ..checks.delivery import MARK
-from ..client.client import Client
 from ..errors import ConnectionOver
 from ..internals import extensions_of, members_of
-from ..simulation.world import World
 from .readers import Log, Reader, Sent
+from .world_run import CALM_SECONDS, Visit, WorldRun
 
 __all__ = ["ResumeRun"]
 
-CALM_SECONDS: Final = 15.0  # after the last fault, for what is late
 
-
-@attrs.define(eq=False)
-class _Visit:
-    """A client's present connection."""
-
-    client: Client
-    node: int
-    go: trio.Event = attrs.Factory(trio.Event)
-
-
-class ResumeRun:
+class ResumeRun(WorldRun):
     """The part of the machine that is async."""
 
     since: str
@@ -42,19 +27,10 @@ class ResumeRun:
     def _begin(self, logs: list[Log]) -> None:
         self.logs = logs
         self.readers: list[Reader] = []
-        self._visits: dict[Reader, _Visit] = {}
+        self._visits: dict[Reader, Visit] = {}
         self._count = 0  # of messages
-        self._is_wrong = False  # something that must be true is not
-        self._quiet_at = 0.0  # when the last fault is over, on the world's clock
-        self._stack = AsyncExitStack()
 
     # The application's
-
-    def make(self) -> Any:
-        raise NotImplementedError
-
-    def box(self, app: Any) -> ChannelBox:
-        raise NotImplementedError
 
     def url(self, group: str, user: str) -> str:
         raise NotImplementedError
@@ -64,29 +40,12 @@ class ResumeRun:
 
     # Inside the run
 
-    async def _open(self, seed: int) -> None:
-        world = World(make=self.make, nodes=3, seed=seed, clock=None, check=False)
-        self.world = await self._stack.enter_async_context(world)
-        nursery = await self._stack.enter_async_context(trio.open_nursery())
-        self._start: Callable[..., Any] = nursery.start
-
-    async def _come_back_and_close(self) -> None:
-        failure: AssertionError | None = None
-        try:
-            if not self._is_wrong:
-                await self._come_back()
-        except AssertionError as error:
-            failure = error
+    def _let_go(self) -> None:
         for visit in self._visits.values():
             visit.go.set()
-        await trio.testing.wait_all_tasks_blocked()
-        try:
-            self.world.assert_no_leaks()
-        except AssertionError as error:
-            failure = failure or error
-        await self._stack.aclose()
-        if failure is not None:
-            raise failure
+
+    async def _check_at_the_end(self) -> None:
+        await self._come_back()
 
     async def _come_back(self) -> None:
         for reader in self.readers:
@@ -99,12 +58,12 @@ class ResumeRun:
         with suppress(ConnectionOver):  # that server is down
             self._visits[reader] = await self._start(self._hold, reader, node)
 
-    async def _hold(self, reader: Reader, node: int, task_status: trio.TaskStatus[_Visit]) -> None:
+    async def _hold(self, reader: Reader, node: int, task_status: trio.TaskStatus[Visit]) -> None:
         url, query = self.url(reader.log.name, reader.name), {}
         if reader.position is not None:
             query[self.since] = str(reader.position)
         async with self.world.connect(url, query=query, name=reader.name, node=node) as client:
-            visit = _Visit(client, node)
+            visit = Visit(client, node)
             task_status.started(visit)
             await visit.go.wait()
 
@@ -119,9 +78,6 @@ class ResumeRun:
             visit.client.half_open()
         visit.go.set()
         await trio.testing.wait_all_tasks_blocked()
-
-    def _box(self, node: int) -> ChannelBox:
-        return self.box(self.world.nodes[node].app)
 
     async def _send(self, log: Log, node: int, kind: str, excludes: bool) -> Sent:
         self._count += 1
@@ -167,20 +123,12 @@ class ResumeRun:
         self._post(log, sent, node)
         await trio.lowlevel.checkpoint()
 
-    async def _fail(self, node: int, seconds: float, what: str) -> None:
-        getattr(self.world, what)(node, seconds)
-        self._quiet_at = max(self._quiet_at, self.world.now + seconds)
-        await trio.lowlevel.checkpoint()
-
     async def _lose_tail(self, count: int) -> None:
         await self._read()
         self.world.lose_tail(count)
         for log in self.logs:
             log.lose()
         await trio.lowlevel.checkpoint()
-
-    async def _restart(self, node: int, kill: bool) -> None:
-        await self.world.restart(node, kill=kill)
 
     # What must be true
 
@@ -195,7 +143,7 @@ class ResumeRun:
         self._is_wrong = False
         await trio.testing.wait_all_tasks_blocked()
 
-    async def _read_one(self, reader: Reader, visit: _Visit) -> None:
+    async def _read_one(self, reader: Reader, visit: Visit) -> None:
         while visit.client.unread():
             self._take(reader, await visit.client.receive_json())
         reader.check()
