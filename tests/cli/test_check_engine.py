@@ -44,9 +44,9 @@ def check(tmp_path, monkeypatch):
 
 
 def test_one_that_answers(check, server: RedisProcess):
-    assert check(server.url) == (0, [("ok", f"redis, {server.url}, answers, as checked")])
+    assert check(server.url) == (0, [("ok", f"redis, {server.url}, as checked: it answers")])
     _, [(level, text)] = check(server.url, "checked:unnamed")
-    assert (level, text) == ("ok", f"redis, {server.url}, answers, as checked:unnamed")
+    assert (level, text) == ("ok", f"redis, {server.url}, as checked:unnamed: it answers")
 
 
 def test_one_that_may_forget(check, server: RedisProcess):

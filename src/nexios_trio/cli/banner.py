@@ -102,4 +102,6 @@ def describe_engine(app: NexiosApp) -> str:
     if isinstance(engine, HubEngine):
         return f"{name}, for the groups of all workers"
     address = getattr(engine, "address", None)
-    return name if address is None else f"{name}, {address}"
+    # Applications of one name share their groups: where two do not hear each other, this is where they differ.
+    parts = [name, address, app.box.name and f"as {app.box.name}"]
+    return ", ".join(str(part) for part in parts if part)

@@ -172,6 +172,16 @@ async def test_tls_to_a_server_without_it_is_told(server, monkeypatch):
         await open_stream(parse_redis_url(f"rediss://127.0.0.1:{server.port}"))
 
 
+async def test_a_server_with_tls_alone_is_told(server):
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(_terminate_tls, server.path)
+        address = parse_redis_url(f"redis://localhost:{port}")
+        async with linked(address, greets=False) as one:
+            with pytest.raises(EngineError, match=r"ends the connection .* TLS alone, it is rediss://"):
+                await greet(one.link, address)
+        nursery.cancel_scope.cancel()
+
+
 async def _terminate_tls(path: str, task_status: trio.TaskStatus[int]) -> None:
     """Take TLS connections, and pass on what is in them."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -250,6 +260,12 @@ INFO = "redis_version:{}\r\nrun_id:abc\r\nrole:{}\r\nmaxmemory:{}\r\nmaxmemory_p
 async def test_a_server_that_is_too_old_is_refused(hello, info, words):
     with pytest.raises(ServerMisconfigured, match=words):
         await _greeted_by(hello, info)
+
+
+async def test_a_server_that_is_full_is_asked_again_and_not_called_old():
+    with pytest.raises(EngineError, match="lets nobody in: ERR max number of clients reached") as caught:
+        await _greeted_by("-ERR max number of clients reached", "")
+    assert not isinstance(caught.value, ServerMisconfigured)
 
 
 async def test_what_a_server_says_of_itself():

@@ -45,7 +45,7 @@ def check_engine_server(app: Any) -> Iterator[Finding]:
         kind = "" if isinstance(failure, EngineError) else f"{type(failure).__name__}: "
         yield wrong(SUBJECT, f"{kind}{failure}")
     else:
-        yield ok(SUBJECT, f"{describe_engine(ours)}, answers, as {ours.box.name}")
+        yield ok(SUBJECT, f"{describe_engine(ours)}: it answers")
         yield from (note(SUBJECT, text) for text in heard.texts)
     finally:
         logger.removeHandler(heard)

@@ -10,7 +10,7 @@ import trio
 
 from ...exceptions import EngineError
 from .address import RedisAddress
-from .link import RedisLink, RedisRefusal
+from .link import LinkLost, RedisLink, RedisRefusal
 
 __all__ = ["RedisServer", "ServerMisconfigured", "greet", "open_stream", "say_hello", "silent"]
 
@@ -127,6 +127,9 @@ async def say_hello(link: RedisLink, address: RedisAddress) -> None:
         await link.call("HELLO", 3, *login, "SETNAME", CLIENT_NAME)
     except RedisRefusal as refusal:
         raise _not_let_in(address, refusal) from None
+    except LinkLost:
+        hint = "" if address.is_tls or address.path else ". Where it speaks TLS alone, it is rediss://…"
+        raise EngineError(f"{address} ends the connection before it has said anything{hint}") from None
 
 
 async def greet(link: RedisLink, address: RedisAddress) -> RedisServer:
@@ -156,7 +159,7 @@ def _not_let_in(address: RedisAddress, refusal: RedisRefusal) -> EngineError:
         case "WRONGPASS":
             who = f"user {address.user!r}" if address.user else "its default user"
             return ServerMisconfigured(f"{address} does not accept the password for {who}")
-        case "NOPROTO" | "ERR":
+        case "NOPROTO" | "ERR" if refusal.code == "NOPROTO" or "unknown command" in str(refusal):
             return ServerMisconfigured(f"{address} is older than Redis {_dotted(OLDEST)}: {refusal}")
         case _:
             return EngineError(f"{address} lets nobody in: {refusal}")
