@@ -111,14 +111,18 @@ def _sync_of_many(server: CountedServer) -> Preparation:
 
 
 @contextmanager
-def _connect_and_close(server: CountedServer) -> Iterator[Step]:
+def _connect_and_close(server: CountedServer, path: str = "/echo") -> Iterator[Step]:
     def step() -> None:
-        with _connected(server, "/echo") as client:
+        with _connected(server, path) as client:
             client.say_close()
             server.wait_until_at_rest()
         server.wait_until_at_rest()
 
     yield step
+
+
+def _connect_and_close_sync(server: CountedServer) -> Preparation:
+    return _connect_and_close(server, "/sync")
 
 
 @contextmanager
@@ -163,6 +167,15 @@ WORKLOADS: Final = (
     Workload("sync", "lone echo, sync", _lone_sync, units=1, steps=25, slices=16, warm=100, is_ours=True),
     Workload("sync32", "echo of 32, sync", _sync_of_many, units=BATCH, steps=2, slices=16, warm=10, is_ours=True),
     Workload("connect", "connect and close", _connect_and_close, units=1, steps=16, slices=15, warm=32, part=MIDDLE),
+    Workload(
+        *("connsync", "connect and close, sync", _connect_and_close_sync),
+        units=1,
+        steps=16,
+        slices=15,
+        warm=32,
+        part=MIDDLE,
+        is_ours=True,
+    ),
     Workload("delivery", "delivery to 200", _delivery, units=MEMBERS, steps=1, slices=24, warm=12),
     Workload("long", "1,088 bytes to 200", _long_delivery, units=MEMBERS, steps=1, slices=24, warm=12, is_ours=True),
     Workload(

@@ -104,8 +104,8 @@ async def test_no_task_while_it_is_idle(how: str) -> None:
         app.mount_router(router)
     async with serving(handler, app) as server:
         path = "/in/tea" if how == "router" else "/"
-        assert await tasks_of(server, path=path) == 1
-        assert await tasks_of(server, path=path) == 1
+        assert await tasks_of(server, path=path) == 1  # which stays until the server stops
+        assert await tasks_of(server, path=path) == 0
     assert seen == [(1006, "")] * 10
 
 
@@ -218,6 +218,54 @@ async def test_a_task_that_fails_ends_it(caplog: pytest.LogCaptureFixture) -> No
         await good.stream.aclose()
         await bad.stream.aclose()
     assert "of a task" in caplog.text
+
+
+@pytest.mark.parametrize("how", ["closed", "gone", "posted"])
+async def test_without_hooks_of_its_own(how: str) -> None:
+    class Plain(WebSocketConsumer):
+        def on_receive(self, ws: WebSocket, data: Any) -> None:
+            self.join_nowait("room")
+            ws.send_nowait(data)
+            if data == "leave":
+                ws.start_soon(trio.sleep_forever)
+                ws.close_nowait(4000)
+
+    app = make_app()
+    async with serving(Plain, app) as server:
+        client = await connected(server)
+        await echoed(client)
+        assert len(app.box._index.groups) == 1
+        if how == "closed":
+            await client.send(frame(8, b"\x0f\xa0"))
+        elif how == "posted":
+            await say(client, "leave")
+        if how != "gone":
+            assert await client.closed() == 4000
+        await client.stream.aclose()
+        await wait_all_tasks_blocked(0.005)
+        assert (len(app.box._index.groups), len(app.runtime.sessions)) == (0, 0)
+    assert app.runtime.counts.ended == {{"closed": "peer_closed", "gone": "peer_lost", "posted": "local_close"}[how]: 1}
+
+
+async def test_hooks_of_an_instance() -> None:
+    class Made(WebSocketConsumer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.on_connect = self.hook  # type: ignore[method-assign, assignment]
+            self.on_disconnect = self.hook  # type: ignore[method-assign, assignment]
+
+        async def hook(self, ws: WebSocket, *code: int) -> None:
+            seen.append(code)
+
+        def on_receive(self, ws: WebSocket, data: Any) -> None:
+            ws.send_nowait(data)
+
+    async with serving(Made) as server:
+        client = await connected(server)
+        await echoed(client)
+        await client.stream.aclose()
+        await wait_all_tasks_blocked(0.005)
+    assert seen == [(), (1006,)]
 
 
 async def test_a_stranger_starts_a_task_in_it() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from typing import Any, Protocol
 
+from ..core.lifecycle import End
 from ..groups.authorization import acting_session
 from ..transports.receive_queue import Item
 from ..transports.server_context import ConnectionHost
@@ -27,6 +28,10 @@ class Life(Protocol):
 
     async def go_on(self) -> None:
         """Do what has to be done now, until the connection is over or has nothing more to do."""
+
+    def end_at_once(self, end: End) -> bool:
+        """Do what is done at the end in place of `go_on`, if nothing has to be waited for; whether it is done."""
+        ...
 
 
 class Idle:
@@ -79,6 +84,14 @@ class Idle:
         self.is_idle = False
         new_tasks, self._new_tasks = self._new_tasks, None
         return new_tasks or []
+
+    def end_at_once(self) -> bool:
+        """End without a nursery if this task was started for the end, and nobody is to wait for anything."""
+        if self._new_tasks or self.life is None or not isinstance(self._item, End):
+            return False
+        is_done = self.life.end_at_once(self._item)
+        self.is_idle = not is_done
+        return is_done
 
     def take(self) -> Item | None:
         """Return what the present task was started for."""

@@ -53,6 +53,7 @@ class MessageCalls:
         "_error",
         "_handle",
         "_inbox",
+        "_is_over",
         "_told_turn",
         "_transport",
         "_turn_at",
@@ -71,6 +72,7 @@ class MessageCalls:
         self._turn_at = -inf  # when the last turn began, in seconds of `perf_counter`
         self._told_turn = -inf  # the last one that `_called_at` knows of
         self._called_at = -inf  # when it was called, of trio's clock
+        self._is_over = False
         self.turn_calls = 0
 
     async def run(self, become_idle: BecomeIdle, item: Item | None = None) -> bool:
@@ -109,7 +111,7 @@ class MessageCalls:
                 self._transport.divert(None)
         finally:
             if context is None:
-                self._let_go()
+                self.end()
 
     @property
     def called_at(self) -> float:
@@ -176,10 +178,12 @@ class MessageCalls:
         end = self._inbox.end
         return end is not None and end.cause is Cause.LOCAL_CLOSE
 
-    def _let_go(self) -> None:
-        """Lead nowhere: it is not called any more."""
-        self._transport.divert(None)
-        del self._transport, self._inbox, self._handle, self._admits
+    def end(self) -> None:
+        """Lead nowhere: it is not called any more. A no-op the second time."""
+        if not self._is_over:
+            self._is_over = True
+            self._transport.divert(None)
+            del self._transport, self._inbox, self._handle, self._admits
 
     # What middleware says to a message
 

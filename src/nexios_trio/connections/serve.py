@@ -144,6 +144,9 @@ async def _run_handler(session: Session, endpoint: Endpoint | None) -> tuple[End
 
     Cancellation and interrupts go on to the caller.
     """
+    if endpoint is None and session.idle is not None and session.idle.end_at_once():
+        session.close_tasks()
+        return _ending_after(session, [])
     errors: list[Exception] = []  # emptied before this returns, or errors and this frame would be a cycle
     is_idle = False
     nursery: trio.Nursery | None

@@ -22,7 +22,7 @@ from ..groups.results import ChannelAddStatusEnum, ChannelRemoveStatusEnum, Grou
 from ..routing.route import WebsocketRoute
 from ..validation.messages import Validate, validator
 from ..validation.problems import not_json
-from .synchronous import SynchronousMessages, check_hooks
+from .synchronous import SynchronousMessages, check_hooks, is_hook_of
 
 __all__ = ["WebSocketConsumer", "WebSocketEndpoint"]
 
@@ -198,7 +198,8 @@ class WebSocketConsumer:
             messages = self._begin(websocket)
         try:
             if is_new:
-                await self.on_connect(websocket)
+                if not is_hook_of(self.on_connect, WebSocketConsumer.on_connect):  # which does nothing
+                    await self.on_connect(websocket)
                 if not websocket.is_connected() and websocket.end is None:
                     await websocket.accept()
             if messages is None:
@@ -208,7 +209,7 @@ class WebSocketConsumer:
         except DISCONNECTS:
             pass
         except Exception as error:
-            code = _close_code_for(error)
+            code = end_after(mistake_in(error), is_connecting=False, debug=False).code
             raise
         except BaseException:  # cancelled, or interrupted
             code = 1012
@@ -216,17 +217,22 @@ class WebSocketConsumer:
         finally:
             if not is_idle:
                 end = websocket.end
-                with last_calls_scope(websocket.settings.cleanup_timeout) as scope:
-                    await self._call_on_disconnect(websocket, end.code if end is not None else code)
-                if scope.cancelled_caught:
-                    self.logger.error("on_disconnect of %s took too long", type(self).__name__)
+                code = end.code if end is not None else code
+                if not is_hook_of(self.on_disconnect, WebSocketConsumer.on_disconnect):
+                    with last_calls_scope(websocket.settings.cleanup_timeout) as scope:
+                        await self._call_on_disconnect(websocket, code)
+                    if scope.cancelled_caught:
+                        self.logger.error("on_disconnect of %s took too long", type(self).__name__)
+                self._note_end(code)
 
     def _begin(self, websocket: WebSocket) -> SynchronousMessages | None:
         self.websocket = websocket
         websocket._session.is_synchronous = self._is_synchronous
         self.channel = self.channel_class(websocket, payload_type=self.encoding or "json", expires=self.expires)
         self.channel.lives_with_peer = self.channel.close_on_expire = True
-        return SynchronousMessages(self, type(self)._validate) if self._is_synchronous else None
+        if not self._is_synchronous:
+            return None
+        return SynchronousMessages(self, type(self)._validate, WebSocketConsumer.on_disconnect)
 
     async def _receive_all(self, websocket: WebSocket) -> None:
         while not _was_closed_here(websocket):  # what came before that is of no interest any more
@@ -275,6 +281,8 @@ class WebSocketConsumer:
             was_accepted = websocket._session.is_accepted
             hint = "" if was_accepted else ": it also runs for connections that on_connect did not accept"
             self.logger.exception("on_disconnect of %s failed%s", type(self).__name__, hint)
+
+    def _note_end(self, code: int) -> None:
         if self.logging_enabled:
             self.logger.debug("%s: connection ended with %d", type(self).__name__, code, extra={"code": code})
 
@@ -286,10 +294,6 @@ def _is_bad_text(error: ValueError) -> bool:
 def _was_closed_here(websocket: WebSocket) -> bool:
     end = websocket.end
     return end is not None and end.cause is Cause.LOCAL_CLOSE
-
-
-def _close_code_for(error: Exception) -> int:
-    return end_after(mistake_in(error), is_connecting=False, debug=False).code
 
 
 WebSocketEndpoint = WebSocketConsumer

@@ -1,7 +1,7 @@
 """Consumers whose `on_receive` is a plain function: what is done with each of their messages."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar, Final, Protocol
 
@@ -12,12 +12,13 @@ from ..connections.message_calls import Admit, Handle, MessageCalls
 from ..connections.session import Session
 from ..connections.transport_wrapper import behind_wrappers
 from ..connections.websocket import WebSocket
+from ..core.lifecycle import End
 from ..core.payloads import PayloadTypeEnum, decode
 from ..exceptions import InvalidMessage, WrongFrameType
 from ..transports.base import Transport
 from ..validation.messages import Validate
 
-__all__ = ["SynchronousConsumer", "SynchronousMessages", "check_hooks"]
+__all__ = ["SynchronousConsumer", "SynchronousMessages", "check_hooks", "is_hook_of"]
 
 _ALWAYS_ASYNC: Final = ("on_connect", "on_disconnect")
 _LIKE_ON_RECEIVE: Final = ("on_decode_error", "on_invalid")
@@ -35,8 +36,16 @@ class SynchronousConsumer(Protocol):
     def _on_bad_message(self, error: ValueError) -> Any:
         """Call the hook for a message that cannot be read, or do what it does by default."""
 
+    async def on_disconnect(self, websocket: WebSocket, close_code: int) -> None: ...
+    def _note_end(self, code: int) -> None: ...
+
     async def _live(self, websocket: WebSocket, messages: "SynchronousMessages") -> None:
         """Go on with a connection that was idle."""
+
+
+def is_hook_of(hook: Any, inherited: Callable[..., Any]) -> bool:
+    """Tell whether an object's method is the one of the base class, overridden nowhere."""
+    return getattr(hook, "__func__", None) is inherited
 
 
 def check_hooks(cls: type, base: type) -> bool:
@@ -63,10 +72,29 @@ def check_hooks(cls: type, base: type) -> bool:
 
 
 class SynchronousMessages:
-    """The messages of one connection, for its consumer."""
+    """The messages of one connection, for its consumer.
 
-    def __init__(self, consumer: SynchronousConsumer, validate: Validate[Any] | None) -> None:
+    Args:
+        no_on_disconnect: the one that does nothing.
+    """
+
+    __slots__ = (
+        "_channel",
+        "_consumer",
+        "_encoding",
+        "_events",
+        "_idle",
+        "_max_depth",
+        "_no_on_disconnect",
+        "_validate",
+        "_websocket",
+    )
+
+    def __init__(
+        self, consumer: SynchronousConsumer, validate: Validate[Any] | None, no_on_disconnect: Callable[..., Any]
+    ) -> None:
         self._consumer = consumer
+        self._no_on_disconnect = no_on_disconnect
         self._websocket = consumer.websocket
         self._channel = consumer.channel
         self._validate = validate
@@ -79,6 +107,15 @@ class SynchronousMessages:
     async def go_on(self) -> None:
         """Go on in another task, after `receive_all` has become idle."""
         await self._consumer._live(self._websocket, self)
+
+    def end_at_once(self, end: End) -> bool:
+        """End here, if the consumer has nothing to wait for."""
+        consumer = self._consumer
+        if not is_hook_of(consumer.on_disconnect, self._no_on_disconnect):
+            return False
+        consumer._note_end(end.code)
+        self._end_calls()
+        return True
 
     async def receive_all(self) -> bool:
         """Call `on_receive` for each message until the connection is over, or idle. Returns whether it is idle.
@@ -98,8 +135,14 @@ class SynchronousMessages:
             return is_idle
         finally:
             if not is_idle:
-                self._channel.keep_alive()  # which asks the calls no more
-                session.calls = None
+                self._end_calls()
+
+    def _end_calls(self) -> None:
+        session = self._websocket._session
+        calls, session.calls = session.calls, None
+        if calls is not None:
+            calls.end()
+        self._channel.keep_alive()  # which asks the calls no more
 
     def _handle_of(self, session: Session) -> Handle:
         handle: Handle = self._handle

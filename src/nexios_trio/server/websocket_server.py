@@ -109,6 +109,7 @@ class WebSocketServer:
         """Serve nobody new, and close the connections that have not asked for anything."""
         self.tls_handshakes.close()
         self.readers.close()
+        self.idle.close()
 
     def reset_all(self) -> None:
         """Reset every connection."""
