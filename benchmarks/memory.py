@@ -87,7 +87,9 @@ async def _held(path: str, connections: int) -> Holding:
             _close(clients[:WARM])
             await wait_all_tasks_blocked()
             gc.collect()
-            known = {id(one) for one in _reached(gc.get_objects())}
+            before = _reached(gc.get_objects())  # kept, or what is made later may have their ids
+            known = {id(one) for one in before}
+            known |= {id(before), id(known)}
             tracemalloc.start()
             await _connect(clients[WARM:], address, path)
             gc.collect()
