@@ -54,7 +54,7 @@ class _Nodes:
     def post_script(self, then: Callable[[Any], None]) -> None:
         """What the engine says, without anything around it but the making of the message."""
         keys = self.alone._keys
-        names = [*keys.of_group("bare"), keys.index, keys.receipt("bare", "")]
+        names = [*keys.of_group("bare"), keys.index_of("bare"), keys.receipt("bare", "")]
         data = encode_message(Message(PAYLOAD, 0.0))
         args = (keys.nonce, keys.channel("bare"), data, LIFE_MS, 0, "bare", "", 0, 0, 0, "")
         self.link.post(*self.alone.client.words("post", names, args), then=then)

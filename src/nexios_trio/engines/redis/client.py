@@ -18,10 +18,11 @@ from ..base import EngineState
 from .address import RedisAddress
 from .connect import CONNECT_SECONDS, RedisServer, ServerMisconfigured, greet, open_stream, silent
 from .link import LinkLost, RedisLink, RedisRefusal, Then, Word, ignore
+from .refusals import is_elsewhere
 from .scripts import SCRIPTS, script_text
 from .sentinels import Sentinels
 
-__all__ = ["RedisClient", "is_elsewhere"]
+__all__ = ["Reach", "RedisClient", "is_elsewhere"]
 
 logger = logging.getLogger("nexios_trio.box")
 
@@ -30,13 +31,12 @@ MAX_DELAY_SECONDS: Final = 2.0
 HELD_SECONDS: Final = 5.0  # a link that was up for so long was a good one
 PROBE_SECONDS: Final = 10.0
 
-# The server has done nothing, and will do nothing: it is not the one that the link was opened to, or not yet ready.
-ELSEWHERE: Final = frozenset(("NOSCRIPT", "READONLY", "LOADING", "MASTERDOWN"))
+Reach = Callable[[bytes], bool]  # tells whether a key, or a channel, is reached by that link
 
 
-def is_elsewhere(answer: Any) -> bool:
-    """Tell whether the answer says that nothing was done, and that there is no use for the link any more."""
-    return isinstance(answer, RedisRefusal) and answer.code in ELSEWHERE
+def reach_all(key: bytes) -> bool:
+    """For the link of a client that has only one server."""
+    return True
 
 
 class RedisClient:
@@ -45,24 +45,33 @@ class RedisClient:
     Args:
         deadline: returns the seconds for each call.
         probe_seconds: between two probes.
+        on_end: of a server in a Cluster; see `RedisLink`.
     """
 
+    publish = "PUBLISH"  # the command
+
     def __init__(
-        self, address: RedisAddress, deadline: Callable[[], float], probe_seconds: float = PROBE_SECONDS
+        self,
+        address: RedisAddress,
+        deadline: Callable[[], float],
+        probe_seconds: float = PROBE_SECONDS,
+        on_end: Callable[[bytes], None] | None = None,
     ) -> None:
         self.address = address
+        self._on_end = on_end
         self.state = EngineState.STARTING
         self.link: RedisLink | None = None
         self.server: RedisServer | None = None
         self.problem: EngineError | None = None  # why there is no link
         # The owner's. Told: a new link is there; it is lost; something was published on a channel.
-        self.on_link: Callable[[], None] = lambda: None
-        self.on_loss: Callable[[], None] = lambda: None
+        self.on_link: Callable[[Reach], None] = lambda reach: None
+        self.on_loss: Callable[[Reach], None] = lambda reach: None
+        self.on_change: Callable[[], None] = lambda: None  # of the state, or the problem
         self.on_message: Callable[[bytes, bytes], None] = lambda channel, payload: None
         # Called now and then with a function to be called when everything is well.
-        self.probe: Callable[[Callable[[], None]], None] = lambda well: well()
-        # Awaited with the first link, before anything else is asked. Raises: ServerMisconfigured.
-        self.check: Callable[[RedisLink], Awaitable[None]] = _no_check
+        self.probe: Callable[[RedisClient, Reach, Callable[[], None]], None] = lambda client, reach, well: well()
+        # Awaited with the first link, and a part of the keys, before anything is asked. Raises: ServerMisconfigured.
+        self.check: Callable[[RedisClient, RedisLink, int], Awaitable[None]] = _no_check
         self._deadline = deadline
         self._probe_seconds = probe_seconds
         self._sentinels = Sentinels(address) if address.master else None
@@ -79,7 +88,7 @@ class RedisClient:
         """
         self.state, self.problem = EngineState.STARTING, None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep_link, name="redis link")
+            nursery.start_soon(self.keep_link, name="redis link")
             problem = await self._first_problem()
             if problem is None:
                 try:
@@ -100,7 +109,8 @@ class RedisClient:
             return None
         return self.problem or silent(self.address, self._deadline())
 
-    async def _keep_link(self) -> None:
+    async def keep_link(self) -> None:
+        """Keep a link. Checkpoint: always; never returns, and does not raise."""
         delay = FIRST_DELAY_SECONDS
         try:
             while True:
@@ -123,7 +133,7 @@ class RedisClient:
             stream = await open_stream(address)
         except EngineError as error:
             return error.with_traceback(None)
-        link = RedisLink(stream, self._receive)
+        link = RedisLink(stream, self._receive, self._on_end)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.run, name="redis link: reader")
             try:
@@ -150,15 +160,17 @@ class RedisClient:
 
     async def _prepare(self, link: RedisLink, address: RedisAddress) -> RedisServer:
         self.server = server = await greet(link, address)
+        if server.is_in_cluster is not (self._on_end is not None):
+            raise _misnamed(address, server.is_in_cluster)
         await self._load_scripts(link, server)
         if server.is_replica:
-            if self._sentinels is not None:
+            if self._sentinels is not None or self._on_end is not None:
                 raise EngineError(f"{address} is a replica still, or again")
             raise ServerMisconfigured(f"{address} is a replica, and takes nothing: name its primary")
-        self.link = link
         if self.state is EngineState.STARTING:
-            await self.check(link)
-        self.on_link()
+            await self.check(self, link, 0)
+        self.link = link
+        self.on_link(reach_all)
         await link.call("PING")  # answered when all that `on_link` asked for is done
         return server
 
@@ -186,11 +198,11 @@ class RedisClient:
             if link.lost is not None:
                 logger.warning("%s. Groups do not reach this process until there is another one", link.lost)
         link.lose("it is of no use")
-        self.on_loss()
+        self.on_loss(reach_all)
 
     async def _load_scripts(self, link: RedisLink, server: RedisServer) -> None:
         for name in SCRIPTS:
-            text = script_text(name, server.run_id)
+            text = script_text(name, server.run_id, self._on_end is not None)
             try:
                 self._hashes[name] = bytes(await link.call("SCRIPT", "LOAD", text)).decode()
             except RedisRefusal as refusal:
@@ -202,7 +214,7 @@ class RedisClient:
         while True:
             await trio.sleep(self._probe_seconds)
             well = trio.Event()
-            self.probe(well.set)
+            self.probe(self, reach_all, well.set)
             with trio.move_on_after(self._deadline()) as scope:
                 await well.wait()
             if scope.cancelled_caught:
@@ -215,8 +227,13 @@ class RedisClient:
     def _tell(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+        self.on_change()
 
     # Asking
+
+    def place_of(self, key: bytes) -> object:
+        """Return something that is the same for keys that one script may reach."""
+        return None
 
     def run_script(self, name: str, keys: list[bytes], args: tuple[Word, ...], then: Then = ignore) -> bool:
         """Have a script run, if there is a link: returns whether there is. `then` is told as by `RedisLink.post`."""
@@ -264,5 +281,10 @@ class RedisClient:
         raise EngineError(f"no answer from {self.address} in {self._deadline():g} s: {self.problem or 'it is silent'}")
 
 
-async def _no_check(link: RedisLink) -> None:
+def _misnamed(address: RedisAddress, is_in_cluster: bool) -> ServerMisconfigured:
+    scheme = "redis+cluster" if is_in_cluster else "redis"
+    return ServerMisconfigured(f"{address} is {'in a' if is_in_cluster else 'in no'} Cluster: name it as {scheme}://…")
+
+
+async def _no_check(client: RedisClient, link: RedisLink, part: int) -> None:
     """For an owner that needs none."""

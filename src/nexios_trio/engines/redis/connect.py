@@ -38,6 +38,7 @@ class RedisServer:
     name: str
     is_replica: bool
     eviction: str
+    is_in_cluster: bool = False
 
     @property
     def may_forget(self) -> bool:
@@ -181,6 +182,7 @@ def _check_server(address: RedisAddress, facts: dict[str, str]) -> RedisServer:
         name=name,
         is_replica=facts.get("role") == "slave",
         eviction=facts.get("maxmemory_policy", "") if bounded else "",
+        is_in_cluster=facts.get("cluster_enabled") == "1",
     )
 
 

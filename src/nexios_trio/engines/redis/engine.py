@@ -37,8 +37,10 @@ from ..base import (
 from ..history_pages import bound_page, newest_of, read_in_pages
 from ..presence import PresencePage, Renewal
 from .address import RedisAddress, parse_redis_url
-from .client import PROBE_SECONDS, RedisClient
-from .keys import LIFE_MS, RedisKeys
+from .client import PROBE_SECONDS, Reach, RedisClient
+from .cluster import ClusterClient
+from .group_lists import GroupLists
+from .keys import LIFE_MS, PARTS, RedisKeys
 from .link import RedisLink
 from .posts import Post, Posts, keep_words
 from .presence import RedisPresence
@@ -68,15 +70,16 @@ class RedisEngine(Engine):
 
     def __init__(self, address: RedisAddress | str, *, probe_seconds: float = PROBE_SECONDS) -> None:
         self.address = address = parse_redis_url(address) if isinstance(address, str) else address
-        if address.is_cluster:
-            raise ValueError(f"an engine at {address} is not there yet: name one server")
         self.deadline = address.timeout or self.deadline
-        self.client = client = RedisClient(address, lambda: self.deadline, probe_seconds)
+        kind = ClusterClient if address.is_cluster else RedisClient
+        self.client: RedisClient = kind(address, lambda: self.deadline, probe_seconds)
+        client = self.client
         self._posts = posts = Posts(client)
         self._watches = Watches(client, posts.settle, posts.messages)
         posts.on_answer = self._watches.answered
         self._questions = Questions(client)
         self._presence = RedisPresence(client, self._return)
+        self._lists = GroupLists(client)
         self._is_running = False
         client.on_link, client.on_loss, client.on_message = self._on_link, self._on_loss, self._on_message
         client.probe = self._watches.probe
@@ -93,7 +96,8 @@ class RedisEngine(Engine):
     @asynccontextmanager
     async def run(self) -> AsyncGenerator[None]:
         """Live for the length of the block. Raises: EngineError when no server answers within the deadline."""
-        keys = RedisKeys(f"{self.address.prefix or DEFAULT_PREFIX}:{self.name}")
+        prefix = f"{self.address.prefix or DEFAULT_PREFIX}:{self.name}"
+        keys = RedisKeys(prefix, PARTS if self.address.is_cluster else 0)
         self._keys = self._posts.keys = self._watches.repairs.keys = self._questions.keys = self._presence.keys = keys
         self._watches.rename()
         self._is_running = True
@@ -113,20 +117,21 @@ class RedisEngine(Engine):
         self._watches.repairs.deliver, self._watches.repairs.gap = deliver, gap
         self._questions.answer = answer
 
-    async def _check(self, link: RedisLink) -> None:
-        await check_rights(self.client, link, self._keys)
+    async def _check(self, client: RedisClient, link: RedisLink, part: int) -> None:
+        await check_rights(client, link, self._keys.part(part))
 
-    def _on_link(self) -> None:
-        self._questions.listen()
-        self._watches.watch_again()
-        self._posts.send_all()
-        self.on_return()
+    def _on_link(self, reach: Reach) -> None:
+        self._questions.listen(reach)
+        self._watches.watch_again(reach)
+        self._posts.send_all(reach)
+        if reach(self._keys.presence[0]):
+            self.on_return()
 
     def _return(self) -> None:
         self.on_return()
 
-    def _on_loss(self) -> None:
-        self._watches.lose()
+    def _on_loss(self, reach: Reach) -> None:
+        self._watches.lose(reach)
 
     def _on_message(self, channel: bytes, payload: bytes) -> None:
         if not self._questions.take(channel, payload):
@@ -182,12 +187,10 @@ class RedisEngine(Engine):
         return _page_of(answer, asked)
 
     async def groups_with_history(self) -> list[str]:
-        names = await self.client.call("groups", [self._keys.index], self._keys.prefix)
-        return [name.decode(errors="surrogatepass") for name in names]
+        return await self._lists.keeping(self._keys)
 
     async def flush_history(self, group: str | None = None) -> None:
-        groups = () if group is None else (group,)
-        await self.client.call("flush", [self._keys.index], self._keys.prefix, *groups)
+        await self._lists.flush(self._keys, group)
 
     # Presence
 

@@ -96,11 +96,20 @@ class RedisLink:
     Args:
         stream: is closed when `run` ends.
         on_message: called with the channel and the payload of what was published on it. It does not block.
+    on_end: of a Cluster, whose channels are each in a slot: called with one that is elsewhere from now on.
     """
 
-    def __init__(self, stream: trio.abc.Stream, on_message: Callable[[bytes, bytes], None]) -> None:
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        on_message: Callable[[bytes, bytes], None],
+        on_end: Callable[[bytes], None] | None = None,
+    ) -> None:
         self._stream = stream
+        self._on_end = on_end
+        self._sign = b"" if on_end is None else b"s"  # before the names of commands
         self._on_message = on_message
+        self._message = self._sign + b"message"
         self._reader = hiredis.Reader(replyError=RedisRefusal, notEnoughData=_NOTHING)
         self._out: deque[bytes] = deque()
         self._waiting: deque[Then] = deque()
@@ -118,11 +127,13 @@ class RedisLink:
 
     def subscribe(self, channel: bytes, then: Then = ignore) -> None:
         """Ask for what is published on a channel. From the answer on it comes."""
-        self._send(_Confirmation(b"subscribe", channel, then), ("SUBSCRIBE", channel))
+        kind = self._sign + b"subscribe"
+        self._send(_Confirmation(kind, channel, then), (kind, channel))
 
     def unsubscribe(self, channel: bytes, then: Then = ignore) -> None:
         """Ask for it no longer."""
-        self._send(_Confirmation(b"unsubscribe", channel, then), ("UNSUBSCRIBE", channel))
+        kind = self._sign + b"unsubscribe"
+        self._send(_Confirmation(kind, channel, then), (kind, channel))
 
     async def call(self, *words: Word) -> Any:
         """Send a command, and wait for its answer.
@@ -225,7 +236,7 @@ class RedisLink:
                 self.lose(f"the server says what nobody has asked for: {item!r:.100}")
 
     def _take_push(self, push: list[Any]) -> None:
-        if push[0] == b"message":
+        if push[0] == self._message:
             try:
                 self._on_message(push[1], push[2])
             except Exception:
@@ -234,6 +245,8 @@ class RedisLink:
         first = self._waiting[0] if self._waiting else None
         if isinstance(first, _Confirmation) and first.is_meant(push):
             self._tell(self._waiting.popleft(), None)
+        elif push[0] == b"sunsubscribe" and self._on_end is not None:
+            self._on_end(push[1])
 
     def _tell(self, then: Then, answer: Any) -> None:
         try:

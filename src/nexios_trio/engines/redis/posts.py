@@ -10,7 +10,7 @@ import trio
 from ...core.message import Message, Position
 from ...exceptions import EngineError
 from ..base import RECEIPT_SECONDS, HistoryLimits, Receipt
-from .client import RedisClient, is_elsewhere
+from .client import Reach, RedisClient, is_elsewhere
 from .keys import LIFE_MS, RedisKeys
 from .link import LinkLost, RedisRefusal, Word
 
@@ -73,10 +73,10 @@ class Posts:
             self._added.set()
         self._send(post)
 
-    def send_all(self) -> None:
+    def send_all(self, reach: Reach) -> None:
         """There is a new link: send what was not answered."""
         for post in list(self._posts):
-            if post.answer is None:
+            if post.answer is None and reach(self.keys.channel(post.group)):
                 self._send(post)
 
     def _send(self, post: Post) -> None:
@@ -87,7 +87,7 @@ class Posts:
             args: tuple[Word, ...] = (keys.channel(post.group), post.data, life)
             is_sent = self._client.run_script("pass", [receipt], args, then)
         else:
-            of_group = [*keys.of_group(post.group), keys.index, receipt]
+            of_group = [*keys.of_group(post.group), keys.index_of(post.group), receipt]
             args = (keys.nonce, keys.channel(post.group), post.data, LIFE_MS, life, post.group, *post.keep)
             is_sent = self._client.run_script("post", of_group, args, then)
         post.is_sent = post.is_sent or is_sent

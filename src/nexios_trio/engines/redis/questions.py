@@ -13,7 +13,7 @@ import trio
 
 from ...exceptions import EngineError
 from ..base import Answer, no_answer
-from .client import RedisClient
+from .client import Reach, RedisClient
 from .keys import RedisKeys
 
 __all__ = ["Questions"]
@@ -51,10 +51,10 @@ class Questions:
         self._asked: dict[int, _Question] = {}
         self._numbers = count(1)
 
-    def listen(self) -> None:
+    def listen(self, reach: Reach) -> None:
         """There is a new link."""
-        if self._client.link is not None:
-            for channel in (self.keys.everybody, self.keys.answers):
+        for channel in (self.keys.everybody, self.keys.answers):
+            if self._client.link is not None and reach(channel):
                 self._client.link.subscribe(channel)
 
     def take(self, channel: bytes, payload: bytes) -> bool:
@@ -78,7 +78,7 @@ class Questions:
             logger.exception("a question of another node's could not be answered")
             answer = b""
         if self._client.link is not None:
-            self._client.link.post("PUBLISH", self.keys.answers_of(node), number + answer)
+            self._client.link.post(self._client.publish, self.keys.answers_of(node), number + answer)
 
     async def ask(self, request: bytes, seconds: float) -> list[bytes]:
         """Return what all others answer, or those that do in time.
@@ -90,7 +90,7 @@ class Questions:
         until = trio.current_time() + seconds
         try:
             listening: Any = await self._client.command(
-                "PUBLISH", self.keys.everybody, self.keys.node + _NUMBER.pack(number) + request
+                self._client.publish, self.keys.everybody, self.keys.node + _NUMBER.pack(number) + request
             )
             if not listening:
                 raise EngineError("there is nobody to ask: not even this node hears itself")

@@ -18,6 +18,7 @@ COMMANDS: Final = (
     "+hello +auth +ping +info +select +script|load +evalsha +get +set +del +exists +hmget +hset +hdel +pexpire +pttl"
     " +time +xlen +xadd +xrange +xdel +xtrim +zadd +zrange +zrem +zscore +publish +subscribe +unsubscribe"
 )
+CLUSTER_COMMANDS: Final = COMMANDS.partition("+publish")[0] + "+cluster|slots +spublish +ssubscribe +sunsubscribe"
 
 
 _Script = tuple[str, list[bytes], tuple[Word, ...]]  # its name, keys and arguments
@@ -29,31 +30,33 @@ async def check_rights(client: RedisClient, link: RedisLink, keys: RedisKeys) ->
     Checkpoint: always. Raises: ServerMisconfigured, which names what is missing; LinkLost.
     """
     of_group, channel = keys.of_group(TEST_GROUP), keys.channel(TEST_GROUP)
-    receipt = keys.receipt(TEST_GROUP, keys.node.hex())
+    index, receipt = keys.index_of(TEST_GROUP), keys.receipt(TEST_GROUP, keys.node.hex())
     every: tuple[_Script, ...] = (
-        ("flush", [keys.index], (keys.prefix, TEST_GROUP)),  # what somebody left who was refused half way
+        ("flush", [index, *of_group], (TEST_GROUP,)),  # what somebody left who was refused half way
         ("tops", of_group, (keys.nonce, LIFE_MS)),
         (
             "post",
-            [*of_group, keys.index, receipt],
+            [*of_group, index, receipt],
             (keys.nonce, channel, b"", LIFE_MS, 1000, TEST_GROUP, 2, 1, 1, 1000, "clear"),  # too large to be kept
         ),
         ("history", of_group, (keys.nonce, LIFE_MS, "", 0, 1, 1)),
-        ("groups", [keys.index], (keys.prefix,)),
-        ("flush", [keys.index], (keys.prefix, TEST_GROUP)),
+        ("groups", [index, of_group[1]], (TEST_GROUP,)),
+        ("flush", [index, *of_group], (TEST_GROUP,)),
         ("pass", [receipt], (channel, b"", 1000)),
         *_presence_scripts(keys),
     )
     try:
         for name, names, args in every:
             await link.call(*client.words(name, names, args))
+        await link.call("ZRANGE", index, 0, -1)
         await link.call("PING")
         await link.call_subscribe(channel)
         await link.call_unsubscribe(channel)
     except RedisRefusal as refusal:
+        own = f"{keys.prefix.decode()}*"
+        commands = CLUSTER_COMMANDS if keys.parts else COMMANDS
         raise ServerMisconfigured(
-            f"{client.address} refuses what groups need: {refusal}. What suffices is ~{keys.prefix.decode()}*"
-            f" &{keys.prefix.decode()}* {COMMANDS}"
+            f"{client.address} refuses what groups need: {refusal}. What suffices is ~{own} &{own} {commands}"
         ) from None
 
 

@@ -167,11 +167,11 @@ while true do
 end
 """
 
-# KEYS: index; ARGV: prefix. Returns the names of groups that keep something.
+# KEYS: index, and the stream of each group; ARGV: the groups. Returns the names of those that keep something.
 _GROUPS: Final = """
 local found = {}
-for _, group in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  if redis.call('EXISTS', ARGV[1] .. 'h:' .. group) == 1 then
+for i, group in ipairs(ARGV) do
+  if redis.call('EXISTS', KEYS[i + 1]) == 1 then
     found[#found + 1] = group
   else
     redis.call('ZREM', KEYS[1], group)
@@ -180,14 +180,11 @@ end
 return found
 """
 
-# KEYS: index; ARGV: prefix, then groups; none: all of them
+# KEYS: index, meta, stream; ARGV: group
 _FLUSH: Final = """
-local groups = #ARGV > 1 and { ARGV[2] } or redis.call('ZRANGE', KEYS[1], 0, -1)
-for _, group in ipairs(groups) do
-  redis.call('DEL', ARGV[1] .. 'h:' .. group)
-  redis.call('ZREM', KEYS[1], group)
-  if redis.call('EXISTS', ARGV[1] .. 'm:' .. group) == 1 then redis.call('HSET', ARGV[1] .. 'm:' .. group, 'b', 0) end
-end
+redis.call('DEL', KEYS[3])
+redis.call('ZREM', KEYS[1], ARGV[1])
+if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('HSET', KEYS[2], 'b', 0) end
 return 1
 """
 
@@ -212,6 +209,9 @@ SCRIPTS: Final = {
 }
 
 
-def script_text(name: str, run_id: str) -> str:
-    """Return the text of a script for one run of a server."""
-    return f"-- nexios-trio {name}, for the server's run {run_id}\n" + SCRIPTS[name].replace("@RUN@", run_id)
+def script_text(name: str, run_id: str, is_sharded: bool = False) -> str:
+    """Return the text of a script for one run of a server; of one in a Cluster, whose channels are each in a slot."""
+    text = SCRIPTS[name].replace("@RUN@", run_id)
+    if is_sharded:
+        text = text.replace("'PUBLISH'", "'SPUBLISH'")
+    return f"-- nexios-trio {name}, for the server's run {run_id}\n{text}"

@@ -5,32 +5,26 @@ the server itself says that it is a primary.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import trio
 
 from ...exceptions import EngineError
 from .address import Place, RedisAddress
-from .connect import ServerMisconfigured, greet, open_stream, say_hello
+from .connect import ServerMisconfigured, greet, say_hello
 from .link import RedisLink
+from .talk import ASK_SECONDS, OnMessage, Use, ignore_message, in_time, talk_to
 
 __all__ = ["Sentinels"]
 
 logger = logging.getLogger("nexios_trio.box")
 
-ASK_SECONDS: Final = 1.0  # for each of them: the next one may know
 AGAIN_SECONDS: Final = 1.0  # until they are asked again, where none has answered
 LOOK_SECONDS: Final = 10.0  # until one is asked again that has told nothing
 CHANGE: Final = b"+switch-master"  # the channel on which they tell of it
 
 T = TypeVar("T")
-Use = Callable[[RedisLink], Awaitable[T]]
-OnMessage = Callable[[bytes, bytes], None]
-
-
-def ignore_message(channel: bytes, payload: bytes) -> None:
-    """For what nobody has asked for."""
 
 
 class Sentinels:
@@ -92,9 +86,9 @@ class Sentinels:
                 news.send_nowait(None)
 
         async def wait(link: RedisLink) -> None:
-            await _in_time(link.call_subscribe(CHANGE))
+            await in_time(link.call_subscribe(CHANGE))
             while True:
-                found = await _in_time(self._ask(link))
+                found = await in_time(self._ask(link))
                 if found not in (None, primary) and await self._is_primary(found):
                     return
                 with trio.move_on_after(LOOK_SECONDS):
@@ -118,7 +112,7 @@ class Sentinels:
 
     async def _is_primary(self, place: Place) -> bool:
         address = self._address.at(*place)
-        return not (await _in_time(_talk(address, lambda link: greet(link, address)))).is_replica
+        return not (await in_time(talk_to(address, lambda link: greet(link, address)))).is_replica
 
     async def _talk(self, place: Place, use: Use[T], on_message: OnMessage = ignore_message) -> T:
         """Do something with a link to a Sentinel. Raises: EngineError."""
@@ -126,35 +120,12 @@ class Sentinels:
 
         async def use_after_hello(link: RedisLink) -> T:
             try:
-                await _in_time(say_hello(link, address))
+                await in_time(say_hello(link, address))
             except ServerMisconfigured as error:
                 raise ServerMisconfigured(f"a Sentinel: {error}; ?sentinel_password= is its own") from None
             return await use(link)
 
-        return await _talk(address, use_after_hello, on_message)
-
-
-async def _talk(address: RedisAddress, use: Use[T], on_message: OnMessage = ignore_message) -> T:
-    link = RedisLink(await _in_time(open_stream(address)), on_message)
-    results: list[T] = []
-    problem: EngineError | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(link.run, name="link to a Sentinel")
-        try:
-            results.append(await use(link))
-        except EngineError as error:
-            problem = error.with_traceback(None)
-        nursery.cancel_scope.cancel(reason="all is said")
-    if problem is not None:
-        raise problem
-    return results[0]
-
-
-async def _in_time(waiting: Awaitable[T]) -> T:
-    """Raises: EngineError where a Sentinel is silent."""
-    with trio.move_on_after(ASK_SECONDS):
-        return await waiting
-    raise EngineError("it is silent")
+        return await talk_to(address, use_after_hello, on_message)
 
 
 def _place_of(facts: Any) -> Place:

@@ -25,7 +25,7 @@ from ...core.message_codec import UnreadableMessage, decode_message
 from ...exceptions import EngineError
 from ..base import Receipt
 from ..presence import group_of_events
-from .client import RedisClient, is_elsewhere
+from .client import Reach, RedisClient, is_elsewhere
 from .keys import LIFE_MS
 from .link import LinkLost, RedisRefusal
 from .posts import Post
@@ -97,18 +97,22 @@ class Watches:
         for watch in list(self._unsettled):
             self._drop(watch, "the engine has ended")
 
-    def watch_again(self) -> None:
+    def watch_again(self, reach: Reach) -> None:
         """There is a new link."""
-        self._ask_for(list(self._watches.values()))
+        self._ask_for(self._within(reach))
 
-    def lose(self) -> None:
+    def lose(self, reach: Reach) -> None:
         """The link is lost."""
-        for watch in self._watches.values():
+        for watch in self._within(reach):
             watch.holds = watch.is_repairing = False
             watch.place = None
-        posts, self._unnumbered = self._unnumbered, {}
-        for post in posts.values():
-            self._settle(post)
+        for post in list(self._unnumbered.values()):
+            if reach(self.repairs.keys.channel(post.group)):
+                del self._unnumbered[post.message.id]
+                self._settle(post)
+
+    def _within(self, reach: Reach) -> list[GroupWatch]:
+        return [watch for watch in self._watches.values() if reach(watch.channel)]
 
     def _ask_for(self, watches: list[GroupWatch]) -> None:
         link = self._client.link
@@ -116,7 +120,7 @@ class Watches:
             return
         for watch in watches:
             link.subscribe(watch.channel, partial(self._subscribed, watch))
-        for some in _in_parts(watches):
+        for some in self._in_parts(watches):
             self._ask_for_tops(some, partial(self._watching, some))
 
     def _ask_for_tops(self, watches: list[GroupWatch], then: Callable[[Any], None]) -> None:
@@ -171,14 +175,23 @@ class Watches:
             for watch in [watch for watch in self._unsettled if watch.deadline <= now]:
                 self._drop(watch, f"no answer from {self._client.address} in time")
 
-    def probe(self, well: Callable[[], None]) -> None:
+    def probe(self, client: RedisClient, reach: Reach, well: Callable[[], None]) -> None:
         """Find out whether messages were lost, and whether anybody answers at all."""
-        watches = [watch for watch in self._watches.values() if watch.holds]
-        for some in _in_parts(watches) or [[]]:
+        watches = [watch for watch in self._within(reach) if watch.holds]
+        for some in self._in_parts(watches):
             self._ask_for_tops(some, partial(self._compare, some))
-        link = self._client.link
-        if link is not None:
-            link.post("PING", then=lambda answer: None if isinstance(answer, LinkLost) else well())
+        if not watches:
+            client.run_script("tops", [], (self.repairs.keys.nonce, LIFE_MS), partial(_look, client))
+        if client.link is not None:
+            client.link.post("PING", then=lambda answer: None if isinstance(answer, LinkLost) else well())
+
+    def _in_parts(self, watches: list[GroupWatch]) -> list[list[GroupWatch]]:
+        """Divide them into those that one question may be about."""
+        places: dict[object, list[GroupWatch]] = {}
+        for watch in watches:
+            kind = self._client.place_of(watch.channel), watch.presence_of is None
+            places.setdefault(kind, []).append(watch)
+        return [some[at : at + TOPS_AT_ONCE] for some in places.values() for at in range(0, len(some), TOPS_AT_ONCE)]
 
     def _compare(self, watches: list[GroupWatch], answer: Any) -> None:
         if is_elsewhere(answer):
@@ -276,9 +289,9 @@ class Watches:
             self._settle(watch.answered.popleft())
 
 
-def _in_parts(watches: list[GroupWatch]) -> list[list[GroupWatch]]:
-    kinds = [[each for each in watches if (each.presence_of is None) is is_group] for is_group in (True, False)]
-    return [kind[at : at + TOPS_AT_ONCE] for kind in kinds for at in range(0, len(kind), TOPS_AT_ONCE)]
+def _look(client: RedisClient, answer: Any) -> None:
+    if is_elsewhere(answer):
+        client.leave(answer)
 
 
 def _in_threes(answer: list[Any]) -> list[tuple[bytes, int, bytes]]:
