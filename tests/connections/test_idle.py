@@ -5,7 +5,7 @@ import gc
 import logging
 import weakref
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -15,6 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from nexios_trio import NexiosApp, Router
 from nexios_trio.connections.message_calls import MAX_CALLS
+from nexios_trio.exceptions import WebSocketDisconnect
 from nexios_trio.testing.checks.stacks import all_tasks
 from nexios_trio.transports.direct import DirectTransport
 from nexios_trio.websockets import WebSocket, WebSocketConsumer
@@ -324,6 +325,29 @@ async def test_nobody_else_may_receive_meanwhile() -> None:
             await sockets[0].receive_text()
         await echoed(client)
         await client.stream.aclose()
+
+
+async def test_a_stranger_that_receives_first_ends_it(caplog: pytest.LogCaptureFixture) -> None:
+    """As where a task waits: the second to receive is told so, and nothing of the connection is left."""
+
+    async def receive(ws: WebSocket) -> None:
+        with suppress(WebSocketDisconnect):
+            await ws.receive_text()
+
+    async with trio.open_nursery() as strangers:
+
+        async def on_connect(self: Any, ws: WebSocket) -> None:
+            await ws.accept()
+            strangers.start_soon(receive, ws)
+            await wait_all_tasks_blocked()
+
+        async with serving(told(on_connect=on_connect)) as server:
+            client = await connected(server)
+            assert await client.closed() == 1011
+            await client.stream.aclose()
+            await wait_all_tasks_blocked(0.005)
+            assert seen == [(1011, "nobody")]
+    assert "another task is already receiving" in caplog.text
 
 
 async def test_what_is_kept_for_the_end(autojump_clock: Any) -> None:

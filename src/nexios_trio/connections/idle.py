@@ -96,7 +96,8 @@ class Idle:
     def take(self) -> Item | None:
         """Return what the present task was started for."""
         item, self._item = self._item, None
-        self._session.transport.inbox.wait_with_task()
+        if self._context is not None:  # the first task was started for nothing, and has not waited
+            self._session.transport.inbox.wait_with_task()
         return item
 
     def let_go(self) -> None:

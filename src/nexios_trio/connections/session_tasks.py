@@ -78,6 +78,7 @@ class SessionTasks:
             or nursery is None
             or nursery.child_tasks
             or self.transport.inbox.end is not None
+            or self.transport.inbox.has_reader  # a task that is none of the connection's: the next `get` says so
             or trio.current_effective_deadline() == -inf  # cancelled
         ):
             return None

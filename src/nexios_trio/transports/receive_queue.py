@@ -65,6 +65,11 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def has_reader(self) -> bool:
+        """Somebody receives: a task in `get`, or who waits without one."""
+        return self._reading
+
     def put(self, item: str | bytes) -> None:
         """Queue one message. After the end it is thrown away: nobody is left to read it."""
         if self.end is not None:
