@@ -16,6 +16,7 @@ import trio
 
 from examples.chat.page import Page
 from nexios_trio import ChannelBox, NexiosApp, Position, Resumed, WebSocket, WebSocketException, open_channel
+from nexios_trio.exceptions import EngineError
 from nexios_trio.http import Request, Response
 
 MAX_LENGTH = 2000  # characters of one message
@@ -177,7 +178,10 @@ async def publish_rooms() -> None:
     while True:
         await presence.changed.wait()
         presence.changed = trio.Event()
-        await ChannelBox.group_send("lobby", {"type": "rooms", "rooms": presence.listing()})
+        try:
+            await ChannelBox.group_send("lobby", {"type": "rooms", "rooms": presence.listing()})
+        except EngineError:  # its server is away: with this task the application would end
+            presence.changed.set()
         await trio.sleep(0.1)
 
 

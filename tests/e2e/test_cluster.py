@@ -15,7 +15,7 @@ import trio
 from playwright.sync_api import Page, WebSocket, expect
 
 from tests.e2e.browser import Tabs, browse
-from tests.e2e.support import DEADLINE, PROJECT, Server, joined
+from tests.e2e.support import DEADLINE, PROJECT, Server, connect, joined
 from tests.engines.redis.server import MISSING, SERVERS
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(SERVERS == [None], reason=MISSING)]
@@ -107,6 +107,28 @@ async def test_what_was_said_outlives_the_valkey(cluster: Cluster) -> None:
         async with joined(cluster, "valkey", "Late") as (_, welcome):
             said = [each["content"] for each in welcome["history"] if each["type"] == "message"]
     assert said == ["before", "after"]
+
+
+async def test_nobody_s_server_ends_while_the_valkey_says_nothing(cluster: Cluster) -> None:
+    """For longer than anybody waits for it."""
+    message = {"type": "message", "content": "late", "id": "of-this-test"}
+    pid = cluster.pids_of("Valkey")[-1]
+    async with joined(cluster, "silence", "Ada") as (ada, _):
+        os.kill(pid, signal.SIGSTOP)
+        await ada.send(message)
+        await ada.closed()
+    async with connect(cluster, "/ws/chat/silence", username="Ada") as ada:  # and the list of rooms has changed
+        await ada.closed()
+    os.kill(pid, signal.SIGCONT)
+    async with joined(cluster, "silence", "Ada") as (ada, _):
+        await ada.send(message)
+        await ada.say("and again")
+        await ada.until(content="and again")
+        async with joined(cluster, "silence", "Late") as (_, welcome):
+            said = [each["content"] for each in welcome["history"] if each["type"] == "message"]
+    assert said == ["late", "and again"]
+    assert "is gone" not in cluster.log.read_text()
+    cluster.log.write_text("")  # where the handlers that could not go on have left their tracebacks
 
 
 # ---- In the browser ----

@@ -33,8 +33,8 @@ PLANTS: dict[str, list[tuple[str, str]]] = {
     ],
     "lost_wake_up": [
         (
-            "        presence.changed = trio.Event()\n        await ChannelBox.group_send",
-            "        await ChannelBox.group_send",
+            "        presence.changed = trio.Event()\n        try:\n",
+            "        try:\n",
         ),
         (
             "        await trio.sleep(0.1)\n",
