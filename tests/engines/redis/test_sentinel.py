@@ -60,6 +60,13 @@ async def test_whom_to_ask_is_told_at_the_start(setup):
         await start(setup.url)
 
 
+async def test_a_sentinel_and_a_server_are_told_apart(setup):
+    with pytest.raises(EngineError, match=r"no Sentinel of .* answers: it is no Sentinel"):
+        await start(f"redis+sentinel://127.0.0.1:{setup.servers[0].port}/main")
+    with pytest.raises(ServerMisconfigured, match=r"is a Sentinel: name it as redis\+sentinel://"):
+        await start(f"redis://:secret@127.0.0.1:{setup.sentinels[0].port}")
+
+
 async def test_a_link_that_works_is_kept_without_sentinels_and_others_are_learned(setup):
     only = setup.url.replace(f",127.0.0.1:{setup.sentinels[1].port},127.0.0.1:{setup.sentinels[2].port}", "")
     async with node_at(only, "app", probe_seconds=0.2) as node:

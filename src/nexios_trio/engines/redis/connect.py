@@ -175,6 +175,8 @@ def _check_server(address: RedisAddress, facts: dict[str, str]) -> RedisServer:
     version = facts.get("redis_version", "0")
     if _numbers(version) < OLDEST:
         raise ServerMisconfigured(f"{address} is Redis {version}; at least {_dotted(OLDEST)} is needed")
+    if "sentinel" in (facts.get("server_mode"), facts.get("redis_mode")):  # Valkey's, Redis's
+        raise ServerMisconfigured(f"{address} is a Sentinel: name it as redis+sentinel://…/NAME")
     bounded = facts.get("maxmemory", "0") != "0"
     name = f"Valkey {facts['valkey_version']}" if "valkey_version" in facts else f"Redis {version}"
     return RedisServer(

@@ -13,7 +13,7 @@ import trio
 from ...exceptions import EngineError
 from .address import Place, RedisAddress
 from .connect import ServerMisconfigured, greet, say_hello
-from .link import RedisLink
+from .link import RedisLink, RedisRefusal
 from .talk import ASK_SECONDS, OnMessage, Use, ignore_message, in_time, talk_to
 
 __all__ = ["Sentinels"]
@@ -97,7 +97,12 @@ class Sentinels:
         await self._talk(place, wait, note)
 
     async def _ask(self, link: RedisLink) -> Place | None:
-        found = await link.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._address.master)
+        try:
+            found = await link.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._address.master)
+        except RedisRefusal as refusal:
+            if "unknown command" in str(refusal):
+                raise EngineError("it is no Sentinel, which listen on 26379 unless told otherwise") from None
+            raise
         return None if found is None else (bytes(found[0]).decode(), int(found[1]))
 
     async def _ask_and_learn(self, link: RedisLink) -> Place | None:
