@@ -25,7 +25,7 @@ CODE := $(wildcard src examples tests benchmarks fuzz)
 LINTED := $(CODE) $(wildcard docs/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick coverage lint format docs bench cost attack crowd soak fuzz clean lock core dev plots system needed changelog
+.PHONY: help demo demo-cluster test quick coverage lint format docs bench cost attack faults crowd soak fuzz clean lock core dev plots system needed changelog
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -79,6 +79,9 @@ cost: dev .venv-bench/.stamp ## count the instructions of an echo, a connection,
 
 attack: dev ## attack the server, innocent clients beside; count survivors (ARGS="--server runner -v")
 	$(BIN)/python -m tests.attack $(ARGS)
+
+faults: dev ## two nodes, a real Redis and Valkey, foreign clients; every fault of the table (ARGS="--server valkey --only restart")
+	$(BIN)/python -m tests.faults $(ARGS)
 
 crowd: dev ## 10,000 connections, half of them hostile; what the others notice (takes two processors to itself)
 	$(BIN)/python -m tests.crowd $(ARGS)

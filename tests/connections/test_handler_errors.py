@@ -4,10 +4,18 @@ import asyncio
 import logging
 
 import pytest
+import trio
 
 from nexios_trio.connections.handler_errors import end_after, explain, is_reportable, mistake_in
 from nexios_trio.core.lifecycle import Cause, End
-from nexios_trio.exceptions import HandshakeError, InvalidJson, WebSocketDisconnect, WebSocketException, WrongFrameType
+from nexios_trio.exceptions import (
+    EngineError,
+    HandshakeError,
+    InvalidJson,
+    WebSocketDisconnect,
+    WebSocketException,
+    WrongFrameType,
+)
 from tests.wire import house
 
 GONE = WebSocketDisconnect(1001)
@@ -53,6 +61,7 @@ def test_several_mistakes_stay_together():
         (HandshakeError(401, "who?"), End(1008, "who?", Cause.DENIED)),
         (NO_JSON, End(1003, "the message is not JSON", Cause.UNSUPPORTED_DATA)),
         (WrongFrameType("secret"), End(1003, "the message is of the wrong type", Cause.UNSUPPORTED_DATA)),
+        (EngineError("secret"), End(1012, "groups are out of reach", Cause.GAP)),
     ],
 )
 def test_the_end_of_an_open_connection(mistake, end):
@@ -82,11 +91,37 @@ def test_a_close_code_that_may_not_be_sent_is_a_failure(caplog):
         (HandshakeError(400), False),
         (NO_JSON, False),
         (WrongFrameType(), False),
+        (EngineError("no answer"), False),
         (group(NO_JSON, ONE), True),
     ],
 )
 def test_ways_of_ending_are_not_failures(mistake, expected):
     assert is_reportable(mistake) is expected
+
+
+async def test_all_whose_groups_are_out_of_reach_come_back_at_different_times(caplog, autojump_clock):
+    async def handler(ws):
+        await ws.accept()
+        raise EngineError("no answer in time")
+
+    ends = []
+    async with house() as inside:
+
+        async def connect():
+            wire = await inside.connect(handler)
+            while not wire.closes:
+                await trio.sleep(0.01)
+            ends.append((wire.closes, trio.current_time()))
+
+        begun = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(connect)
+    assert {str(closes) for closes, _ in ends} == {"[(1012, 'groups are out of reach')]"}
+    assert len({round(time, 2) for _, time in ends}) > 10
+    assert max(time for _, time in ends) < begun + 2.1
+    assert "the handler of '/' cannot go on: no answer in time" in caplog.text
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def test_who_uses_asyncio_is_told_what_to_change(caplog):

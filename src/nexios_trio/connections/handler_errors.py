@@ -9,7 +9,14 @@ import starlette.websockets
 
 from ..core.close_codes import check_close_code, clip_reason
 from ..core.lifecycle import Cause, End
-from ..exceptions import HandshakeError, InvalidJson, WebSocketDisconnect, WebSocketException, WrongFrameType
+from ..exceptions import (
+    EngineError,
+    HandshakeError,
+    InvalidJson,
+    WebSocketDisconnect,
+    WebSocketException,
+    WrongFrameType,
+)
 from .refusal import REFUSING_ERRORS, refusal_of
 
 __all__ = ["DISCONNECTS", "end_after", "explain", "is_reportable", "mistake_in"]
@@ -86,14 +93,19 @@ def end_after(mistake: Exception | None, *, is_connecting: bool, debug: bool) ->
         if isinstance(mistake.__cause__, UnicodeDecodeError):
             return End.of(Cause.INVALID_DATA, "the message is not UTF-8")
         return End.of(Cause.UNSUPPORTED_DATA, "the message is not JSON")
+    if isinstance(mistake, EngineError):
+        return End.of(Cause.GAP, "groups are out of reach")
     return End.of(Cause.HANDLER_ERROR, clip_reason(f"{type(mistake).__name__}: {mistake}") if debug else "")
 
 
 def is_reportable(mistake: Exception | None) -> bool:
-    """Tell whether it is a failure of ours, not a way of ending the connection or a bad message of the peer."""
+    """Tell whether it is a failure of ours.
+
+    Not a way of ending the connection, a bad message of the peer, or an engine that is out of reach.
+    """
     if isinstance(mistake, REFUSING_ERRORS):
         return refusal_of(mistake) is None
-    return mistake is not None and not isinstance(mistake, _CLOSING_ERRORS + _BAD_MESSAGES)
+    return mistake is not None and not isinstance(mistake, (*_CLOSING_ERRORS, *_BAD_MESSAGES, EngineError))
 
 
 def _refusing_code(mistake: Exception, status: int) -> int:

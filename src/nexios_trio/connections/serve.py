@@ -12,6 +12,7 @@ cleaned up; everything else stops here and is logged once.
 """
 
 import logging
+import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -20,7 +21,9 @@ from attrs import evolve
 
 from ..core.causes import explain_end
 from ..core.lifecycle import DROPPED, Cause, End, Phase
+from ..exceptions import EngineError
 from ..groups.authorization import acting_for
+from ..groups.publishing import COME_BACK_SECONDS
 from ..transports.base import Transport
 from ..transports.server_context import ConnectionHost
 from .access import ConnectionAccess, find_access_log
@@ -130,6 +133,8 @@ async def _serve(session: Session, endpoint: Endpoint | None) -> bool:
     """Run the handler, and end the connection with it, unless it is idle; whether it is."""
     try:
         ending = await _run_handler(session, endpoint)
+        if ending is not None and ending[0].cause is Cause.GAP and session.transport.lifecycle.phase is Phase.OPEN:
+            await trio.sleep(random.uniform(0, COME_BACK_SECONDS))  # so that not all come back at the same time
     except BaseException:
         await _end(session, End.of(Cause.SERVER_SHUTDOWN))
         raise
@@ -198,6 +203,9 @@ def _ending_after(session: Session, errors: list[Exception]) -> tuple[End, Refus
         path = session.transport.scope.get("path")
         explain(mistake)
         logger.error("the handler of %r failed", path, exc_info=mistake, extra=session.log_fields())
+    elif isinstance(mistake, EngineError):
+        path = session.transport.scope.get("path")
+        logger.warning("the handler of %r cannot go on: %s", path, mistake, extra=session.log_fields())
     if session.verdict is not None:
         return session.verdict, None
     lifecycle = session.transport.lifecycle

@@ -151,6 +151,7 @@ DROPPED: Final = frozenset(
 _HTTP_STATUSES: Final[Mapping[Cause, int]] = MappingProxyType(
     {
         Cause.HANDLER_ERROR: 500,
+        Cause.GAP: 503,
         Cause.SERVER_SHUTDOWN: 503,
         Cause.ACCEPT_TIMEOUT: 503,
         Cause.NOT_FOUND: 404,

@@ -51,9 +51,11 @@ class UnreadableMessage(ValueError):
     """It is of a release that says things which this one does not know, or no message at all."""
 
 
-def encode_message(message: Message) -> bytes:
-    """Return the message as bytes, made once."""
+def encode_message(message: Message, message_id: bytes | None = None) -> bytes:
+    """Return the message as bytes, made once; then with that id, where there is one."""
     if message.encoded is None:
+        if message_id is not None:
+            message._id = message_id
         fields = _encode_fields(message) if message.excluded or message.excluded_users or message.trace else b""
         flags = (SHOWN if message.is_shown else 0) | (TRANSIENT if message.is_transient else 0)
         header = _HEADER.pack(VERSION, message.form, flags, message.id, message.created, len(fields))

@@ -36,10 +36,12 @@ Watching
     it begins a new epoch.
 
 Gaps
-    A new epoch means that positions of the old one are void. Where the engine cannot give a watching node every message
-    after the last it has given, it calls `gap` before it goes on: members have everything up to `after`, and the next
-    message comes after `upto`; None for what nobody knows. A message that cannot be read, since a newer release sent
-    it, is a gap too, and no crash. What can be mended without a gap is mended, by one repair of a group at a time.
+    A new epoch means that positions of the old one are void, unless the engine knows that it goes on from the old one:
+    then it calls `followed(group, position)`, with what the last position is called now, and members notice nothing.
+    Where it cannot give a watching node every message after the last it has given, it calls `gap` before it goes on:
+    members have everything up to `after`, and the next message comes after `upto`; None for what nobody knows. A
+    message that cannot be read, since a newer release sent it, is a gap too, and no crash. What can be mended without a
+    gap is mended, by one repair of a group at a time.
 
 Presence, for engines with `has_presence`
     `pubsub.presence` says what it means, and does it. `renew` is synchronous; its receipt fails with `LeaseLost` where
@@ -74,6 +76,7 @@ __all__ = [
     "Deliver",
     "Engine",
     "EngineState",
+    "Followed",
     "Gap",
     "HistoryLimits",
     "HistoryPage",
@@ -83,6 +86,7 @@ __all__ = [
     "claim_engine",
     "no_answer",
     "no_gap",
+    "not_followed",
 ]
 
 RECEIPT_SECONDS: Final = 300.0  # for which the receipt of a publish with a key is remembered
@@ -92,6 +96,8 @@ MAX_KEY_LENGTH: Final = 200  # characters
 Deliver = Callable[[str, Message], None]
 # Tells this node's members of a group that they have missed what came after the first position, up to the second.
 Gap = Callable[[str, Position | None, Position | None], None]
+# Tells that this node's members have missed nothing, and what they have is a position of a new epoch from now on.
+Followed = Callable[[str, Position], None]
 # Answers what another node asks with `ask`. Both are opaque to the engine.
 Answer = Callable[[bytes], bytes]
 
@@ -133,6 +139,10 @@ def no_gap(group: str, after: Position | None, upto: Position | None) -> None:
     """For who has no members."""
 
 
+def not_followed(group: str, position: Position) -> None:
+    """For who has no members."""
+
+
 def no_answer(request: bytes) -> bytes:
     """For who answers nothing."""
     return b""
@@ -145,6 +155,7 @@ class Engine(ABC):
     is_local: ClassVar[bool] = False
     has_presence: ClassVar[bool] = False  # it has `renew` and `presence`
     name: str = ""  # of the box, set before `run`: only boxes of one name share groups
+    followed: Followed = staticmethod(not_followed)  # set by the box. Only engines that have epochs which go on call it
     deadline: float = 5.0  # seconds within which every receipt is settled, and every other call returns
     # The box's, for engines with `has_presence`: called when what this node has renewed may be forgotten. It renews.
     on_return: Callable[[], None] = staticmethod(lambda: None)

@@ -49,6 +49,7 @@ class Tail:
         self.watch = watch
         self.messages: list[Message] = []
         self.is_broken = False  # a gap: the history and what comes live do not join
+        self.is_moved = False  # what comes live is of a newer epoch, which goes on from that of the history's answer
         self._bytes = 0
         self._news = trio.Event()
 
@@ -61,6 +62,7 @@ class Tail:
         """Begin anew."""
         self.messages.clear()
         self._bytes = 0
+        self.is_broken = self.is_moved = False
 
     def add(self, message: Message) -> None:
         if not self.is_full:
@@ -72,14 +74,18 @@ class Tail:
         self.is_broken = True
         self._news.set()
 
+    def move(self) -> None:
+        self.is_moved = True
+        self._news.set()
+
     async def until(self, top: Position) -> None:
-        """Wait until this node was given everything up to `top`, or never will be. A checkpoint if that is to come."""
-        while not self.is_broken:
+        """Wait until this node was given everything up to `top`, or never will be. A checkpoint if that is to come.
+
+        An answer of a newer epoch than what comes live is followed by a gap, or by that epoch.
+        """
+        while not (self.is_broken or self.is_moved):
             delivered = self.watch.delivered or self.watch.receipt.position
-            if delivered is None or delivered.epoch != top.epoch:
-                self.is_broken = delivered is not None
-                return
-            if delivered >= top:
+            if delivered is None or (delivered.epoch == top.epoch and delivered >= top):
                 return
             self._news = trio.Event()
             await self._news.wait()
@@ -182,9 +188,19 @@ class EngineClient:
         """Note that the engine has told of a gap: what comes next comes after `upto`."""
         watch = self._watches.get(group)
         if watch is not None:
-            watch.delivered = upto or watch.delivered
+            watch.delivered = upto
+            if upto is None:  # nobody knows what comes next
+                watch.receipt = Receipt(True)
             for tail in watch.tails:
                 tail.fail()
+
+    def followed(self, group: str, position: Position) -> None:
+        """Note that what was delivered is a position of a new epoch."""
+        watch = self._watches.get(group)
+        if watch is not None:
+            watch.delivered = position
+            for tail in watch.tails:
+                tail.move()
 
     # Posting
 

@@ -125,7 +125,10 @@ class Resumption:
             self._top = page.top
             if not page.complete and not self._is_newcomer:
                 self._recovered = False
-                return
+                self._cursor = page.top  # and not from where this node is, which may be behind: that would come twice
+                if self._tail is None or await self._takes_tail(self._tail, page.top):
+                    return
+                continue
             has_waited = await self._write(page.messages)
             if self._is_newcomer:  # was sent all that there is up to the top; from here on nothing may be missing
                 self._is_newcomer = False
@@ -165,13 +168,13 @@ class Resumption:
         return has_waited
 
     async def _takes_tail(self, tail: Tail, top: Position) -> bool:
-        """Queue what was delivered here since the page was asked for. False: read on, there was too much of it."""
+        """Queue what was delivered here since the page was asked for.
+
+        False: read on, there was too much of it, or it does not go on from the page; the history knows what is missing.
+        """
         await tail.until(top)
         self._check()
-        if tail.is_broken:
-            self._recovered = False
-            return True
-        if tail.is_full:
+        if tail.is_broken or tail.is_full or tail.is_moved:
             return False
         for message in tail.messages:
             if message.position is not None and message.position > top:  # of one epoch: another one begins with a gap

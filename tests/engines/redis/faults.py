@@ -10,65 +10,7 @@ import trio
 from nexios_trio.engines.base import Engine
 from nexios_trio.engines.redis.engine import RedisEngine
 from tests.engines.redis.server import RedisProcess
-
-
-class _Way:
-    """One connection of an engine's, through the proxy."""
-
-    def __init__(self, scope: trio.CancelScope) -> None:
-        self.scope = scope
-        self.may_pass = trio.Event()
-        self.may_pass.set()
-        self.loses_answers = False
-
-
-class FaultProxy:
-    """Passes on what an engine and its server say to each other, as long as it is let."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self.port = 0
-        self.is_refusing = False
-        self.ways: dict[_Way, None] = {}
-        self.opened = 0
-
-    async def run(self, task_status: trio.TaskStatus[None]) -> None:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        self.port = listener.socket.getsockname()[1]
-        task_status.started()
-        await trio.serve_listeners(self._serve, [listener])
-
-    async def _serve(self, client: trio.SocketStream) -> None:
-        if self.is_refusing:
-            return
-        try:
-            server = await trio.open_unix_socket(self._path)
-        except OSError:
-            return
-        async with client, server, trio.open_nursery() as nursery:
-            way = _Way(nursery.cancel_scope)
-            self.ways[way] = None
-            self.opened += 1
-            try:
-                nursery.start_soon(self._pass, way, client, server, False)
-                await self._pass(way, server, client, True)
-            finally:
-                del self.ways[way]
-
-    async def _pass(self, way: _Way, source: trio.SocketStream, target: trio.SocketStream, is_answer: bool) -> None:
-        try:
-            while data := await source.receive_some(65_536):
-                await way.may_pass.wait()
-                if not (is_answer and way.loses_answers):
-                    await target.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
-        way.scope.cancel()
-
-    def cut(self) -> None:
-        """Break all connections."""
-        for way in list(self.ways):
-            way.scope.cancel()
+from tests.faults.proxy import FaultProxy
 
 
 class RedisFaults:
@@ -96,34 +38,29 @@ class RedisFaults:
     @contextmanager
     def cut_off(self, engine: Engine) -> Generator[None]:
         proxy = self.proxies[engine]
-        proxy.is_refusing = True
-        proxy.cut()
+        proxy.refuse(True)
         try:
             yield
         finally:
-            proxy.is_refusing = False
+            proxy.refuse(False)
 
     @contextmanager
     def stalled(self, engine: Engine) -> Generator[None]:
-        ways = list(self.proxies[engine].ways)
-        for way in ways:
-            way.may_pass = trio.Event()
+        proxy = self.proxies[engine]
+        proxy.stall()
         try:
             yield
         finally:
-            for way in ways:
-                way.may_pass.set()
+            proxy.go_on()
 
     @contextmanager
     def losing_answers(self, engine: Engine) -> Generator[None]:
-        ways = list(self.proxies[engine].ways)
-        for way in ways:
-            way.loses_answers = True
+        proxy = self.proxies[engine]
+        proxy.lose_answers()
         try:
             yield
         finally:
-            for way in ways:
-                way.scope.cancel()
+            proxy.cut()
 
     @contextmanager
     def deaf(self, engine: Engine) -> Generator[None]:

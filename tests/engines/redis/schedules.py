@@ -1,10 +1,9 @@
 """Two nodes that publish while something happens again and again: what was sent, and what came of it.
 
-`python -m tests.engines.redis.schedules` runs all of them, longer, and prints a line for each.
+In one process, and short. `make faults` does it with processes, clients, and everything that can happen.
 """
 
 import signal
-import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -18,7 +17,7 @@ from nexios_trio.engines.base import EngineState, HistoryLimits
 from nexios_trio.engines.redis.engine import RedisEngine
 from nexios_trio.exceptions import EngineError
 from tests.engines.redis.faults import RedisFaults
-from tests.engines.redis.server import BINARIES, RedisProcess
+from tests.engines.redis.server import RedisProcess
 
 KEPT = HistoryLimits(max_bytes=2**28, overflow="trim")
 GROUPS = ("one", "two", "three")
@@ -206,16 +205,3 @@ SCHEDULES: tuple[Schedule, ...] = (
     ("kill -9, nothing kept", (), lambda server, faults: start_again(server, signal.SIGKILL, 0.2)),
     ("FLUSHALL", (), lambda server, faults: flush_everything(server)),
 )
-
-
-def main(count: int) -> None:
-    for binary in BINARIES:
-        for name, options, make in SCHEDULES:
-            with RedisProcess(BINARIES[binary], *options) as server:
-                faults = RedisFaults(server, "schedule", deadline=5.0)
-                result: Any = trio.run(run_schedule, faults, count, make(server, faults))
-            print(f"{binary:7} {name:24} {result}", flush=True)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1250)

@@ -169,7 +169,7 @@ class RedisClient:
             raise ServerMisconfigured(f"{address} is a replica, and takes nothing: name its primary")
         if self.state is EngineState.STARTING:
             await self.check(self, link, 0)
-        self.link = link
+        self.link = link  # what waits is sent now, and once
         self.on_link(reach_all)
         await link.call("PING")  # answered when all that `on_link` asked for is done
         return server

@@ -14,6 +14,7 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
+from hashlib import blake2b
 from typing import Any, Final
 
 import trio
@@ -46,6 +47,7 @@ from .posts import Post, Posts, keep_words
 from .presence import RedisPresence
 from .questions import Questions
 from .rights import check_rights
+from .unwatched import Unwatched
 from .watches import Watches
 
 __all__ = ["RedisEngine"]
@@ -53,6 +55,7 @@ __all__ = ["RedisEngine"]
 logger = logging.getLogger("nexios_trio.box")
 
 MAX_MESSAGE_BYTES: Final = 1_048_576
+MAX_READS: Final = 16  # of histories at the same time: a server cuts a link that it owes too much (`repair`)
 DEFAULT_PREFIX: Final = "nx"
 
 
@@ -75,9 +78,11 @@ class RedisEngine(Engine):
         self.client: RedisClient = kind(address, lambda: self.deadline, probe_seconds)
         client = self.client
         self._posts = posts = Posts(client)
-        self._watches = Watches(client, posts.settle, posts.messages)
+        self._unwatched = Unwatched(client)
+        self._watches = Watches(client, posts, self._unwatched)
         posts.on_answer = self._watches.answered
         self._questions = Questions(client)
+        self._reads = trio.Semaphore(MAX_READS)
         self._presence = RedisPresence(client, self._return)
         self._lists = GroupLists(client)
         self._is_running = False
@@ -99,6 +104,8 @@ class RedisEngine(Engine):
         prefix = f"{self.address.prefix or DEFAULT_PREFIX}:{self.name}"
         keys = RedisKeys(prefix, PARTS if self.address.is_cluster else 0)
         self._keys = self._posts.keys = self._watches.repairs.keys = self._questions.keys = self._presence.keys = keys
+        self._unwatched.keys = keys
+        self._watches.repairs.followed = self.followed
         self._watches.rename()
         self._is_running = True
         try:
@@ -123,6 +130,7 @@ class RedisEngine(Engine):
     def _on_link(self, reach: Reach) -> None:
         self._questions.listen(reach)
         self._watches.watch_again(reach)
+        self._unwatched.check(reach)
         self._posts.send_all(reach)
         if reach(self._keys.presence[0]):
             self.on_return()
@@ -145,7 +153,7 @@ class RedisEngine(Engine):
         if not self._is_running:
             raise EngineError(_NOT_RUNNING)
         key = None if key is None else check_key(key)
-        data = encode_message(message)
+        data = encode_message(message, None if key is None else _id_of(group, key))
         if len(data) > MAX_MESSAGE_BYTES:
             raise MessageTooBig(f"a group message of {len(data)} bytes; at most {MAX_MESSAGE_BYTES} are carried")
         self._posts.check_room(len(data))
@@ -183,8 +191,11 @@ class RedisEngine(Engine):
         asked = Position(0, "") if since is None else since
         count, most = bound_page(asked, limit, max_bytes)
         args = (self._keys.nonce, LIFE_MS, asked.epoch, asked.offset, count or 0, most or 0)
-        answer = await self.client.call("history", self._keys.of_group(group), *args)
-        return _page_of(answer, asked)
+        with trio.move_on_after(self.deadline):
+            async with self._reads:
+                answer = await self.client.call("history", self._keys.of_group(group), *args)
+                return _page_of(answer, asked)
+        raise EngineError(f"no answer from {self.address} in {self.deadline:g} s")
 
     async def groups_with_history(self) -> list[str]:
         return await self._lists.keeping(self._keys)
@@ -208,12 +219,18 @@ class RedisEngine(Engine):
         return await self._questions.ask(request, self.deadline)
 
 
+def _id_of(group: str, key: str) -> bytes:
+    """Return the id of what is published with that key: a later try has the same one, on every node."""
+    name = group.encode(errors="surrogatepass")
+    return blake2b(b"%d:%b:%b" % (len(name), name, key.encode(errors="surrogatepass")), digest_size=16).digest()
+
+
 def _page_of(answer: list[Any], since: Position) -> HistoryPage:
-    epoch, top, _, goes_on, has_more = answer[:5]
+    epoch, top, _, goes_on, has_more, _ = answer[:6]
     name = bytes(epoch).decode()
     offset, complete = since.offset, bool(goes_on)
     messages: list[Message] = []
-    for number, data in zip(answer[5::2], answer[6::2], strict=True):
+    for number, data in zip(answer[6::2], answer[7::2], strict=True):
         complete = complete and number == offset + 1
         offset = number
         try:

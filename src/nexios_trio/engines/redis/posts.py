@@ -116,6 +116,14 @@ class Posts:
             self._forget(post)
             post.receipt.settle(*post.answer)
 
+    def doubt(self, post: Post) -> None:
+        """The link was lost before the message came back: what the answer said need not be true of the next server."""
+        if post.receipt.is_settled:
+            return
+        post.answer = None
+        if post.key is None:
+            self.fail(post, "the link was lost before the message came back")
+
     def fail(self, post: Post, why: str) -> None:
         """Tell who has published that there is no answer."""
         self._forget(post)
@@ -136,7 +144,7 @@ class Posts:
             first = next(iter(self._posts))
             await trio.sleep_until(first.deadline)
             now = trio.current_time()
-            for post in [post for post in self._posts if post.deadline <= now]:
+            while self._posts and (post := next(iter(self._posts))).deadline <= now:
                 self.fail(post, f"no answer from {self._client.address} in time")
 
     def end(self) -> None:

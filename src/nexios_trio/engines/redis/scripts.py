@@ -9,12 +9,13 @@ Of each group there are, under the engine's prefix:
     k:KEY       the answer to a publish with a key
     i           a sorted set: names of groups that keep something, by the time at which that is over
     p:...       who is present: `presence_scripts`
-    c:GROUP     the channel: OFFSET EPOCH MESSAGE; offset 0 for a message without a number, "-" for a mark
+    c:GROUP     the channel: OFFSET EPOCH MESSAGE; offset 0 for a message without a number. A mark: - EPOCH OLD-EPOCH
 
 The server's run id is a part of each script's text, and so of its name. Another server, or the same one after a start,
 does not know that name: nothing is done there by somebody who takes it for the one before. The first touch of a group
 in a new run begins a new epoch. `l` says what the old ones have in common with it: who has seen no more than that
-misses nothing. A mark is published by a node that has seen more: from then on nobody goes on from an old epoch.
+misses nothing. A node that has seen more makes a mark: a new epoch that goes on from none, since who was taken for
+somebody that misses nothing may have been given the messages of this one.
 """
 
 from typing import Final
@@ -126,7 +127,8 @@ _TOPS: Final = """
 local tops = {}
 for i = 1, #KEYS, 2 do
   local g = begin(KEYS[i], KEYS[i + 1], ARGV[1])
-  redis.call('PEXPIRE', KEYS[i], g.top == 0 and 3600000 or ARGV[2])
+  local life = g.top == 0 and 3600000 or tonumber(ARGV[2])
+  if redis.call('PTTL', KEYS[i]) < life * 3 / 4 then redis.call('PEXPIRE', KEYS[i], life) end  -- a write to disk each
   tops[#tops + 1], tops[#tops + 2], tops[#tops + 3] = g.epoch, g.top, g.first
 end
 return tops
@@ -134,7 +136,8 @@ return tops
 
 # KEYS: meta, stream; ARGV: nonce, life (ms), an epoch, the offset to begin behind, how many, bytes of payloads
 # Returns: epoch, top, first epoch, 1 where the given epoch goes on in this one at least up to the offset, 1 where there
-#   is more; then offset and message of each.
+#   is more, the offset up to which it goes on (-1: nobody knows; -2: the same, and a mark was made); then offset and
+#   message of each.
 _HISTORY: Final = """
 local g = begin(KEYS[1], KEYS[2], ARGV[1])
 local before = g.bytes
@@ -144,18 +147,20 @@ if redis.call('PTTL', KEYS[1]) < 0 then
   redis.call('PEXPIRE', KEYS[1], g.top == 0 and 3600000 or ARGV[2])
 end
 local since, count, most = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local goes_on = ARGV[3] == g.epoch and since <= g.top and 1 or 0
+local goes_on, fork = ARGV[3] == g.epoch and since <= g.top and 1 or 0, -1
 for epoch, upto in string.gmatch(g.lineage, '(%S+):(%d+)') do
-  if epoch == ARGV[3] and since <= tonumber(upto) then goes_on = 1 end
+  if epoch == ARGV[3] then fork = tonumber(upto) end
 end
-local page = { g.epoch, g.top, g.first, goes_on, 0 }
+if since <= fork then goes_on = 1 end
+if fork < 0 and string.find(g.lineage .. ' ' .. g.epoch .. ':', 'm:', 1, true) then fork = -2 end
+local page = { g.epoch, g.top, g.first, goes_on, 0, fork }
 if ARGV[3] ~= g.epoch and goes_on == 0 then since = 0 end
 local bytes = 0
 while true do
   local rows = redis.call('XRANGE', KEYS[2], '0-' .. string.format('%.0f', since + 1), '+', 'COUNT', 64)
   for _, row in ipairs(rows) do
     bytes = bytes + row[2][4]
-    if count == 0 or (#page > 5 and bytes > most) then
+    if count == 0 or (#page > 6 and bytes > most) then
       page[5] = 1
       return page
     end
@@ -188,13 +193,15 @@ if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('HSET', KEYS[2], 'b', 0) e
 return 1
 """
 
-# From now on nobody goes on from an older epoch than this one. KEYS: meta; ARGV: channel, epoch
+# A new epoch with the same numbers, that goes on from no other; unless that is so already.
+# KEYS: meta; ARGV: channel, epoch. Returns: the new epoch; '' where there is another one, or there was nothing to do.
 _MARK: Final = """
 local m = redis.call('HMGET', KEYS[1], 'e', 'l')
-if m[1] ~= ARGV[2] or not m[2] or m[2] == '' then return 0 end
-redis.call('HSET', KEYS[1], 'l', '')
-redis.call('PUBLISH', ARGV[1], '- ' .. ARGV[2] .. ' ')
-return 1
+if m[1] ~= ARGV[2] or not m[2] or m[2] == '' then return '' end
+local epoch = ARGV[2] .. 'm'
+redis.call('HSET', KEYS[1], 'e', epoch, 'l', '')
+redis.call('PUBLISH', ARGV[1], '- ' .. epoch .. ' ' .. ARGV[2])
+return epoch
 """
 
 SCRIPTS: Final = {

@@ -8,13 +8,13 @@
 What is read is on the same line too, so its answer has everything up to its place there: messages that come between the
 question and the answer are in it, or are lost, and are not looked at. One repair of a group goes on at a time.
 
-In a new epoch that goes on from ours (`scripts`) nothing was lost. In another one our members have a gap, and get
-what was kept after the last message that we have given them, which we know by its id; all of it, where the group was
-begun anew. A mark tells nodes to which nothing seemed to be lost that it was.
+In a new epoch that goes on from ours (`scripts`) nothing was lost. In another our members have a gap, and get what was
+kept after the last message that both have, or that we have given them, which we know by its id; all of it, where the
+group was begun anew. A mark tells nodes to which nothing seemed to be lost that it was.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -28,8 +28,9 @@ from ..presence import group_of_events
 from .client import Reach, RedisClient, is_elsewhere
 from .keys import LIFE_MS
 from .link import LinkLost, RedisRefusal
-from .posts import Post
-from .repair import GroupWatch, Repairs
+from .posts import Post, Posts
+from .repair import GroupWatch, Repairs, in_threes
+from .unwatched import Unwatched
 
 __all__ = ["Watches"]
 
@@ -42,14 +43,18 @@ class Watches:
     """Owned by an engine.
 
     Args:
-        settle: tells who has published that message.
-        own: as of `Repairs`.
+        posts: those on their way.
+        unwatched: positions in groups that are not watched here.
     """
 
-    def __init__(self, client: RedisClient, settle: Callable[[Post], None], own: Mapping[bytes, Message]) -> None:
+    def __init__(self, client: RedisClient, posts: Posts, unwatched: Unwatched) -> None:
         self._client = client
-        self._settle = settle
-        self.repairs = Repairs(client, lambda watch: self._watches.get(watch.group) is watch, self._repaired, own)
+        self._posts = posts
+        self._settle = posts.settle
+        self._unwatched = unwatched
+        self.repairs = Repairs(
+            client, lambda watch: self._watches.get(watch.group) is watch, self._repaired, posts.messages
+        )
         self._watches: dict[str, GroupWatch] = {}
         self._by_channel: dict[bytes, GroupWatch] = {}
         self._unsettled: dict[GroupWatch, None] = {}  # the first to be late first
@@ -83,6 +88,8 @@ class Watches:
         if link is not None:
             link.unsubscribe(watch.channel)
         watch.holds = False
+        if watch.has_held and watch.presence_of is None:
+            self._unwatched.note(watch.group, watch.position)
         watch.receipt.fail(EngineError(f"group {watch.group!r} is not watched: {why}"))
         self._settle_all(watch)
 
@@ -103,9 +110,12 @@ class Watches:
 
     def lose(self, reach: Reach) -> None:
         """The link is lost."""
+        self.repairs.lose(reach)
         for watch in self._within(reach):
             watch.holds = watch.is_repairing = False
             watch.place = None
+            while watch.answered:  # whether the next server has it is not known
+                self._posts.doubt(watch.answered.popleft())
         for post in list(self._unnumbered.values()):
             if reach(self.repairs.keys.channel(post.group)):
                 del self._unnumbered[post.message.id]
@@ -119,27 +129,16 @@ class Watches:
         if link is None:
             return
         for watch in watches:
-            link.subscribe(watch.channel, partial(self._subscribed, watch))
+            link.subscribe(watch.channel, partial(self._refused, [watch]))
         for some in self._in_parts(watches):
-            self._ask_for_tops(some, partial(self._watching, some))
-
-    def _ask_for_tops(self, watches: list[GroupWatch], then: Callable[[Any], None]) -> None:
-        if watches and watches[0].presence_of is not None:
-            self.repairs.ask_for_versions(watches, then)
-            return
-        keys = [key for watch in watches for key in self.repairs.keys.of_group(watch.group)]
-        self._client.run_script("tops", keys, (self.repairs.keys.nonce, LIFE_MS), then)
-
-    def _subscribed(self, watch: GroupWatch, answer: Any) -> None:
-        if isinstance(answer, RedisRefusal):
-            self._refused([watch], answer)
+            self.repairs.ask_for_tops(some, partial(self._watching, some))
 
     def _watching(self, watches: list[GroupWatch], answer: Any) -> None:
         """From here on every message of these groups comes."""
         if isinstance(answer, EngineError):
             self._refused(watches, answer)
             return
-        for watch, (epoch, top, first) in zip(watches, _in_threes(answer), strict=True):
+        for watch, (epoch, top, first) in zip(watches, in_threes(answer), strict=True):
             if self._watches.get(watch.group) is not watch:
                 continue
             watch.holds = True
@@ -153,9 +152,9 @@ class Watches:
             else:
                 self._settle_all(watch)
 
-    def _refused(self, watches: list[GroupWatch], answer: EngineError) -> None:
+    def _refused(self, watches: list[GroupWatch], answer: Any) -> None:
         """Fail what never held; for what did, and must again, try another link."""
-        if isinstance(answer, LinkLost):
+        if not isinstance(answer, EngineError) or isinstance(answer, LinkLost):
             return
         if isinstance(answer, RedisRefusal) and (is_elsewhere(answer) or any(watch.has_held for watch in watches)):
             self._client.leave(answer)
@@ -172,14 +171,15 @@ class Watches:
                 await self._added.wait()
             await trio.sleep_until(next(iter(self._unsettled)).deadline)
             now = trio.current_time()
-            for watch in [watch for watch in self._unsettled if watch.deadline <= now]:
+            while self._unsettled and (watch := next(iter(self._unsettled))).deadline <= now:
                 self._drop(watch, f"no answer from {self._client.address} in time")
 
     def probe(self, client: RedisClient, reach: Reach, well: Callable[[], None]) -> None:
         """Find out whether messages were lost, and whether anybody answers at all."""
+        self.repairs.forget_old(trio.current_time())
         watches = [watch for watch in self._within(reach) if watch.holds]
         for some in self._in_parts(watches):
-            self._ask_for_tops(some, partial(self._compare, some))
+            self.repairs.ask_for_tops(some, partial(self._compare, some))
         if not watches:
             client.run_script("tops", [], (self.repairs.keys.nonce, LIFE_MS), partial(_look, client))
         if client.link is not None:
@@ -197,7 +197,7 @@ class Watches:
         if is_elsewhere(answer):
             self._client.leave(answer)
         elif not isinstance(answer, EngineError):
-            for watch, (epoch, top, _) in zip(watches, _in_threes(answer), strict=True):
+            for watch, (epoch, top, _) in zip(watches, in_threes(answer), strict=True):
                 if watch.holds and not watch.is_repairing and (top, epoch) != (watch.position.offset, watch.epoch):
                     self.repairs.begin(watch)
 
@@ -215,7 +215,7 @@ class Watches:
             return  # what comes before the watch holds is older than its position
         offset, epoch, data = payload.split(b" ", 2)
         if offset == b"-":
-            self._take_mark(watch, epoch)
+            self._take_mark(watch, epoch, data)
         elif offset == b"0":
             self._take_unnumbered(watch, data)
         elif not watch.is_repairing:
@@ -244,10 +244,14 @@ class Watches:
         if post is not None:
             self._settle(post)  # if it has its answer
 
-    def _take_mark(self, watch: GroupWatch, epoch: bytes) -> None:
-        if watch.epoch == epoch and watch.has_followed:
-            watch.has_followed = False
-            self.repairs.gap(watch.group, watch.position, watch.position)
+    def _take_mark(self, watch: GroupWatch, epoch: bytes, before: bytes) -> None:
+        if watch.is_repairing or watch.epoch == epoch:
+            return
+        if watch.epoch != before:
+            self.repairs.begin(watch)
+            return
+        self.repairs.miss(watch, watch.position.offset, epoch)
+        self._settle_given(watch)
 
     # Answers to posts
 
@@ -267,11 +271,13 @@ class Watches:
         position, _ = post.answer
         watch = self._watches.get(post.group)
         if watch is None or not watch.holds:
+            if position is not None:
+                self._unwatched.note(post.group, position)
             self._settle(post)
         elif position is None:
             if not is_first or post.message.id not in self._unnumbered:
                 self._settle(post)
-        elif watch.is_repairing or position.epoch != watch.position.epoch or position.offset > watch.position.offset:
+        elif watch.is_repairing or watch.is_to_give(position, is_first):
             watch.answered.append(post)
         else:
             self._settle(post)
@@ -279,8 +285,7 @@ class Watches:
     def _settle_given(self, watch: GroupWatch) -> None:
         while watch.answered:
             answer = watch.answered[0].answer
-            position = None if answer is None else answer[0]
-            if position is not None and position.epoch == watch.position.epoch and position > watch.position:
+            if answer is not None and answer[0] is not None and watch.is_to_give(answer[0], False):
                 return
             self._settle(watch.answered.popleft())
 
@@ -292,7 +297,3 @@ class Watches:
 def _look(client: RedisClient, answer: Any) -> None:
     if is_elsewhere(answer):
         client.leave(answer)
-
-
-def _in_threes(answer: list[Any]) -> list[tuple[bytes, int, bytes]]:
-    return list(zip(answer[::3], answer[1::3], answer[2::3], strict=True))
