@@ -92,8 +92,8 @@ soak: plots ## ten minutes of coming and going; what grows, what stays (SOAK_SEC
 changelog: dev ## what the next version's changelog will say (VERSION=1.2.0 writes it)
 	@$(BIN)/towncrier build $(if $(VERSION),--yes --version $(VERSION),--draft --version next --date 'not released')
 
-system: ## install what needs root: chromium, nginx, valgrind (SYSTEM=no: only say what is missing)
-	@bash .ci/system venv browser proxy cost
+system: ## install what needs root: chromium, nginx, npm, valgrind (SYSTEM=no: only say what is missing)
+	@bash .ci/system venv browser proxy node cost
 
 fuzz: dev ## look for input that breaks the parsers (FUZZ_SECONDS=600 for each)
 	for target in commands frames payloads requests; do $(BIN)/python -m fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
@@ -157,4 +157,4 @@ plots: .venv/.stamp-plots
 # What needs root, each for a purpose that .ci/system knows. First in `make test`, so that it fails in its
 # first second when something is missing and must not, or cannot, be installed.
 needed:
-	@bash .ci/system $(if $(wildcard .venv/bin/python),,venv) browser proxy
+	@bash .ci/system $(if $(wildcard .venv/bin/python),,venv) browser proxy node

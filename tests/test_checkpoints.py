@@ -11,11 +11,18 @@ from typing import Any
 import pytest
 from trio.testing import assert_checkpoints, assert_no_checkpoints
 
-from tests.checkpoints import applications, connections, kit, outside, parts
+from tests.checkpoints import applications, connections, kit, outside, parts, realtime
 from tests.checkpoints.stage import stage
 from tests.checkpoints.surface import public_functions
 
-RECIPES = {**connections.RECIPES, **applications.RECIPES, **parts.RECIPES, **kit.RECIPES, **outside.RECIPES}
+RECIPES = {
+    **connections.RECIPES,
+    **applications.RECIPES,
+    **parts.RECIPES,
+    **kit.RECIPES,
+    **outside.RECIPES,
+    **realtime.RECIPES,
+}
 
 
 def test_every_public_function_has_a_recipe():

@@ -138,7 +138,7 @@ def test_an_unknown_purpose_is_refused_by_name(machine: Machine) -> None:
     done = system(machine, "browser", "browsers")
     assert done.returncode == 2
     assert "no purpose browsers" in done.stderr
-    assert "venv, browser, proxy, cost" in done.stderr
+    assert "venv, browser, proxy, node, cost" in done.stderr
 
 
 @pytest.mark.parametrize("variables", [{}, {"SYSTEM": "no"}], ids=["not root", "SYSTEM=no"])
@@ -162,5 +162,5 @@ def test_make_test_does_not_ask_for_what_it_does_not_need() -> None:
     everything = re.search(r"^system:.*\n\t(.*)$", text, re.MULTILINE)
     assert asked is not None
     assert everything is not None
-    assert asked[1].endswith("browser proxy")
-    assert everything[1].endswith("venv browser proxy cost")
+    assert asked[1].endswith("browser proxy node")
+    assert everything[1].endswith("venv browser proxy node cost")

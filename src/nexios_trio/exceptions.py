@@ -8,6 +8,7 @@ The type says whose mistake it was, the text says what was wrong and what is acc
     │   ├── NotAuthorized              `authorize` said no to a join or a send
     │   ├── QuotaExceeded              the user is in too many groups, or publishes too fast
     │   └── AuthenticationError        nobody is authenticated on this connection
+    ├── RealtimeError                  a realtime client's command fails with this code and message
     ├── HandshakeError                 the client's opening request is refused with an HTTP status
     ├── LifecycleError (RuntimeError)  the program called something in the wrong state
     ├── EngineError                    the engine could not do it, or did not say in time whether it did
@@ -41,6 +42,7 @@ __all__ = [
     "PayloadError",
     "PublishError",
     "QuotaExceeded",
+    "RealtimeError",
     "SettingsError",
     "WebSocketDisconnect",
     "WebSocketException",
@@ -138,6 +140,23 @@ class AuthenticationError(WebSocketException):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.reason,)
+
+
+class RealtimeError(NexiosError):
+    """Raised by a handler of a realtime endpoint: the client's command fails with this code and message.
+
+    Args:
+        code: an application's own are 400 to 1999; those from 100 on are the protocol's. ValueError for another one.
+        temporary: the client may try again, and where it connects or subscribes it does so by itself.
+    """
+
+    def __init__(self, code: int, message: str = "", *, temporary: bool = False) -> None:
+        if not 100 <= code <= 1999:
+            raise ValueError(f"a RealtimeError's code is 100 to 1999, an application's own from 400 on, not {code!r}")
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+        self.temporary = temporary
 
 
 class HandshakeError(NexiosError):

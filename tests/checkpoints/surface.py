@@ -26,6 +26,8 @@ INTERNAL = {
     *("Memberships.begin_counting", "Memberships.delivery_counts", "Memberships.end_counting"),
     "Memberships.presence_counts",
 }
+# What a realtime client is to its groups and its conversation; `RealtimeClient` has what is for users.
+INTERNAL_CLASSES = ("RealtimeMember.", "Connected.")
 SPECIAL = ("__init__", "__call__", "__aenter__", "__anext__", "__await__")
 
 
@@ -33,7 +35,9 @@ SPECIAL = ("__init__", "__call__", "__aenter__", "__anext__", "__await__")
 def public_functions() -> dict[str, Callable[..., Any]]:
     """By the name where each is defined, such as "Channel.send" or "open_channel"."""
     found = {each.__qualname__: each for module in _modules() for each in _functions_in(module)}
-    return {name: each for name, each in found.items() if name not in INTERNAL}
+    return {
+        name: each for name, each in found.items() if name not in INTERNAL and not name.startswith(INTERNAL_CLASSES)
+    }
 
 
 def _modules() -> Iterator[Any]:

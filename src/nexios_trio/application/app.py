@@ -22,7 +22,6 @@ from ..routing.mounts import MountedRow
 from ..transports.asgi import AsgiTransport
 from ..transports.base import TRANSPORT_EXTENSION, Transport
 from ..transports.server_context import ConnectionHost, DirectOffer, find_offer
-from .api import ApiRoutes
 from .arguments import bind_lifespan, check_function, check_not_called
 from .asgi_stack import AsgiStack
 from .direct import ServesDirectly
@@ -34,6 +33,7 @@ from .lifespan import Lifespan
 from .mounted import foreign_lifespan
 from .observing import ObservedApplication
 from .reaching_users import ReachesUsers
+from .realtime_routes import RealtimeRoutes
 from .trio_only import fail_startup, is_on_trio, require_trio
 
 __all__ = ["TRANSPORT_EXTENSION", "NexiosApp", "get_application"]
@@ -42,7 +42,7 @@ Function = TypeVar("Function", bound=Callable[[], Any])
 LifespanContext = Callable[["NexiosApp"], AbstractAsyncContextManager[Any]]
 
 
-class NexiosApp(ReachesUsers, ServesDirectly, ApiRoutes):
+class NexiosApp(ReachesUsers, ServesDirectly, RealtimeRoutes):
     """An ASGI application: routes, a lifespan, and the box with the groups of its connections.
 
     Creating it needs no running loop. Served by ``hypercorn --worker-class trio`` or ``nexios-trio run``. Mounted in

@@ -119,6 +119,10 @@ class Publishing(Memberships):
         """
         self._kept.add(pattern, HistoryLimits(max_bytes, max_messages, max_age, overflow="trim"))
 
+    def keeps(self, group_name: str) -> bool:
+        """Tell whether every message of the group is kept."""
+        return self._kept.of(group_name) is not None
+
     @OnCurrentBox
     async def group_send(
         self,

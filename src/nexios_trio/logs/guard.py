@@ -33,6 +33,7 @@ LOGGERS: Final = {
     "nexios_trio.fanout": "members that cannot be written to",
     "nexios_trio.http": "HTTP handlers that fail",
     "nexios_trio.poller": "sockets of the direct lane",
+    "nexios_trio.realtime": "clients of the realtime protocol: commands that fail",
     "nexios_trio.server": "the runner: refused requests, connections that fail",
     "nexios_trio.timers": "deadlines",
     "nexios_trio.takeover": "sockets of hypercorn that we did not take over",

@@ -209,6 +209,9 @@ class Transport(Receiver, ABC):
     def bound_kernel(self) -> None:
         """Bound what the kernel holds for the peer, where this way of reaching it can."""
 
+    def stop_heartbeat(self) -> None:
+        """Ping no more: a protocol over WebSocket does so itself. Where a server pings, it goes on."""
+
     @abstractmethod
     async def close(self, end: End) -> None:
         """Send what is queued, then a close frame with `end.code`. A no-op once either side has closed.

@@ -17,13 +17,18 @@ class Data:
 
     A client with JSON sends and gets values. One with protobuf sends and gets bytes, which are the value's JSON where
     both sides mean JSON, as most do.
+
+    Args:
+        raw: the bytes; together with a value, its JSON.
+        is_json: the bytes are known to be JSON.
     """
 
-    __slots__ = ("_raw", "_value")
+    __slots__ = ("_is_json", "_raw", "_value")
 
-    def __init__(self, value: Any = _UNREAD, *, raw: bytes | None = None) -> None:
+    def __init__(self, value: Any = _UNREAD, *, raw: bytes | None = None, is_json: bool = False) -> None:
         self._value = value
         self._raw = raw
+        self._is_json = is_json or value is not _UNREAD
 
     @property
     def raw(self) -> bytes:
@@ -43,17 +48,19 @@ class Data:
     @property
     def is_json(self) -> bool:
         """Tell whether there is a value."""
-        try:
-            self.value  # noqa: B018  # it is kept
-        except InvalidJson:
-            return False
+        if not self._is_json:
+            try:
+                self.value  # noqa: B018  # it is kept
+            except InvalidJson:
+                return False
+            self._is_json = True
         return True
 
     @property
     def json(self) -> bytes:
         """JSON on one line, as JSON clients get it: of bytes that are none, a text in base64. Raises: PayloadError."""
         raw = self.raw
-        if self._value is _UNREAD and not self.is_json:
+        if not self.is_json:
             return b'"%b"' % b64encode(raw)
         # A line break in JSON is between two tokens: inside a text it is written as \n.
         return raw if b"\n" not in raw and b"\r" not in raw else raw.translate(_ONE_LINE)

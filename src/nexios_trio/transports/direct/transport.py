@@ -233,6 +233,9 @@ class DirectTransport(Reader):
         if self.state is not State.GONE:
             self._set_timer()
 
+    def stop_heartbeat(self) -> None:
+        self._next_ping = inf  # the timer that is set for it finds nothing to do
+
     def _heartbeat(self, now: float) -> None:
         settings = self.settings
         if self.lifecycle.end is not None:  # the deadlines of the goodbye hold now
