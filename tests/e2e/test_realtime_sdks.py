@@ -44,12 +44,13 @@ PYTHON = (
 encodings = pytest.mark.parametrize("encoding", ["json", "protobuf"])
 
 
+def command(port: int) -> list[str]:
+    program = str(Path(sys.executable).with_name("nexios-trio"))
+    return [program, "run", "tests.e2e.realtime_app:app", "--port", str(port)]
+
+
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    def command(port: int) -> list[str]:
-        program = str(Path(sys.executable).with_name("nexios-trio"))
-        return [program, "run", "tests.e2e.realtime_app:app", "--port", str(port)]
-
     with Server(tmp_path_factory.mktemp("sdks") / "server.log", command) as server:
         yield f"ws://127.0.0.1:{server.port}"
 
@@ -97,6 +98,22 @@ def test_a_slow_reader_in_javascript_comes_back_and_is_complete(
     codes = json.loads(run(node, "checks.mjs", url, encoding, "a slow reader", path))
     assert told in codes
     assert {3008, 2500} & set(codes) == {told}
+
+
+@encodings
+def test_after_a_crash_the_application_is_told_that_messages_are_lost(node: str, tmp_path: Path, encoding: str) -> None:
+    """The server kept them in its memory."""
+    with Server(tmp_path / "server.log", command) as server:
+        checks = [node, "checks.mjs", f"ws://127.0.0.1:{server.port}", encoding, "a server that is killed"]
+        with subprocess.Popen(checks, cwd=SDK, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "ready\n"
+                server.kill()
+                server.start()
+                assert process.wait(SECONDS) == 0
+            finally:
+                process.kill()
 
 
 @encodings

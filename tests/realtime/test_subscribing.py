@@ -6,6 +6,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from nexios_trio import NexiosApp
 from nexios_trio.core.message import Position
+from nexios_trio.exceptions import EngineError
 from nexios_trio.realtime.protocol.codecs import JSON, PROTOBUF
 from nexios_trio.realtime.protocol.data import Data
 from nexios_trio.realtime.protocol.parts import Error, Publication
@@ -326,6 +327,27 @@ async def test_subscriptions_of_the_server_come_with_the_answer_and_recover(code
         assert answer.subs[KEPT].publications == [Publication(Data(3), offset=3)]
         await publish(app, KEPT, 4)
         assert await talker.publications(1) == [4]
+
+
+async def test_where_the_history_fails_behind_the_answer_the_client_subscribes_again(monkeypatch, caplog):
+    """One answer, and then a notice; not a second answer to the same command."""
+    app, _ = open_app()
+    history, calls = app.box.engine.history, []
+
+    async def fail_second(*args, **options):
+        calls.append(args)
+        if len(calls) == 2:
+            raise EngineError("the engine is down")
+        return await history(*args, **options)
+
+    monkeypatch.setattr(app.box.engine, "history", fail_second)
+    async with talking(app) as talker:
+        assert isinstance(await talker.subscribe(KEPT), SubscribeResult)
+        [push] = await talker.until(1)
+        assert (push.channel, push.event.code) == (KEPT, 2500)
+        assert isinstance(await talker.subscribe(KEPT), SubscribeResult)
+        assert talker._answers == {}
+    assert "the engine is down" in caplog.text
 
 
 async def test_who_has_missed_messages_is_told_to_subscribe_again(autojump_clock):

@@ -9,13 +9,14 @@ In a group that keeps its messages, what comes live meanwhile is read from its h
 resumes. In one that does not, the client joins first, and what comes is held until it has been told.
 """
 
+import logging
 from contextlib import ExitStack
 from typing import Any, Final
 
 from ..core.message import Message, Position
 from ..core.names import check_group_name
 from ..engines.base import HistoryPage, Receipt
-from ..exceptions import InvalidName
+from ..exceptions import InvalidName, WebSocketDisconnect
 from ..groups.resuming import Resumption
 from .encodings import publication_data
 from .errors import refuse
@@ -29,6 +30,8 @@ from .rules import Rules
 from .subscriptions import Subscription, SubscriptionState
 
 __all__ = ["Joining", "check_group", "position_of", "publication_of"]
+
+logger = logging.getLogger("nexios_trio.realtime")
 
 PAGE_MESSAGES: Final = 256  # in one answer; the rest follows
 PAGE_BYTES: Final = 65536  # of payloads
@@ -172,11 +175,21 @@ class Joining:
         """Give the client the rest of what was missed, and then what comes live: it was told that it is subscribed.
 
         Checkpoint: where the group keeps its messages. Cancellation: the client is told that messages are missing.
-        Raises: WebSocketDisconnect; EngineError, as a subscription that has ended.
+        Where it cannot, such as when the engine fails, the client is told so, and subscribes again.
+
+        Raises: WebSocketDisconnect.
         """
-        assert self._subscription is not None
+        subscription = self._subscription
+        assert subscription is not None
         self._is_told = True
         if self._recovery is not None:
-            resumed = await self._recovery.run()
-            self._subscription.has_missed |= not resumed.recovered
-        self._client.subscribed(self._subscription)
+            try:
+                resumed = await self._recovery.run()
+            except WebSocketDisconnect:
+                raise
+            except Exception as error:
+                logger.warning("a subscription to %s has to begin anew: %s", subscription.group, error)
+                subscription.has_missed = True
+            else:
+                subscription.has_missed |= not resumed.recovered
+        self._client.subscribed(subscription)

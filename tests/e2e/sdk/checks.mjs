@@ -261,6 +261,24 @@ const CASES = {
     sender.disconnect();
   },
 
+  // Says "ready"; then somebody kills the server, and starts another one.
+  async "a server that is killed"() {
+    const [one] = await connected({ token: "ann" });
+    const subscription = subscribe(one, "room.killed");
+    const got = collect(subscription);
+    await next(subscription, "subscribed");
+    for (let number = 1; number <= 3; number += 1) await one.publish("room.killed", encode([number]));
+    await until(() => got.length === 3);
+    const again = next(subscription, "subscribed");
+    console.log("ready");
+    const context = await again;
+    assert.deepEqual([context.wasRecovering, context.recovered], [true, false]);
+    await one.publish("room.killed", encode([4]));
+    await until(() => got.length === 4);
+    assertNumbers(got, 4);
+    one.disconnect();
+  },
+
   async "close codes"() {
     for (const [code, comesBack] of [[3000, true], [3001, true], [3499, true], [4000, true], [3500, false], [3999, false], [4500, false]]) {
       const [one] = await connected({ token: "ann" });
