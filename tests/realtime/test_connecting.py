@@ -5,6 +5,7 @@ import trio
 
 from nexios_trio import NexiosApp, WebSocketException
 from nexios_trio.exceptions import AuthenticationError, RealtimeError
+from nexios_trio.middleware import AuthenticationMiddleware
 from nexios_trio.realtime import Connected
 from nexios_trio.realtime.protocol.codecs import JSON, PROTOBUF
 from nexios_trio.realtime.protocol.data import Data
@@ -61,6 +62,14 @@ async def test_a_user_that_a_middleware_has_found_stays():
     realtime.on_connect(lambda client: users.append(client.user))
     async with talking(app):
         assert users == ["cookie"]
+
+
+async def test_who_is_refused_by_a_middleware_of_the_endpoint_comes_not_back_either():
+    """With 4001, which others get, an SDK would try for ever."""
+    app = NexiosApp()
+    app.realtime(PATH, middleware=[AuthenticationMiddleware(lambda ws: None)])
+    async with talking(app, connects=False) as talker:
+        assert await talker.closed() == 3500
 
 
 async def test_who_is_nobody_is_closed_with_3500_and_comes_not_back():

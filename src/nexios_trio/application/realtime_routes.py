@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..connections.runtime import Runtime
-from ..realtime.endpoint import Realtime
+from ..realtime.endpoint import Realtime, use_close_codes
 from ..realtime.rules import AuthorizeRealtime
+from ..routing.route import to_middleware_tuple
 from .api import ApiRoutes
 
 __all__ = ["RealtimeRoutes"]
@@ -31,10 +32,11 @@ class RealtimeRoutes(ApiRoutes):
         `Realtime`, which this returns.
 
         Args:
-            path, middleware, name: as for `ws_route`.
+            path, middleware, name: as for `ws_route`. A middleware that refuses here closes with the protocol's codes,
+                such as 3500; one of the whole application with its own, such as 4001, after which an SDK tries again.
             authorize, limits: as for `Realtime`.
         Raises: as `ws_route` and `Realtime`.
         """
         endpoint = Realtime(self.runtime, authorize=authorize, **limits)
-        self.ws_route(path, endpoint, middleware=middleware, name=name)
+        self.ws_route(path, endpoint, middleware=(use_close_codes, *to_middleware_tuple(middleware)), name=name)
         return endpoint

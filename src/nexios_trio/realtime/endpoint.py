@@ -1,7 +1,7 @@
 """`Realtime`: an endpoint for clients that speak the protocol, as an application makes it."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from math import ceil
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from .protocol.server_protocol import ServerProtocol
 from .registrations import Registrations
 from .rules import AuthorizeRealtime, GroupRules, Rule, Rules, check_rule
 
-__all__ = ["Realtime"]
+__all__ = ["Realtime", "use_close_codes"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -150,13 +150,21 @@ class Realtime:
         """Serve one connection. Checkpoint: always."""
         session = websocket._session
         codec, subprotocol = choose_codec(websocket.subprotocols, websocket.query_params.get("format"))
-        session.transport.lifecycle.translate_ends(close_end)
         await websocket.accept(subprotocol)
         session.transport.stop_heartbeat()
         conversation = Conversation(websocket, ServerProtocol(codec), self._registered, self._heartbeats)
         for function in self._registered.disconnect:
             conversation.client._events.add(Event.DISCONNECT, function)
         await conversation.run()
+
+
+async def use_close_codes(websocket: WebSocket, following: Callable[[WebSocket], Awaitable[Any]]) -> None:
+    """Write how the connection ends as the protocol has it, also where a middleware behind this one ends it.
+
+    Checkpoint: as what follows.
+    """
+    websocket._session.transport.lifecycle.translate_ends(close_end)
+    await following(websocket)
 
 
 def _check_authorize(authorize: Any) -> None:
