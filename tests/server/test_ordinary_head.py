@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexios_trio.server.ordinary_head import read_ordinary_head
+from nexios_trio.server import ordinary_head
+from nexios_trio.server.ordinary_head import MAX_SHARED_BYTES, MAX_SHARED_LINES, read_ordinary_head
 from nexios_trio.server.request_head import BadUpgrade, is_upgrade, parse_upgrade, read_upgrade
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # of the RFC
@@ -161,3 +162,29 @@ def test_what_is_read_in_one_pass_is_what_the_whole_parser_reads(data):
     if ordinary is not None:
         assert is_upgrade(whole)
         assert ordinary == parse_upgrade(whole)
+
+
+def _with(name: str, value: str) -> dict[bytes, bytes]:
+    lines = "".join(f"{key}: {text}\r\n" for key, text in (*NECESSARY, (name, value)))
+    upgrade = read_ordinary_head(f"GET / HTTP/1.1\r\n{lines}\r\n".encode())
+    assert upgrade is not None
+    return dict(upgrade.headers)
+
+
+def test_lines_that_clients_send_alike_are_shared_and_secrets_are_not():
+    first, second = _with("User-Agent", "one of many"), _with("User-Agent", "one of many")
+    assert first[b"user-agent"] is second[b"user-agent"]
+    for name, value in (
+        ("Cookie", "token=abc"),
+        ("Authorization", "Bearer abc"),
+        ("User-Agent", "x" * MAX_SHARED_BYTES),
+    ):
+        assert _with(name, value)[name.lower().encode()] == value.encode()
+        assert not [line for line in ordinary_head._shared if value.encode() in line]
+    assert not [line for line in ordinary_head._shared if KEY.encode() in line]
+
+
+def test_whoever_sends_others_each_time_fills_nothing():
+    for number in range(2 * MAX_SHARED_LINES):
+        assert _with("User-Agent", str(number))[b"user-agent"] == str(number).encode()
+    assert len(ordinary_head._shared) <= MAX_SHARED_LINES

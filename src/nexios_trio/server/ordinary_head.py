@@ -54,10 +54,7 @@ def read_ordinary_head(head: bytes) -> Upgrade | None:
     if found is None:
         return None
     target, lines = found.groups()
-    headers = []
-    for line in lines.split(b"\r\n"):
-        headers.append(_shared.get(line) or _header(line))
-    del headers[-1]  # what is behind the last line's end
+    headers = [_shared.get(line) or _header(line) for line in lines[:-2].split(b"\r\n")]
     fields = dict(headers)
     key = fields.get(b"sec-websocket-key", b"")
     if (
