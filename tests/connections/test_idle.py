@@ -269,6 +269,50 @@ async def test_hooks_of_an_instance() -> None:
     assert seen == [(), (1006,)]
 
 
+@pytest.mark.parametrize("has_on_disconnect", [True, False])
+async def test_an_error_behind_the_end_is_told(has_on_disconnect: bool, caplog: pytest.LogCaptureFixture) -> None:
+    class Closing(WebSocketConsumer):
+        def on_receive(self, ws: WebSocket, data: Any) -> None:
+            ws.close_nowait(4000)
+            raise LookupError("behind the end")
+
+    class Told(Closing):
+        async def on_disconnect(self, ws: WebSocket, close_code: int) -> None:
+            seen.append(close_code)
+
+    async with serving(Told if has_on_disconnect else Closing) as server:
+        client = await connected(server)
+        await say(client, "x")
+        assert await client.closed() == 4000
+        await client.stream.aclose()
+        await wait_all_tasks_blocked(0.005)
+    assert caplog.text.count("LookupError: behind the end") == 1
+    assert seen == [4000] * has_on_disconnect
+
+
+async def test_who_is_told_of_the_end_hears_of_it_who_receives() -> None:
+    """Events of the channel are behind the end, where there is no on_disconnect as well."""
+
+    class Receiving(WebSocketConsumer):
+        async def on_connect(self, ws: WebSocket) -> None:
+            async def receive(channel: Any) -> None:
+                with pytest.raises(WebSocketDisconnect):
+                    await ws.receive_text()
+                seen.append("told")
+
+            self.channel.on_disconnect(receive)
+
+        def on_receive(self, ws: WebSocket, data: Any) -> None:
+            ws.send_nowait(data)
+
+    async with serving(Receiving) as server:
+        client = await connected(server)
+        await echoed(client)
+        await client.stream.aclose()
+        await wait_all_tasks_blocked(0.005)
+    assert seen == ["told"]
+
+
 async def test_a_stranger_starts_a_task_in_it() -> None:
     members: dict[str, WebSocket] = {}
 

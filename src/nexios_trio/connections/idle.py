@@ -91,6 +91,8 @@ class Idle:
             return False
         is_done = self.life.end_at_once(self._item)
         self.is_idle = not is_done
+        if is_done:
+            self.take()
         return is_done
 
     def take(self) -> Item | None:

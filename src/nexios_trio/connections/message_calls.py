@@ -114,6 +114,11 @@ class MessageCalls:
                 self.end()
 
     @property
+    def has_failed(self) -> bool:
+        """There is an error to be raised by `run`."""
+        return self._error is not None
+
+    @property
     def called_at(self) -> float:
         """Return when it was called last, on trio's clock, or a moment before that; -inf for never."""
         if self._told_turn != self._turn_at:  # of two clocks that go on alike

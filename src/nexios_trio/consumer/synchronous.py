@@ -110,8 +110,8 @@ class SynchronousMessages:
 
     def end_at_once(self, end: End) -> bool:
         """End here, if the consumer has nothing to wait for."""
-        consumer = self._consumer
-        if not is_hook_of(consumer.on_disconnect, self._no_on_disconnect):
+        consumer, calls = self._consumer, self._websocket._session.calls
+        if not is_hook_of(consumer.on_disconnect, self._no_on_disconnect) or (calls is not None and calls.has_failed):
             return False
         consumer._note_end(end.code)
         self._end_calls()
