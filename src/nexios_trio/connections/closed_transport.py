@@ -78,7 +78,10 @@ class ClosedTransport:
     def attach(self, _: object) -> None:
         pass
 
-    detach = use_policy = heed_policy = attach
+    detach = use_policy = heed_policy = interrupt = attach
+
+    def stop_heartbeat(self) -> None:
+        pass
 
     async def close(self, end: End) -> None:
         await checkpoint()
