@@ -62,6 +62,7 @@ class Member:
         self.position: str | None = None
         self.is_over = False
         self._has_come = False  # a message, over this connection
+        self._was_sent_away = False  # the last time, since messages were missed
         self.has_joined = trio.Event()
         self._chance = random.Random(seed)
 
@@ -75,6 +76,7 @@ class Member:
                 if isinstance(error, trio_websocket.ConnectionClosed) and error.reason is not None:
                     code = error.reason.code
                     self.closed[code] = self.closed.get(code, 0) + 1
+                    self._was_sent_away = self._was_sent_away or error.reason.reason == "messages were missed"
                 elif not isinstance(error, (*GONE, trio.TooSlowError)):
                     raise
                 await trio.sleep(WAIT_SECONDS)
@@ -104,7 +106,8 @@ class Member:
             if not self.is_over:
                 self.events.append(["came", data[0], data[1], self.position])
         elif "recovered" in data:
-            self.events.append(["return", begin, data["recovered"], time.monotonic()])
+            self.events.append(["return", begin, data["recovered"], time.monotonic(), self._was_sent_away])
+            self._was_sent_away = False
             if not self._has_come:
                 self.position = data["position"]
             self.has_joined.set()

@@ -69,10 +69,14 @@ class Member:
         self.came[self.size] = message
         self.size += 1
 
-    def add_return(self, begin: int, recovered: bool, time: float) -> None:
-        """It has connected at `begin`, and joined now."""
+    def add_return(self, begin: int, recovered: bool, time: float, was_sent_away: bool = False) -> None:
+        """It has connected at `begin`, and joined now.
+
+        Args:
+            was_sent_away: it had to come back, since there was a gap: that is about all since the last notice.
+        """
         if not recovered:
-            self.notices.append(Notice(begin - 1, self.size, time))
+            self.notices.append(Notice(self._last_notice() if was_sent_away else begin - 1, self.size, time))
         self.size += 1
 
     def add_gap(self, after: str, upto: str, time: float) -> None:
@@ -82,11 +86,14 @@ class Member:
         self.notices.append(Notice(self._begin_of_gap(after, upto), self.size, time))
         self.size += 1
 
+    def _last_notice(self) -> int:
+        return max((notice.end for notice in self.notices), default=0) - 1
+
     def _begin_of_gap(self, after: str, upto: str) -> int:
         """Behind the last message before it. A mark, which ends at the same number, is about all since the last notice."""
         first, last = (None if text == "None" else Position.parse(text) for text in (after, upto))
         if first is not None and last is not None and first.offset == last.offset:
-            return max((notice.end for notice in self.notices), default=0) - 1
+            return self._last_notice()
         for place in reversed(self.came):
             if self.came[place].position == first:
                 return place

@@ -58,6 +58,11 @@ class Tail:
         """Some messages were not noted."""
         return len(self.messages) > MAX_TAIL_MESSAGES or self._bytes > MAX_TAIL_BYTES
 
+    @property
+    def delivered(self) -> Position | None:
+        """Return the position behind which live messages come; None where nobody knows."""
+        return self.watch.delivered or self.watch.receipt.position
+
     def clear(self) -> None:
         """Begin anew."""
         self.messages.clear()
@@ -84,7 +89,7 @@ class Tail:
         An answer of a newer epoch than what comes live is followed by a gap, or by that epoch.
         """
         while not (self.is_broken or self.is_moved):
-            delivered = self.watch.delivered or self.watch.receipt.position
+            delivered = self.delivered
             if delivered is None or (delivered.epoch == top.epoch and delivered >= top):
                 return
             self._news = trio.Event()

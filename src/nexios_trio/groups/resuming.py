@@ -123,10 +123,10 @@ class Resumption:
                 self._tail.clear()
             page = await self._page()
             self._top = page.top
-            if not page.complete and not self._is_newcomer:
-                self._recovered = False
-                self._cursor = page.top  # and not from where this node is, which may be behind: that would come twice
-                if self._tail is None or await self._takes_tail(self._tail, page.top):
+            if not (page.complete or self._is_newcomer) or not self._recovered:
+                # Nothing more is sent: who has joined can tell the peer before it has a position from here on.
+                self._recovered, self._cursor = False, page.top
+                if self._tail is None or await self._reaches(self._tail, page.top):
                     return
                 continue
             has_waited = await self._write(page.messages)
@@ -166,6 +166,13 @@ class Resumption:
                 has_waited = True
                 await self._channel.send_group_message(message)
         return has_waited
+
+    async def _reaches(self, tail: Tail, top: Position) -> bool:
+        """Wait until this node was given that: what comes before may be what the peer has. False: look again."""
+        await tail.until(top)
+        self._check()
+        self._top = tail.delivered or top
+        return not (tail.is_broken or tail.is_moved)
 
     async def _takes_tail(self, tail: Tail, top: Position) -> bool:
         """Queue what was delivered here since the page was asked for.

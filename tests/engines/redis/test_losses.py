@@ -220,3 +220,29 @@ async def test_a_key_may_be_used_anew_when_its_time_is_over(server):
         node.engine._watches.repairs.forget_old(trio.current_time() + 300)
         await node.publish("again", key="key")
         assert node.got == ["text", "again"]
+
+
+async def test_who_is_not_recovered_can_be_told_before_anything_else_comes(server):
+    """A client that leaves in between would come back with a position from behind the loss."""
+    app = NexiosApp(engine=server.url, name="test-told-first")
+    app.box.keep(ROOM)
+
+    @app.ws_route("/chat")
+    async def chat(ws: WebSocket) -> None:
+        async with open_channel(ws, positions=True) as channel, channel.member(ROOM, since="void:5") as joined:
+            if not joined.recovered:
+                await channel.send("gone")
+            await channel.receive()
+
+    async def talk() -> None:
+        while True:
+            app.box.post(ROOM, "text")
+            await trio.lowlevel.checkpoint()
+
+    async with run_app(app), trio.open_nursery() as nursery:
+        await app.box.group_send(ROOM, "text")
+        nursery.start_soon(talk)
+        for _ in range(20):
+            async with connect(app, "/chat") as client:
+                assert await client.receive_json() == {"data": "gone"}
+        nursery.cancel_scope.cancel()
