@@ -5,6 +5,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from nexios_trio import NexiosApp
+from nexios_trio.connections.session import Session
 from nexios_trio.core.message import Position
 from nexios_trio.exceptions import EngineError
 from nexios_trio.realtime.protocol.codecs import JSON, PROTOBUF
@@ -142,6 +143,29 @@ async def test_nothing_comes_before_the_answer_and_nothing_is_missing_behind_it(
         nursery.cancel_scope.cancel()
 
 
+@both
+@pytest.mark.parametrize("group", [KEPT, PLAIN])
+async def test_what_is_published_right_before_the_answer_comes_right_behind_it(codec, group, monkeypatch):
+    """As when the answer has to wait for room in the outbox."""
+    app, _ = open_app()
+    send = Session.send
+    async with talking(app, codec) as talker:
+
+        async def send_late(session, frame):
+            for number in (1, 2, 3):
+                app.box.post(group, number)
+            monkeypatch.undo()
+            await wait_all_tasks_blocked()
+            await send(session, frame)
+
+        monkeypatch.setattr(Session, "send", send_late)
+        result = await talker.subscribe(group)
+        assert talker.pushes == []
+        assert result.publications == []
+        await publish(app, group, 4)
+        assert await talker.publications(4) == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(
     ("request_", "error"),
     [
@@ -228,6 +252,17 @@ async def test_the_box_has_to_say_yes_as_well():
         assert await talker.ask(PublishRequest("one", Data(1))) == Error(103, "permission denied")
     assert asked == [("ann", "both", "join"), ("ann", "one", "join"), ("ann", KEPT, "join"), ("ann", "one", "send")]
     assert app.box.statistics().groups == 0
+
+
+@pytest.mark.parametrize("answer", [False, None, 1, "yes"], ids=repr)
+async def test_any_answer_but_true_is_a_no(answer):
+    app = NexiosApp()
+    app.realtime(PATH, authorize=lambda client, group, action: answer).groups(
+        "b", subscribe=lambda client, group: answer
+    )
+    async with talking(app) as talker:
+        for group in "ab":
+            assert await talker.subscribe(group) == Error(103, "permission denied")
 
 
 async def test_a_rule_that_fails_is_a_no(caplog):
