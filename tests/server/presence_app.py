@@ -4,10 +4,16 @@ import os
 
 from nexios_trio import NexiosApp, open_channel
 
-GRACE_SECONDS = 1.0
+GRACE_SECONDS = 4.0
 
 app = NexiosApp()
-app.box.keep_presence("room.*", grace=GRACE_SECONDS, lease=30, info=lambda channel: os.getpid())
+
+
+def info(channel):
+    return os.getpid() if channel.websocket.user == "both" else None
+
+
+app.box.keep_presence("room.*", grace=GRACE_SECONDS, lease=30, info=info)
 
 
 @app.ws_route("/in/{user}")

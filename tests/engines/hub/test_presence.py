@@ -1,6 +1,7 @@
 """Who is present in several workers: boxes whose engines share a hub, in one process and virtual time."""
 
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -175,6 +176,47 @@ async def test_many_join_while_one_renewal_is_on_its_way(autojump_clock):
         await node.settle()
         await trio.sleep(GRACE + 1)
         assert await users(one) == []
+
+
+async def test_many_who_stay_cost_three_frames_for_each_lease_and_no_more_work_than_few(autojump_clock):
+    """In frames and function calls, which are the same on every machine."""
+    costs = []
+    for count in (20, 20_000):
+        hub = Hub()
+        async with serving(hub) as app:
+            node, engine = app.box._presence.node, app.box.engine
+            for number in range(count):
+                node.enter(edit(number))
+            await node.settle()
+            assert len(await users(app)) == count
+            sent, renew = [], engine.renew
+
+            def seen(renewal: Renewal, sent: list[int] = sent, renew: Any = renew) -> Receipt:
+                sent.append(len(renewal.edits))
+                return renew(renewal)
+
+            engine.renew = seen
+            await trio.sleep(10 * LEASE + 1)
+            assert sent == [0] * 30
+            engine.renew = renew
+            costs.append(calls_of(node._tick))
+            await node.settle()
+    assert costs[0] == costs[1]
+
+
+def calls_of(function: Any) -> int:
+    calls = 0
+
+    def count(frame: Any, event: str, arg: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return calls
 
 
 def edit(number: int) -> PresenceEdit:
