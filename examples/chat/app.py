@@ -3,37 +3,52 @@
 Serve it with `python -m examples.chat`, or with `hypercorn --worker-class trio examples.chat.app:app`.
 """
 
+import hashlib
 import json
 import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 import trio
 
 from examples.chat.page import Page
-from nexios_trio import ChannelBox, NexiosApp, Position, Resumed, WebSocket, WebSocketException, open_channel
+from nexios_trio import (
+    Channel,
+    ChannelBox,
+    NexiosApp,
+    Position,
+    PresenceChange,
+    PresenceChanges,
+    PresentUser,
+    Resumed,
+    WebSocket,
+    WebSocketException,
+    open_channel,
+)
 from nexios_trio.exceptions import EngineError
 from nexios_trio.http import Request, Response
 
 MAX_LENGTH = 2000  # characters of one message
 MAX_ID_LENGTH = 64  # characters
 SHOWN_HISTORY = 50  # messages and events that a newcomer is shown; of those that are kept for who comes back
+SHOWN_PEOPLE = 200
 REFUSED = 4400  # close code: come back with another name or room, not with the same
 
 app = NexiosApp(title="Chat", box=ChannelBox(history_limit=500, history_overflow="trim"))
+app.box.keep_presence("chat.*", grace=2, info=lambda channel: {"username": channel.websocket.user.name})
 
 
 @dataclass(frozen=True)
 class User:
-    """One connection of one person, in one room."""
+    """One person in one room: whoever has the same tab, over whichever of its connections."""
 
     name: str
     room: str
-    id: str = field(default_factory=lambda: uuid4().hex)
+    id: str
 
     @property
     def group(self) -> str:
@@ -89,14 +104,26 @@ async def chat(ws: WebSocket, room_id: str) -> None:
     async with open_channel(
         ws, payload_type="json", positions=since is not None, expires=3600, close_on_expire=True
     ) as channel:
-        user = User(checked_name(ws.query_params.get("username", "")), checked_room(room_id))
-        async with channel.member(user.group, since=checked_position(since)) as joined, presence.of(user) as room:
-            people = [{"user_id": other.id, "username": other.name} for other in room[:200]]
+        user = User(
+            checked_name(ws.query_params.get("username", "")),
+            checked_room(room_id),
+            person_of(ws.query_params.get("tab", "")),
+        )
+        ws.user = user
+        async with (
+            channel.member(user.group, since=checked_position(since)) as joined,
+            presence.of(user),
+            app.box.watch_presence(user.group) as changes,
+            trio.open_nursery() as nursery,
+        ):
+            people = changes.present
             resumed = isinstance(joined, Resumed) and joined.recovered
             # It has joined: nothing is missed, and what is sent just now may come in the history and once more.
             history = [message.payload for message in await ChannelBox.show_history(user.group)]
-            welcome = {"type": "welcome", "user_id": user.id, "users": len(room), "resumed": resumed}
-            await channel.send({**welcome, "people": people, "history": [] if resumed else history[-SHOWN_HISTORY:]})
+            welcome = {"type": "welcome", "user_id": user.id, "users": len(people), "resumed": resumed}
+            shown = [show(person) for person in people[:SHOWN_PEOPLE]]
+            await channel.send({**welcome, "people": shown, "history": [] if resumed else history[-SHOWN_HISTORY:]})
+            nursery.start_soon(follow_people, channel, changes)
             while True:  # until the peer leaves: then `receive` raises, and the blocks clean up
                 data = await receive(ws)
                 try:
@@ -105,6 +132,17 @@ async def chat(ws: WebSocket, room_id: str) -> None:
                     about = data.get("id") if isinstance(data, dict) else None
                     await channel.send({"type": "error", "message": str(error), "id": about})
                 channel.touch()  # it expires after an hour without a word
+
+
+def show(person: PresentUser | PresenceChange) -> dict[str, str]:
+    return {"user_id": person.id, "username": person.info["username"]}
+
+
+async def follow_people(channel: Channel, changes: PresenceChanges) -> None:
+    """Tell one client who comes and goes, on all nodes."""
+    async for change in changes:
+        users = len(changes.present)
+        await channel.send({"type": "people", "change": change.kind, "users": users, "person": show(change)})
 
 
 async def receive(ws: WebSocket) -> Any:
@@ -137,6 +175,11 @@ def checked_position(since: str | None) -> Position | None:
         return Position.parse(since) if since else None
     except ValueError as error:
         raise WebSocketException(REFUSED, str(error)) from None
+
+
+def person_of(tab: str) -> str:
+    """Return the id that others see, of whoever knows what the page has made up for its tab."""
+    return hashlib.sha256((tab or uuid4().hex).encode()).hexdigest()[:32]
 
 
 def checked_name(name: str) -> str:

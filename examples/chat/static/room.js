@@ -18,9 +18,13 @@ function remember(id) {
 // Not crypto.randomUUID, which a page from another machine has over https alone.
 const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
+// Who this tab is, also after a reload: nobody sees it leave and come. Others are shown an id that is made of it.
+const tab = sessionStorage.getItem("chat.tab") ?? newId();
+sessionStorage.setItem("chat.tab", tab);
+
 export class Room {
   #log = new Log($("log"));
-  #people = new Map(); // user_id -> username; of a crowd only the first ones
+  #people = new Map(); // user_id -> username, as the server tells who is present; of a crowd only the first ones
   #users = 0;
   #typists = new Map(); // user_id -> { username, timer }
   #early = []; // what arrived before the welcome, with its position; null once it came
@@ -34,7 +38,7 @@ export class Room {
     this.#view = view;
     this.#showPeople();
     this.#showTypists();
-    const path = `/ws/chat/${id}?username=${encodeURIComponent(username)}&since=`;
+    const path = `/ws/chat/${id}?tab=${tab}&username=${encodeURIComponent(username)}&since=`;
     this.link = new Link(() => path + encodeURIComponent(this.#position), {
       onMessage: (message) => this.#receive(message),
       onState: (state, detail) => this.#disconnected(state, detail),
@@ -92,13 +96,17 @@ export class Room {
     this.#unheard.delete(message.id);
     if (message.type === "error") return this.#view.onWarning(message.message);
     if (message.type === "typing") return this.#type(message);
-    if (message.action === "join") this.#people.set(message.user_id, message.username);
-    if (message.action === "leave") this.#people.delete(message.user_id);
-    if (message.action) this.#users = message.users;
-    if (message.action) this.#showPeople();
+    if (message.type === "people") return this.#meet(message);
     this.#type({ user_id: message.user_id, is_typing: false });
     this.#add(message, fresh);
     this.#view.onEntry({ follow: message.user_id === this.#myId, said: message.type === "message" });
+  }
+
+  #meet({ change, users, person }) {
+    if (change === "left") this.#people.delete(person.user_id);
+    else this.#people.set(person.user_id, person.username);
+    this.#users = users;
+    this.#showPeople();
   }
 
   #add(message, fresh) {

@@ -18,14 +18,14 @@ FINALLY = """            yield room
 SHIELDED = (
     "            with trio.move_on_after(1, shield=True):  # the others hear of it even if we are being cancelled\n"
 )
-IMPORT = ("WebSocketException, open_channel\n", "WebSocketDisconnect, WebSocketException, open_channel\n")
+IMPORT = ("    WebSocketException,\n", "    WebSocketDisconnect,\n    WebSocketException,\n")
 
 # What is replaced by what; the mistake's line is at `# planted`.
 PLANTS: dict[str, list[tuple[str, str]]] = {
     "nothing": [],
     "leave_forgotten_on_cancellation": [
         IMPORT,
-        (FINALLY, FINALLY.replace("finally:", "except WebSocketDisconnect:  # planted")),
+        (FINALLY, FINALLY.replace("finally:", "except* WebSocketDisconnect:  # planted")),
         (SHIELDED, "            if True:\n"),
     ],
     "await_in_a_finally": [
