@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import time
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from nexios_trio.engines.base import Engine
 from nexios_trio.engines.redis.engine import RedisEngine
 from nexios_trio.engines.redis.keys import PARTS, RedisKeys, slot_of
-from tests.engines.redis.sentinels import wait_for
+from tests.engines.redis.sentinels import TAIL_SECONDS, paused, wait_for
 from tests.engines.redis.server import RedisProcess, free_port
 
 SLOTS = 16384
@@ -33,7 +34,14 @@ class ClusterSetup:
 
     @staticmethod
     def _make(binary: str) -> RedisProcess:
-        more = ("--cluster-node-timeout", str(NODE_TIMEOUT_MS), "--cluster-port", str(free_port()))
+        more = (
+            "--cluster-node-timeout",
+            str(NODE_TIMEOUT_MS),
+            "--cluster-replica-validity-factor",
+            "0",
+            "--cluster-port",
+            str(free_port()),
+        )
         cluster = (
             "--cluster-enabled",
             "yes",
@@ -137,13 +145,39 @@ class ClusterSetup:
         old.start()
         wait_for(lambda: self._is_linked(old))
 
+    def lose_tail(self, slot: int) -> None:
+        """The same, with a replica that was cut off: what was done for a moment before is gone."""
+        old = self.owner(slot)
+        with paused(self._replica_of(old)):
+            ask(old, "CLIENT", "KILL", "TYPE", "replica")  # else it reads the rest when it goes on
+            time.sleep(TAIL_SECONDS)
+            old.stop(9)
+        wait_for(lambda: self.owner(slot) is not old)
+        old.start()
+        wait_for(lambda: self._is_linked(old))
+
+    def restart_primary(self, slot: int) -> None:
+        """kill -9 of a primary without a replica, which has kept nothing when it is there again."""
+        old = self.owner(slot)
+        old.stop(9)
+        old.start()
+        wait_for(lambda: b"cluster_state:ok" in ask(old, "CLUSTER", "INFO"))
+
+    def cut_links(self, slot: int) -> None:
+        for server in self.servers:
+            ask(server, "CLIENT", "KILL", "TYPE", "pubsub", "SKIPME", "yes")
+
+    def _replica_of(self, primary: RedisProcess) -> RedisProcess:
+        for server in self.servers:
+            role = ask(server, "ROLE")
+            if role[0] == b"slave" and role[2] == primary.port:
+                return server
+        raise LookupError(primary.port)
+
     def plan_failover(self, slot: int) -> None:
         """Have a replica take its primary's place, in agreement with it."""
         old = self.owner(slot)
-        for server in self.servers:
-            role = ask(server, "ROLE")
-            if role[0] == b"slave" and role[2] == old.port:
-                ask(server, "CLUSTER", "FAILOVER")
+        ask(self._replica_of(old), "CLUSTER", "FAILOVER")
         wait_for(lambda: self.owner(slot) is not old)
         wait_for(lambda: self._is_linked(old))
 

@@ -18,6 +18,16 @@ from tests.engines.redis.server import START_SECONDS, RedisProcess, free_port
 MASTER = "main"
 DOWN_AFTER_MS = 500
 FAILOVER_SECONDS = 30.0
+TAIL_SECONDS = 0.3  # for which a replica stands still
+
+
+@contextmanager
+def paused(server: RedisProcess) -> Iterator[None]:
+    server.pause()
+    try:
+        yield
+    finally:
+        server.resume()
 
 
 class SentinelProcess:
@@ -124,6 +134,18 @@ class SentinelSetup:
         """kill -9, and start it again when the other one has its place."""
         old = self.primary()
         old.stop(9)
+        wait_for(lambda: self.primary() is not old)
+        old.start()
+        self.wait_for_replica()
+
+    def lose_tail(self) -> None:
+        """The same, with a replica that was cut off: what was done for a moment before is gone."""
+        old = self.primary()
+        with paused(self.replica()):
+            with old.talk() as ask:
+                ask("CLIENT", "KILL", "TYPE", "replica")  # else it reads the rest when it goes on
+            time.sleep(TAIL_SECONDS)
+            old.stop(9)
         wait_for(lambda: self.primary() is not old)
         old.start()
         self.wait_for_replica()

@@ -4,6 +4,7 @@
 """
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -11,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +20,9 @@ import hiredis
 import pytest
 
 START_SECONDS = 30.0
+PORTS = (10_000, 32_000)  # below those that systems give to outgoing connections
+
+_given: set[int] = set()
 
 
 def find_binaries() -> dict[str, str]:
@@ -125,10 +129,15 @@ class RedisProcess:
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """Return a port on which nothing listens, and that no connection is given by itself. No second time the same."""
+    while True:
+        port = random.SystemRandom().randrange(*PORTS)
+        if port in _given:
+            continue
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            _given.add(port)
+            return port
 
 
 @contextmanager

@@ -150,14 +150,16 @@ async def test_a_missing_right_is_named_and_what_suffices_suffices(cluster):
 
 
 @pytest.mark.parametrize("binary", SERVERS)
-@pytest.mark.parametrize("how", ["move", "move_at_once", "kill_primary", "plan_failover"])
+@pytest.mark.parametrize(
+    "how", ["move", "move_at_once", "kill_primary", "lose_tail", "plan_failover", "restart_primary"]
+)
 async def test_nothing_is_lost_in_silence_doubled_or_out_of_order(binary, how):
     if binary is None:
         pytest.skip(MISSING)
     if (binary, how) == ("redis", "move_at_once"):
         pytest.skip("Valkey only")
     slots = slots_of("schedule", GROUPS)
-    with ClusterSetup(BINARIES[binary], with_replicas=not how.startswith("move")) as setup:
+    with ClusterSetup(BINARIES[binary], with_replicas=how in ("kill_primary", "lose_tail", "plan_failover")) as setup:
         times = 0
 
         async def happen(nodes: list) -> None:
@@ -172,7 +174,6 @@ async def test_nothing_is_lost_in_silence_doubled_or_out_of_order(binary, how):
             times += 1
 
         result = await run_schedule(ClusterFaults(setup, "schedule"), 600, happen)
-        print(how, result)
     assert (result.silent, result.doubled, result.misordered) == (0, 0, 0), str(result)
     assert result.sent == 4800
     if how.startswith("move"):

@@ -117,7 +117,7 @@ async def _publish(node: Node, payload: object):
 
 
 @pytest.mark.parametrize("binary", SERVERS)
-@pytest.mark.parametrize("how", ["kill_primary", "plan_failover"])
+@pytest.mark.parametrize("how", ["kill_primary", "lose_tail", "plan_failover"])
 async def test_nothing_is_lost_in_silence_doubled_or_out_of_order(binary, how):
     if binary is None:
         pytest.skip(MISSING)

@@ -22,7 +22,7 @@ from ...exceptions import EngineError
 from ..base import EngineState
 from .address import Place, RedisAddress
 from .client import PROBE_SECONDS, Reach, RedisClient
-from .cluster_map import ClusterMap
+from .cluster_map import ClusterMap, SlotMap
 from .cluster_servers import ClusterLink, ClusterServer, HeldSlot
 from .keys import PARTS, slot_of
 from .link import LinkLost, RedisLink, RedisRefusal, Then, Word, ignore
@@ -153,10 +153,10 @@ class ClusterClient(RedisClient):
         reached = {slot for slot in slots if slot not in self._held}
         return lambda key: slot_of(key) in reached
 
-    def _use_map(self, found: dict[range, Place]) -> None:
+    def _use_map(self, found: SlotMap) -> None:
         moved: dict[ClusterServer, set[int]] = {}
         for slot in PART_OF_SLOT:
-            place = next((place for slots, place in found.items() if slot in slots), None)
+            place = found.owner(slot)
             if place is None:
                 continue  # it has no server at the moment
             server, owner = self._server_at(place), self._owners.get(slot)
@@ -168,7 +168,7 @@ class ClusterClient(RedisClient):
         for owner, slots in moved.items():
             self._hold(owner, slots)
         for slot, held in self._held.items():
-            held.goes_to = held.goes_to or next((place for slots, place in found.items() if slot in slots), None)
+            held.goes_to = held.goes_to or found.owner(slot)
         self._drop_idle()
 
     def _hold(self, server: ClusterServer, slots: set[int]) -> None:

@@ -1,5 +1,6 @@
 """Which server of a Cluster has which slots: asked of whoever answers."""
 
+from bisect import bisect_right
 from typing import Any, Final
 
 from ...exceptions import EngineError
@@ -10,9 +11,23 @@ from .talk import in_time, talk_to
 
 __all__ = ["ClusterMap", "SlotMap"]
 
-SlotMap = dict[range, Place]  # the primary of each
-
 MAX_KNOWN: Final = 100  # places that may be asked
+
+
+class SlotMap:
+    """Args:
+    ranges: first and last slot, and the primary that has them.
+    """
+
+    def __init__(self, ranges: list[tuple[int, int, Place]]) -> None:
+        self._ranges = sorted(ranges)
+        self._starts = [begin for begin, _, _ in self._ranges]
+        self.places = [place for _, _, place in self._ranges]
+
+    def owner(self, slot: int) -> Place | None:
+        """Return who has a slot; None where nobody has it at the moment."""
+        at = bisect_right(self._starts, slot) - 1
+        return self.places[at] if at >= 0 and slot <= self._ranges[at][1] else None
 
 
 class ClusterMap:
@@ -43,7 +58,7 @@ class ClusterMap:
                 if isinstance(error, ServerMisconfigured):
                     raise
             else:
-                places = dict.fromkeys([place, *found.values(), *self._known])
+                places = dict.fromkeys([place, *found.places, *self._known])
                 self._known = list(places)[:MAX_KNOWN]
                 return found
         raise EngineError(f"nobody of {self._address} tells who has which slots: {problem}")
@@ -59,7 +74,7 @@ class ClusterMap:
                 raise _no_cluster(address, refusal) from None
 
         found = await talk_to(address, ask)
-        if not found:
+        if not found.places:
             raise EngineError(f"{address} knows of no slots")
         return found
 
@@ -72,8 +87,8 @@ def _no_cluster(address: RedisAddress, refusal: RedisRefusal) -> EngineError:
 
 def _read_slots(answer: list[Any], host: str) -> SlotMap:
     """Read the answer; a server that does not know its own address is where it was asked."""
-    found: SlotMap = {}
+    found: list[tuple[int, int, Place]] = []
     for begin, end, primary, *_ in answer:
         name = bytes(primary[0] or b"").decode()
-        found[range(begin, end + 1)] = (name if name not in ("", "?") else host, primary[1])
-    return found
+        found.append((begin, end, (name if name not in ("", "?") else host, primary[1])))
+    return SlotMap(found)
