@@ -16,6 +16,7 @@ from trio.testing import wait_all_tasks_blocked
 from nexios_trio import NexiosApp, Router
 from nexios_trio.connections.message_calls import MAX_CALLS
 from nexios_trio.exceptions import WebSocketDisconnect
+from nexios_trio.server.idle_connections import IdleConnections
 from nexios_trio.testing.checks.stacks import all_tasks
 from nexios_trio.transports.direct import DirectTransport
 from nexios_trio.websockets import WebSocket, WebSocketConsumer
@@ -288,6 +289,53 @@ async def test_an_error_behind_the_end_is_told(has_on_disconnect: bool, caplog: 
         await wait_all_tasks_blocked(0.005)
     assert caplog.text.count("LookupError: behind the end") == 1
     assert seen == [4000] * has_on_disconnect
+
+
+async def test_a_task_that_is_started_behind_the_end_begins() -> None:
+    async def work() -> None:
+        seen.append("begun")
+
+    class Closing(WebSocketConsumer):
+        def on_receive(self, ws: WebSocket, data: Any) -> None:
+            ws.close_nowait(4000)
+            ws.start_soon(work)
+
+    async with serving(Closing) as server:
+        client = await connected(server)
+        await say(client, "x")
+        assert await client.closed() == 4000
+        await client.stream.aclose()
+        await wait_all_tasks_blocked(0.005)
+        assert seen == ["begun"]
+
+
+async def test_a_peer_that_has_left_while_it_was_greeted() -> None:
+    has_left = trio.Event()
+
+    async def on_connect(self: Any, ws: WebSocket) -> None:
+        await ws.accept()
+        await has_left.wait()
+
+    async with serving(told(on_connect=on_connect)) as server:
+        client = await connected(server)
+        await client.stream.aclose()
+        await wait_all_tasks_blocked(0.005)
+        has_left.set()
+        await wait_all_tasks_blocked(0.005)
+        assert seen == [(1006, "nobody")]
+
+
+async def test_a_nursery_that_is_cancelled_wakes_those_that_are_idle() -> None:
+    class Idling:
+        def wake(self) -> None:
+            seen.append("woken")
+
+    async with trio.open_nursery() as nursery:
+        IdleConnections(nursery.start_soon).add(Idling())
+        await wait_all_tasks_blocked()
+        assert seen == []
+        nursery.cancel_scope.cancel()
+    assert seen == ["woken"]
 
 
 async def test_who_is_told_of_the_end_hears_of_it_who_receives() -> None:
