@@ -23,7 +23,9 @@ def publish(*arguments: str, key: str | None = KEY, url: str | None = URL, stdin
         (("room", "tea"), {"url": None}, "say where: --url or NEXIOS_API_URL, the address of mount_api"),
         (("room", "tea"), {"key": None}, "NEXIOS_API_KEY is not set: it has the key that mount_api was given"),
         (("room", "tea"), {"key": ""}, "NEXIOS_API_KEY is not set"),
-        (("room", "tea", "--url", "redis://127.0.0.1"), {}, "url is that of an engine, redis://"),
+        (("room", "tea", "--url", "redis://127.0.0.1"), {}, "--url is that of an engine: say it as --engine"),
+        (("room", "tea", "--engine", "redis://127.0.0.1"), {}, "with both: --engine or NEXIOS_ENGINE, and --name"),
+        (("room", "tea", "--name", "app"), {}, "with both: --engine or NEXIOS_ENGINE, and --name"),
         (("room", "{", "--json"), {}, "the payload is not JSON"),
         (("room", "-"), {"stdin": b"\xff"}, "what comes on standard input is no text in UTF-8"),
         (("tea time", "x"), {}, "invalid group name 'tea time'"),
@@ -31,7 +33,7 @@ def publish(*arguments: str, key: str | None = KEY, url: str | None = URL, stdin
         (("room", "x", "--deadline", "300"), {}, "deadline is more than 0 and less than 300 seconds"),
         (("room",), {}, "Missing argument 'PAYLOAD'"),
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_a_mistake_is_named(arguments: tuple[str, ...], options: dict[str, object], text: str) -> None:
     result = publish(*arguments, **options)

@@ -139,7 +139,7 @@ async def test_threads_and_tasks_share_one() -> None:
 @pytest.mark.parametrize(
     ("url", "error", "text"),
     [
-        ("redis://127.0.0.1", ValueError, "url is that of an engine, redis://, by which nothing is published yet"),
+        ("redis://127.0.0.1", TypeError, "with the address of an engine, name= says whose groups"),
         ("127.0.0.1:8000/api", ValueError, "url begins with http://HOST or https://HOST"),
         ("ftp://127.0.0.1/api", ValueError, "url begins with http://HOST or https://HOST"),
         ("http:///api", ValueError, "url begins with http://HOST"),

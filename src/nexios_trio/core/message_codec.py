@@ -30,6 +30,7 @@ __all__ = [
     "decode_message",
     "encode_message",
     "encoded_id",
+    "restore_message",
 ]
 
 VERSION: Final = 1
@@ -82,7 +83,7 @@ def decode_message(data: bytes, position: Position | None = None) -> Message:
         if form not in (0, 1, 2):
             raise UnreadableMessage(f"a payload of form {form}")
         payload: PayloadForm = form
-        message = _restored(data[end:], payload, message_id, created)
+        message = restore_message(data[end:], payload, message_id, created)
         if fields_size:
             _decode_fields(data[_HEADER.size : end], message)
     except (struct.error, ValueError, RecursionError) as error:
@@ -96,7 +97,7 @@ def decode_message(data: bytes, position: Position | None = None) -> Message:
     return message
 
 
-def _restored(data: bytes, form: PayloadForm, message_id: bytes, created: float) -> Message:
+def restore_message(data: bytes, form: PayloadForm, message_id: bytes, created: float) -> Message:
     """Make a message again of its parts. Raises: ValueError when `data` is not of that form."""
     message = Message.__new__(Message)
     is_bytes = form == BYTES_FORM

@@ -55,7 +55,7 @@ Presence, for engines with `has_presence`
 
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import Enum
 from typing import ClassVar, Final, Protocol
@@ -80,6 +80,7 @@ __all__ = [
     "Gap",
     "HistoryLimits",
     "HistoryPage",
+    "KeptRule",
     "Owner",
     "Receipt",
     "check_key",
@@ -100,6 +101,9 @@ Gap = Callable[[str, Position | None, Position | None], None]
 Followed = Callable[[str, Position], None]
 # Answers what another node asks with `ask`. Both are opaque to the engine.
 Answer = Callable[[bytes], bytes]
+# What is kept of groups: a pattern in which * stands for any characters, and the limits of every message of those that
+# match, where the first that does holds; with None, the limits of what is saved by `save_history` elsewhere.
+KeptRule = tuple[str | None, HistoryLimits]
 
 
 def check_key(key: object) -> str:
@@ -159,6 +163,8 @@ class Engine(ABC):
     deadline: float = 5.0  # seconds within which every receipt is settled, and every other call returns
     # The box's, for engines with `has_presence`: called when what this node has renewed may be forgotten. It renews.
     on_return: Callable[[], None] = staticmethod(lambda: None)
+    # The box's: what is kept of which groups, for who publishes past it.
+    kept_rules: Callable[[], Sequence[KeptRule]] = staticmethod(lambda: ())
 
     @property
     def state(self) -> EngineState:

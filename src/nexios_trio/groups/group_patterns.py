@@ -17,6 +17,7 @@ class GroupPatterns(Generic[T]):
     """Values by patterns of group names. The first pattern that matches holds, as with routes."""
 
     def __init__(self) -> None:
+        self.rules: list[tuple[str, T]] = []  # as they were given
         self.patterns: list[tuple[re.Pattern[str], T]] = []
         self._found: dict[str, T | None] = {}
 
@@ -29,6 +30,7 @@ class GroupPatterns(Generic[T]):
                 f"invalid pattern {pattern[:40]!a}: accepted are group names in which * stands for any characters,"
                 " such as 'chat.*'"
             )
+        self.rules.append((pattern, value))
         self.patterns.append((re.compile(".*".join(map(re.escape, pattern.split("*")))), value))
         self._found.clear()
 

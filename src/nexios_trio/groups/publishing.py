@@ -84,6 +84,7 @@ class Publishing(Memberships):
             engine.attach(self.broadcaster.deliver)  # and does not keep the box alive
         else:
             engine.attach(self._deliver_from_elsewhere, self._gap, self._answer)
+            engine.kept_rules = lambda: [*self._kept.rules, (None, self._limits_now())]
             engine.followed = self.engine_client.followed
 
     def _wrap_posts(self, wrap: Callable[[Post], Post]) -> None:

@@ -10,9 +10,9 @@ from uuid import UUID
 from ..core.present_user import PresentUser
 from .address import Address
 from .calls import Call, batch_call, disconnect_call, presence_call, publish_call, unsubscribe_call
-from .http11 import HttpConnection, UnreadableAnswer
+from .http11 import UnreadableAnswer
 from .messages import Answer, GroupMessage, PublishReceipt, Refusal, batches, encode_message
-from .pool import PublisherBase
+from .pool import Conversation, PublisherBase
 
 __all__ = ["Publisher"]
 
@@ -22,7 +22,7 @@ READ_BYTES = 65_536
 
 
 class _Link:
-    def __init__(self, sock: socket.socket, http: HttpConnection) -> None:
+    def __init__(self, sock: socket.socket, http: Conversation) -> None:
         self.http = http
         self._sock = sock
 
@@ -32,26 +32,31 @@ class _Link:
     def close(self) -> None:
         self._sock.close()
 
-    def exchange(self, name: str, body: bytes, until: float) -> Answer:
+    def exchange(self, call: Call[Any], until: float) -> Answer | Refusal:
         """Raises: OSError, UnreadableAnswer."""
-        self._sock.settimeout(_left(until))
-        self._sock.sendall(self.http.request(name, body))
+        data = self.http.request(call.name, call.body, call.nonce)
         while True:
+            if data:
+                self._sock.settimeout(_left(until))
+                self._sock.sendall(data)
             self._sock.settimeout(_left(until))
             answer = self.http.receive(self._sock.recv(READ_BYTES))
             if answer is not None:
                 return answer
+            data = self.http.more()
 
 
 class Publisher(PublisherBase[_Link]):
-    """Publishes to groups of an application from outside, through its `mount_api`.
+    """Publishes to groups of an application from outside, through its `mount_api`, or by the server of its engine.
 
     Retries what may help (a lost connection, no answer, 408, 429, 502 to 504) with the same key, so that a message
     reaches nobody twice. Connections are kept for the next request. It may be used as a block, which ends with `close`.
 
     Args:
-        url: the address of `mount_api`: "https://example.com/api".
+        url: the address of `mount_api`: "https://example.com/api"; or that of the application's engine, as
+            "redis://127.0.0.1", by which is published, and nothing else.
         api_key: the key that `mount_api` was given, or one of them.
+        name: of the application, with the address of an engine: `NexiosApp(name=)`, or what it is imported by.
         deadline: seconds for a publish with its retries, and for each 200 messages of a batch; less than 300. To find
             the address of a name takes what it takes the system.
         attempt_timeout: seconds for one attempt.
@@ -116,9 +121,9 @@ class Publisher(PublisherBase[_Link]):
         return self._call(unsubscribe_call(user, group))
 
     def _call(self, call: Call[T]) -> T:
-        attempts = self._attempts(time.monotonic(), call.key, call.before)
+        attempts = self._attempts(time.monotonic(), call)
         while True:
-            found = self._try(call.name, call.body, time.monotonic() + attempts.seconds(time.monotonic()))
+            found = self._try(call, time.monotonic() + attempts.seconds(time.monotonic()))
             if isinstance(found, Answer):
                 read = call.read(found)
                 if not isinstance(read, Refusal):
@@ -126,21 +131,21 @@ class Publisher(PublisherBase[_Link]):
                 found = read
             time.sleep(attempts.pause(found, time.monotonic()))
 
-    def _try(self, name: str, body: bytes, until: float) -> Answer | Refusal:
+    def _try(self, call: Call[Any], until: float) -> Answer | Refusal:
         link = self._take()
         if link is None:
             try:
-                link = _Link(_connect(self._address, until), HttpConnection(self._address, self._api_key))
+                link = _Link(_connect(self._address, until), self._converse())
             except OSError as error:
                 return Refusal(f"cannot connect: {_text(error)}", may_help=not isinstance(error, ssl.SSLError))
         try:
-            answer = link.exchange(name, body, until)
+            answer = link.exchange(call, until)
         except UnreadableAnswer as error:
             link.close()
-            return Refusal(str(error), maybe_published=True, may_help=error.may_help)
+            return Refusal(str(error), maybe_published=link.http.may_have_published, may_help=error.may_help)
         except OSError as error:
             link.close()
-            return Refusal(_text(error), maybe_published=True)
+            return Refusal(_text(error), maybe_published=link.http.may_have_published)
         except BaseException:  # of a signal
             link.close()
             raise

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import attrs
 
@@ -41,6 +41,7 @@ class Call(Generic[T]):
         read: makes something of an answer; a Refusal where it has not succeeded.
         key: of its message, for errors.
         before: receipts of the messages of the same batch that are published.
+        nonce: 16 bytes that are the same in each attempt, and in no other call.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Call(Generic[T]):
     read: Callable[[Answer], T | Refusal]
     key: str | None = None
     before: tuple[PublishReceipt, ...] = ()
+    nonce: bytes = attrs.field(factory=lambda: uuid4().bytes)
 
 
 def publish_call(message: GroupMessage, json_default: JsonDefault | None) -> Call[tuple[PublishReceipt, ...]]:

@@ -23,6 +23,8 @@ class UnreadableAnswer(Exception):
 class HttpConnection:
     """One connection: a request, its answer, the next request."""
 
+    may_have_published = True  # from its first bytes on
+
     def __init__(self, address: Address, api_key: str) -> None:
         self._http = h11.Connection(h11.CLIENT)
         self._path = address.path
@@ -41,13 +43,17 @@ class HttpConnection:
         """The answer is complete, and another request may follow."""
         return self._http.our_state is h11.IDLE and self._http.their_state is h11.IDLE
 
-    def request(self, name: str, body: bytes) -> bytes:
+    def request(self, name: str, body: bytes, nonce: bytes) -> bytes:
         """Return a request, as bytes."""
         headers = [*self._headers, ("Content-Length", str(len(body)))]
         head = self._http.send(h11.Request(method="POST", target=f"{self._path}/{name}", headers=headers))
         self._response, self._body = None, b""
         parts = (head, self._http.send(h11.Data(data=body)), self._http.send(h11.EndOfMessage()))
         return b"".join(part or b"" for part in parts)
+
+    def more(self) -> bytes:
+        """Return what is to be said before the answer is complete: nothing."""
+        return b""
 
     def receive(self, data: bytes) -> Answer | None:
         """Take what came, b"" for the end; return the answer when that is complete. Raises: UnreadableAnswer."""

@@ -11,9 +11,9 @@ import trio
 from ..core.present_user import PresentUser
 from .address import Address
 from .calls import Call, batch_call, disconnect_call, presence_call, publish_call, unsubscribe_call
-from .http11 import HttpConnection, UnreadableAnswer
+from .http11 import UnreadableAnswer
 from .messages import Answer, GroupMessage, PublishReceipt, Refusal, batches, encode_message
-from .pool import PublisherBase
+from .pool import Conversation, PublisherBase
 
 __all__ = ["TrioPublisher"]
 
@@ -24,7 +24,7 @@ MAX_CONNECTIONS: Final = 16  # at a time, of one publisher
 
 
 class _Link:
-    def __init__(self, sock: trio.socket.SocketType, stream: trio.abc.Stream, http: HttpConnection) -> None:
+    def __init__(self, sock: trio.socket.SocketType, stream: trio.abc.Stream, http: Conversation) -> None:
         self.http = http
         self._sock = sock
         self._stream = stream
@@ -38,13 +38,16 @@ class _Link:
         else:
             os.close(self._sock.detach())  # nobody can be waiting for it
 
-    async def exchange(self, name: str, body: bytes) -> Answer:
+    async def exchange(self, call: Call[Any]) -> Answer | Refusal:
         """Raises: trio.BrokenResourceError, UnreadableAnswer."""
-        await self._stream.send_all(self.http.request(name, body))
+        data = self.http.request(call.name, call.body, call.nonce)
         while True:
+            if data:
+                await self._stream.send_all(data)
             answer = self.http.receive(bytes(await self._stream.receive_some(READ_BYTES)))
             if answer is not None:
                 return answer
+            data = self.http.more()
 
 
 class TrioPublisher(PublisherBase[_Link]):
@@ -105,9 +108,9 @@ class TrioPublisher(PublisherBase[_Link]):
         return await self._call(unsubscribe_call(user, group))
 
     async def _call(self, call: Call[T]) -> T:
-        attempts = self._attempts(trio.current_time(), call.key, call.before)
+        attempts = self._attempts(trio.current_time(), call)
         while True:
-            found = await self._try(call.name, call.body, attempts.seconds(trio.current_time()))
+            found = await self._try(call, attempts.seconds(trio.current_time()))
             if isinstance(found, Answer):
                 read = call.read(found)
                 if not isinstance(read, Refusal):
@@ -115,38 +118,39 @@ class TrioPublisher(PublisherBase[_Link]):
                 found = read
             await trio.sleep(attempts.pause(found, trio.current_time()))
 
-    async def _try(self, name: str, body: bytes, seconds: float) -> Answer | Refusal:
+    async def _try(self, call: Call[Any], seconds: float) -> Answer | Refusal:
         link: _Link | None = None
-        has_begun = False
         try:
             with trio.move_on_after(seconds):
                 async with self._places:
-                    link = self._take() or await _connect(self._address, self._api_key)
-                    has_begun = True
-                    answer = await link.exchange(name, body)
+                    link = self._take() or await _connect(self._address, self._converse())
+                    answer = await link.exchange(call)
                     self._give_back(link)
                     link = None
                     return answer
-            return Refusal("no answer in time", maybe_published=has_begun)
+            return Refusal("no answer in time", maybe_published=_may_have_published(link))
         except UnreadableAnswer as error:
-            return Refusal(str(error), maybe_published=True, may_help=error.may_help)
+            return Refusal(str(error), maybe_published=_may_have_published(link), may_help=error.may_help)
         except (trio.BrokenResourceError, OSError) as error:
             cause = error.__cause__ or error
-            if has_begun:
-                return Refusal(_text(cause), maybe_published=True)
+            if link is not None:
+                return Refusal(_text(cause), maybe_published=link.http.may_have_published)
             return Refusal(f"cannot connect: {_text(cause)}", may_help=not isinstance(cause, ssl.SSLError))
         finally:
             if link is not None:
                 link.close()
 
 
-async def _connect(address: Address, api_key: str) -> _Link:
+def _may_have_published(link: _Link | None) -> bool:
+    return link is not None and link.http.may_have_published
+
+
+async def _connect(address: Address, http: Conversation) -> _Link:
     """Raises: OSError; trio.BrokenResourceError from what the TLS handshake failed of."""
     if address.unix_socket is not None:
         stream = await trio.open_unix_socket(address.unix_socket)
     else:
         stream = await trio.open_tcp_stream(address.host, address.port)
-    http = HttpConnection(address, api_key)
     if address.ssl_context is None:
         return _Link(stream.socket, stream, http)
     secured = trio.SSLStream(stream, address.ssl_context, server_hostname=address.host, https_compatible=True)

@@ -4,26 +4,48 @@ import os
 import select
 import ssl
 from collections import deque
-from typing import Final, Generic, Protocol, Self, TypeVar
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 from ..core.json import JsonDefault
 from ..exceptions import LifecycleError
-from .address import check_api_key, parse_address
+from .address import check_api_key, check_application, parse_address
 from .attempts import Attempts, Patience
+from .calls import Call
 from .http11 import HttpConnection
-from .messages import PublishReceipt
+from .messages import Answer, Refusal
 
-__all__ = ["DEFAULT_ATTEMPT_TIMEOUT", "DEFAULT_DEADLINE", "Link", "PublisherBase"]
+__all__ = ["DEFAULT_ATTEMPT_TIMEOUT", "DEFAULT_DEADLINE", "Conversation", "Link", "PublisherBase"]
 
 DEFAULT_DEADLINE: Final = 20.0
 DEFAULT_ATTEMPT_TIMEOUT: Final = 6.0  # engines answer within five
 MAX_IDLE: Final = 8
+PUBLISHES: Final = ("publish", "batch")  # what a server does by itself
+
+
+class Conversation(Protocol):
+    """What is said on one connection, as bytes: a request, its answer, the next request."""
+
+    @property
+    def may_have_published(self) -> bool:
+        """Something was said that does what was requested."""
+        ...
+
+    @property
+    def is_reusable(self) -> bool:
+        """The answer is complete, and another request may follow."""
+        ...
+
+    def request(self, name: str, body: bytes, nonce: bytes) -> bytes: ...
+
+    def more(self) -> bytes: ...
+
+    def receive(self, data: bytes) -> Answer | Refusal | None: ...
 
 
 class Link(Protocol):
     """A connection. It belongs to one call at a time."""
 
-    http: HttpConnection
+    http: Conversation
 
     def fileno(self) -> int: ...
 
@@ -41,7 +63,8 @@ class PublisherBase(Generic[L]):
         self,
         url: str,
         *,
-        api_key: str,
+        api_key: str | None = None,
+        name: str | None = None,
         deadline: float = DEFAULT_DEADLINE,
         attempt_timeout: float = DEFAULT_ATTEMPT_TIMEOUT,
         unix_socket: str | None = None,
@@ -49,7 +72,14 @@ class PublisherBase(Generic[L]):
         json_default: JsonDefault | None = None,
     ) -> None:
         self._address = parse_address(url, unix_socket, ssl_context)
-        self._api_key = check_api_key(api_key)
+        if self._address.engine is None:
+            self._secret = check_api_key(api_key)
+            if name is not None:
+                raise ValueError("name is for the address of an engine; that of mount_api leads to one application")
+        else:
+            self._secret = check_application(name)
+            if api_key is not None:
+                raise ValueError("api_key is that of mount_api; a server's password is in its address")
         self._patience = Patience(deadline, attempt_timeout)
         self._json_default = json_default
         self._idle: deque[L] = deque()
@@ -75,11 +105,23 @@ class PublisherBase(Generic[L]):
         for link in idle:
             link.close()
 
-    def _attempts(self, now: float, key: str | None, before: tuple[PublishReceipt, ...] = ()) -> Attempts:
-        """Raises: LifecycleError after `close`."""
+    def _converse(self) -> Conversation:
+        """Begin to talk on a new connection."""
+        engine = self._address.engine
+        if engine is None:
+            return HttpConnection(self._address, self._secret)
+        from .redis import RedisConversation  # an extra
+
+        return RedisConversation(engine, self._secret)
+
+    def _attempts(self, now: float, call: Call[Any]) -> Attempts:
+        """Raises: LifecycleError after `close`; PublishError for what no engine can do."""
         if self._is_closed:
             raise LifecycleError(f"{self!r} is closed")
-        return Attempts(self._patience, now + self._patience.deadline, str(self._address), key, before)
+        attempts = Attempts(self._patience, now + self._patience.deadline, str(self._address), call.key, call.before)
+        if self._address.engine is not None and call.name not in PUBLISHES:
+            attempts.pause(Refusal(f"{call.name} is asked of the application, at its mount_api", may_help=False), now)
+        return attempts
 
     def _take(self) -> L | None:
         """Return a connection that waits, for the caller alone."""

@@ -10,9 +10,19 @@ import trio
 
 from ...exceptions import EngineError
 from .address import RedisAddress
-from .link import LinkLost, RedisLink, RedisRefusal
+from .link import LinkLost, RedisLink, RedisRefusal, Word
 
-__all__ = ["RedisServer", "ServerMisconfigured", "greet", "open_stream", "say_hello", "silent"]
+__all__ = [
+    "RedisServer",
+    "ServerMisconfigured",
+    "greet",
+    "hello_words",
+    "open_stream",
+    "read_server",
+    "refused_hello",
+    "say_hello",
+    "silent",
+]
 
 CONNECT_SECONDS: Final = 5.0
 CLIENT_NAME: Final = "nexios-trio"  # in the server's CLIENT LIST
@@ -123,14 +133,19 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 async def say_hello(link: RedisLink, address: RedisAddress) -> None:
     """Say who we are. Checkpoint: always. Raises: ServerMisconfigured; EngineError."""
-    login: tuple[str, ...] = ("AUTH", address.user or "default", address.password) if address.password else ()
     try:
-        await link.call("HELLO", 3, *login, "SETNAME", CLIENT_NAME)
+        await link.call(*hello_words(address))
     except RedisRefusal as refusal:
-        raise _not_let_in(address, refusal) from None
+        raise refused_hello(address, refusal) from None
     except LinkLost:
         hint = "" if address.is_tls or address.path else ". Where it speaks TLS alone, it is rediss://…"
         raise EngineError(f"{address} ends the connection before it has said anything{hint}") from None
+
+
+def hello_words(address: RedisAddress) -> tuple[Word, ...]:
+    """Return the command that says who we are."""
+    login: tuple[str, ...] = ("AUTH", address.user or "default", address.password) if address.password else ()
+    return ("HELLO", 3, *login, "SETNAME", CLIENT_NAME)
 
 
 async def greet(link: RedisLink, address: RedisAddress) -> RedisServer:
@@ -145,13 +160,14 @@ async def greet(link: RedisLink, address: RedisAddress) -> RedisServer:
         except RedisRefusal as refusal:
             raise ServerMisconfigured(f"{address} has no database {address.database}: {refusal}") from None
     try:
-        facts = _read_info(await link.call("INFO"))
+        info = await link.call("INFO")
     except RedisRefusal as refusal:
-        raise ServerMisconfigured(f"{address} does not tell about itself: {refusal}") from None
-    return _check_server(address, facts)
+        info = refusal
+    return read_server(address, info)
 
 
-def _not_let_in(address: RedisAddress, refusal: RedisRefusal) -> EngineError:
+def refused_hello(address: RedisAddress, refusal: RedisRefusal) -> EngineError:
+    """Return why a server lets us not in, in words for people."""
     match refusal.code:
         case "NOAUTH":
             return ServerMisconfigured(
@@ -166,12 +182,12 @@ def _not_let_in(address: RedisAddress, refusal: RedisRefusal) -> EngineError:
             return EngineError(f"{address} lets nobody in: {refusal}")
 
 
-def _read_info(answer: Any) -> dict[str, str]:
-    text = bytes(answer).decode(errors="replace")
-    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-
-
-def _check_server(address: RedisAddress, facts: dict[str, str]) -> RedisServer:
+def read_server(address: RedisAddress, info: Any) -> RedisServer:
+    """Read the answer to INFO. Raises: ServerMisconfigured."""
+    if isinstance(info, RedisRefusal):
+        raise ServerMisconfigured(f"{address} does not tell about itself: {info}") from None
+    text = bytes(info).decode(errors="replace")
+    facts = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     version = facts.get("redis_version", "0")
     if _numbers(version) < OLDEST:
         raise ServerMisconfigured(f"{address} is Redis {version}; at least {_dotted(OLDEST)} is needed")

@@ -11,7 +11,7 @@ how a node has every message once.
 """
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from hashlib import blake2b
@@ -41,6 +41,7 @@ from .address import RedisAddress, parse_redis_url
 from .client import PROBE_SECONDS, Reach, RedisClient
 from .cluster import ClusterClient
 from .group_lists import GroupLists
+from .kept import pack_kept
 from .keys import LIFE_MS, PARTS, RedisKeys
 from .link import RedisLink
 from .posts import Post, Posts, keep_words
@@ -87,7 +88,7 @@ class RedisEngine(Engine):
         self._lists = GroupLists(client)
         self._is_running = False
         client.on_link, client.on_loss, client.on_message = self._on_link, self._on_loss, self._on_message
-        client.probe = self._watches.probe
+        client.probe = self._probe
         client.check = self._check
 
     @property
@@ -128,12 +129,22 @@ class RedisEngine(Engine):
         await check_rights(client, link, self._keys.part(part))
 
     def _on_link(self, reach: Reach) -> None:
+        self._tell_kept()
         self._questions.listen(reach)
         self._watches.watch_again(reach)
         self._unwatched.check(reach)
         self._posts.send_all(reach)
         if reach(self._keys.presence[0]):
             self.on_return()
+
+    def _probe(self, client: RedisClient, reach: Reach, well: Callable[[], None]) -> None:
+        self._tell_kept()  # a server may have forgotten it
+        self._watches.probe(client, reach, well)
+
+    def _tell_kept(self) -> None:
+        link = self.client.link
+        if link is not None and not self._keys.parts:  # nobody publishes past the application in a Cluster
+            link.post("SET", self._keys.kept, pack_kept(self.kept_rules()), "PX", LIFE_MS)
 
     def _return(self) -> None:
         self.on_return()

@@ -43,6 +43,7 @@ class RedisKeys:
             self.prefix = self.prefix.replace(b"{", b"(").replace(b"}", b")")
             self._starts = [b"%b{%x}" % (self.prefix, part) for part in range(parts)]
         self.indexes = [start + b"i" for start in self._starts]
+        self.kept = self._starts[0] + b"r"  # what groups keep, in `kept`'s words
         self.everybody = self._starts[0] + b"n"  # the channel of questions to all nodes
         self.node = secrets.token_bytes(8)  # this one, among those
         self.answers = self.answers_of(self.node)

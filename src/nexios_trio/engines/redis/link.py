@@ -21,7 +21,7 @@ import trio
 
 from ...exceptions import EngineError
 
-__all__ = ["LinkLost", "RedisLink", "RedisRefusal"]
+__all__ = ["LinkLost", "RedisLink", "RedisRefusal", "pack_words"]
 
 logger = logging.getLogger("nexios_trio.box")
 
@@ -33,7 +33,7 @@ Then = Callable[[Any], None]
 Word = bytes | str | int
 
 _NOTHING: Final = object()
-_pack: Final[Callable[[tuple[Word, ...]], bytes]] = cast(Any, hiredis).pack_command  # its stub allows one word
+pack_words: Final[Callable[[tuple[Word, ...]], bytes]] = cast(Any, hiredis).pack_command  # its stub allows one word
 
 
 class LinkLost(EngineError):
@@ -160,7 +160,7 @@ class RedisLink:
         if self.lost is not None:
             then(self.lost)
             return
-        command = _pack(words)
+        command = pack_words(words)
         self._waiting.append(then)
         self._out.append(command)
         self.queued += len(command)

@@ -14,7 +14,7 @@ from .client import Reach, RedisClient, is_elsewhere
 from .keys import LIFE_MS, RedisKeys
 from .link import LinkLost, RedisRefusal, Word
 
-__all__ = ["Post", "Posts", "keep_words"]
+__all__ = ["Post", "Posts", "keep_words", "post_words"]
 
 MAX_POSTS: Final = 10_000  # that are not settled
 MAX_POST_BYTES: Final = 33_554_432  # of all of them
@@ -45,6 +45,18 @@ def keep_words(message: Message, keep: HistoryLimits | None) -> tuple[Word, ...]
         return ("", 0, 0, 0, "")
     age = 0 if keep.max_age is None else max(1, round(keep.max_age * 1000))
     return (message.size, keep.max_bytes, keep.max_messages or 0, age, str(keep.overflow))
+
+
+def post_words(
+    keys: RedisKeys, group: str, message: Message, data: bytes, keep: tuple[Word, ...], key: str | None
+) -> tuple[str, list[bytes], tuple[Word, ...]]:
+    """Return the script that publishes a message, its keys and its arguments."""
+    life = RECEIPT_MS if key is not None else 0
+    receipt = keys.receipt(group, key or "")
+    if message.is_transient:
+        return "pass", [receipt], (keys.channel(group), data, life)
+    args = (keys.nonce, keys.channel(group), data, LIFE_MS, life, group, *keep)
+    return "post", [*keys.of_group(group), keys.index_of(group), receipt], args
 
 
 class Posts:
@@ -80,16 +92,8 @@ class Posts:
                 self._send(post)
 
     def _send(self, post: Post) -> None:
-        keys, life = self.keys, RECEIPT_MS if post.key is not None else 0
-        receipt = keys.receipt(post.group, post.key or "")
-        then = partial(self._answered, post)
-        if post.message.is_transient:
-            args: tuple[Word, ...] = (keys.channel(post.group), post.data, life)
-            is_sent = self._client.run_script("pass", [receipt], args, then)
-        else:
-            of_group = [*keys.of_group(post.group), keys.index_of(post.group), receipt]
-            args = (keys.nonce, keys.channel(post.group), post.data, LIFE_MS, life, post.group, *post.keep)
-            is_sent = self._client.run_script("post", of_group, args, then)
+        words = post_words(self.keys, post.group, post.message, post.data, post.keep, post.key)
+        is_sent = self._client.run_script(*words, partial(self._answered, post))
         post.is_sent = post.is_sent or is_sent
 
     def _answered(self, post: Post, answer: Any) -> None:
