@@ -37,7 +37,8 @@ ENDS: Final[Mapping[Cause, Words]] = MappingProxyType(
             "raise outbox_messages and outbox_bytes, or choose what is dropped instead with overflow=drop_oldest",
         ),
         Cause.GAP: Words(
-            "the peer was owed messages that the engine could not give: messages were missed",
+            "the peer was owed messages that the engine could not give: messages were missed, or groups are out of "
+            "reach",
             "look at the engine's records; the client comes back, and reads what the history has",
         ),
         Cause.WRITE_TIMEOUT: Words(
